@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help demo test lint check race lock migration clean
+
+help: ## Show what can be made.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on SQLite: propose, validate, execute, and what an incident left behind.
+	$(BIN)/python examples/incident.py
+
+test: $(STAMP) ## Run every test, on SQLite and on a real PostgreSQL.
+	$(BIN)/pytest -n 2 tests
+
+lint: $(STAMP) ## Check style, types and import layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+check: lint test ## All that must be green before a merge.
+
+lock: ## Write the newest versions of all dependencies to constraints.txt.
+	$(BIN)/uv pip compile --universal --all-extras --no-emit-index-url --no-header --no-annotate \
+		--upgrade --output-file constraints.txt pyproject.toml
+
+migration: $(STAMP) ## Start a new revision: make migration m="what it adds".
+	$(BIN)/alembic revision -m "$(m)"
+
+clean: ## Remove the virtual environment and all caches.
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

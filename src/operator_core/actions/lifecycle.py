@@ -1,0 +1,90 @@
+"""The states of an action, and the one table of steps from which everything else about states is derived."""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class ActionStatus(StrEnum):
+    """Where a proposal stands in its life."""
+
+    PROPOSED = "proposed"
+    VALIDATED = "validated"
+    EXECUTING = "executing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ActionOutcome(StrEnum):
+    """How an execution ended; an open record has none."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+TRANSITIONS: Mapping[ActionStatus, tuple[ActionStatus, ...]] = MappingProxyType(
+    {
+        # Someone wants it. It is checked and approved, or dropped by a person, a check or a stop.
+        ActionStatus.PROPOSED: (ActionStatus.VALIDATED, ActionStatus.CANCELLED),
+        # It may run. It is started, or dropped by a person or a stop.
+        ActionStatus.VALIDATED: (ActionStatus.EXECUTING, ActionStatus.CANCELLED),
+        # It runs. It ends well or badly, or its worker answers a stop or a cancel request.
+        ActionStatus.EXECUTING: (ActionStatus.COMPLETED, ActionStatus.FAILED, ActionStatus.CANCELLED),
+        # Final: a retry is a new proposal.
+        ActionStatus.COMPLETED: (),
+        ActionStatus.FAILED: (),
+        ActionStatus.CANCELLED: (),
+    }
+)
+
+OUTCOMES: Mapping[ActionStatus, tuple[ActionOutcome, ...]] = MappingProxyType(
+    {
+        ActionStatus.COMPLETED: (ActionOutcome.SUCCEEDED,),
+        ActionStatus.FAILED: (ActionOutcome.FAILED, ActionOutcome.UNKNOWN),
+        ActionStatus.CANCELLED: (ActionOutcome.STOPPED,),
+    }
+)
+"""What the closed record must say before a proposal may leave `executing` for a state."""
+
+INITIAL = ActionStatus.PROPOSED
+TERMINAL = tuple(status for status, targets in TRANSITIONS.items() if not targets)
+STEPS = tuple((source, target) for source, targets in TRANSITIONS.items() for target in targets)
+
+
+def sources(target: ActionStatus) -> tuple[ActionStatus, ...]:
+    """Return the states from which a single step leads to `target`."""
+    return tuple(source for source, reached in STEPS if reached is target)
+
+
+def _paths(target: ActionStatus, walked: tuple[ActionStatus, ...] = (INITIAL,)) -> Iterator[set[ActionStatus]]:
+    if walked[-1] is target:
+        yield set(walked)
+    for following in TRANSITIONS[walked[-1]]:
+        yield from _paths(target, (*walked, following))
+
+
+def always_passed(status: ActionStatus) -> set[ActionStatus]:
+    """Return the states, its own included, that every proposal in `status` has been in."""
+    return set.intersection(*_paths(status))
+
+
+def ever_passed(status: ActionStatus) -> set[ActionStatus]:
+    """Return the states, its own included, that a proposal in `status` may have been in."""
+    return set.union(*_paths(status))
+
+
+PENDING = tuple(
+    status for status in TRANSITIONS if status not in TERMINAL and ActionStatus.EXECUTING not in ever_passed(status)
+)
+"""Not started and not final: what a stop sweeps."""
+
+
+def mermaid() -> str:
+    """Draw the table as a Mermaid state diagram, as the documentation shows it."""
+    lines = ["stateDiagram-v2", f"    [*] --> {INITIAL}"]
+    lines += [f"    {source} --> {target}" for source, target in STEPS]
+    lines += [f"    {status} --> [*]" for status in TERMINAL]
+    return "\n".join(lines)

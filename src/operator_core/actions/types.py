@@ -1,0 +1,188 @@
+"""What an action is: the DTOs that go into and come out of a ledger, all frozen and detached from it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictStr,
+    ValidationInfo,
+)
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.lifecycle import INITIAL, ActionOutcome, ActionStatus
+from operator_core.actions.values import (
+    MAX_PARAMETERS_BYTES,
+    MAX_RESULT_BYTES,
+    check_integer,
+    check_name,
+    check_object,
+    check_text,
+)
+
+
+class ActionType(StrEnum):
+    """What an action acts through."""
+
+    SUBJECT = "subject"
+    TOOL = "tool"
+    WORKFLOW = "workflow"
+
+
+FROM_LEDGER: Final[dict[str, bool]] = {"from_ledger": True}
+"""Validation context of values that were checked when they were stored: they are not walked again."""
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine's clock, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def _field(info: ValidationInfo) -> str:
+    return info.field_name or "value"
+
+
+def _trusted(info: ValidationInfo) -> bool:
+    return info.context is FROM_LEDGER
+
+
+def _to_utc(value: datetime, info: ValidationInfo) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueNotStorableError(path=_field(info), why=f"({value}) lies outside the years 1 to 9999") from error
+
+
+def _text(value: str, info: ValidationInfo) -> str:
+    return value if _trusted(info) else check_text(value, _field(info))
+
+
+def _name(value: str, info: ValidationInfo) -> str:
+    return value if _trusted(info) else check_name(value, _field(info))
+
+
+def _integer(value: int, info: ValidationInfo) -> int:
+    return check_integer(value, _field(info))
+
+
+def _parameters(value: object, info: ValidationInfo) -> object:
+    return value if _trusted(info) else check_object(value, _field(info), largest=MAX_PARAMETERS_BYTES)
+
+
+def _result(value: object, info: ValidationInfo) -> object:
+    if value is None or _trusted(info):
+        return value
+    return check_object(value, _field(info), largest=MAX_RESULT_BYTES)
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Text = Annotated[StrictStr, AfterValidator(_text)]
+Name = Annotated[StrictStr, AfterValidator(_name)]
+Integer = Annotated[int, Field(strict=True), AfterValidator(_integer)]
+# Any: the values were walked by the validator; a second walk by Pydantic would only cost time.
+Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters)]
+Result = Annotated[dict[str, Any] | None, BeforeValidator(_result)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ActionProposal(_Frozen):
+    """What an agent wants to do, why, and how far it has come.
+
+    The first nine fields are given by whoever proposes (`id` and `status` by the database); the others are read only.
+
+    Attributes:
+        id: Counts from 1; None until the proposal is stored.
+        ticket_id: A reference into the host's own ticket system; 0 is an id like any other.
+        action_name: What to do, 1 to 255 characters.
+        parameters: A JSON object of at most 256 KiB and 32 levels; it comes back equal, key order included.
+        proposed_at: When it was proposed, by the clock of whoever proposed; aware, kept in UTC.
+        generation: The number of the last stop when it was stored; a covering stop with a higher one bars its start.
+        status_at: When `status` was reached, by the database's clock.
+        status_by: Who took the last step.
+        status_reason: Why, where a reason was given.
+
+    Raises:
+        ValueNotStorableError: With the path of a value that the engines would refuse or change.
+        pydantic.ValidationError: For everything else that does not fit.
+    """
+
+    id: Integer | None = None
+    ticket_id: Integer | None = None
+    action_name: Name
+    action_type: ActionType = ActionType.SUBJECT
+    parameters: Parameters = Field(default_factory=dict)
+    reason: Text
+    status: ActionStatus = INITIAL
+    proposed_at: UtcDatetime = Field(default_factory=utc_now)
+    proposed_by: Name = "agent"
+
+    generation: int | None = None
+    status_at: UtcDatetime | None = None
+    status_by: str | None = None
+    status_reason: str | None = None
+    validated_at: UtcDatetime | None = None
+    executing_at: UtcDatetime | None = None
+    completed_at: UtcDatetime | None = None
+    failed_at: UtcDatetime | None = None
+    cancelled_at: UtcDatetime | None = None
+
+
+class ActionRecord(_Frozen):
+    """One execution of one proposal; open until it is closed, once, with an outcome.
+
+    Attributes:
+        started_at: Aware, kept in UTC.
+        success: None while executing; True exactly when the outcome is `succeeded`.
+        result_data: A JSON object of at most 1 MiB and 32 levels.
+        cancel_requested_at: When a person asked the running action to stop; None when nobody did.
+    """
+
+    id: Integer | None = None
+    proposal_id: Integer
+    started_at: UtcDatetime = Field(default_factory=utc_now)
+    completed_at: UtcDatetime | None = None
+    success: bool | None = None
+    error_message: Text | None = None
+    result_data: Result = None
+
+    outcome: ActionOutcome | None = None
+    cancel_requested_at: UtcDatetime | None = None
+    cancel_requested_by: str | None = None
+    cancel_reason: str | None = None
+
+
+class ActionEvent(_Frozen):
+    """One step of one proposal, written by the database in the transaction of the step.
+
+    Attributes:
+        from_status: None for the first event.
+        by: Who took the step; `sql:` and a role where a client spoke plain SQL to PostgreSQL.
+        generation: The number of the last stop at that moment.
+        data: What was proposed (first event), or how the execution ended (the event out of `executing`).
+    """
+
+    id: int
+    proposal_id: int
+    from_status: ActionStatus | None
+    to_status: ActionStatus
+    at: UtcDatetime
+    by: str
+    reason: str | None
+    generation: int
+    data: dict[str, JsonValue] | None
+
+
+def checked(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
+    """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through."""
+    return dict(type(dto).model_validate(dict(dto)))

@@ -1,0 +1,174 @@
+"""Which values both engines store and give back unchanged; the DTOs refuse the others by path.
+
+The rules are the sum of what PostgreSQL and SQLite refuse or change: PostgreSQL text holds no NUL and no lone
+surrogates, JSON (RFC 8259) has no NaN and no infinities, its keys are strings, and Python itself refuses to turn
+integers of more than 4,300 digits into text.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import NoReturn
+
+from pydantic import JsonValue
+
+from operator_core.actions.errors import ValueNotStorableError
+
+MAX_DEPTH = 32
+MAX_PARAMETERS_BYTES = 256 * 1024
+MAX_RESULT_BYTES = 1024 * 1024
+MAX_TEXT_CHARACTERS = 256 * 1024
+MAX_NAME_CHARACTERS = 255
+MAX_INTEGER_BITS = 2_000  # about 600 digits: below the lowest limit Python can be set to (640)
+INT64 = 2**63
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def dump_json(value: object) -> str:
+    """Return the JSON text of a checked value, as the tables hold it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> str:
+    """Return `text` as a plain `str`.
+
+    Raises:
+        ValueNotStorableError: It holds NUL or a lone surrogate, or is longer than `longest` characters.
+    """
+    if "\x00" in text:
+        _refuse(path, "holds a NUL character, which PostgreSQL cannot store")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse(path, "holds a lone surrogate, which is not valid Unicode text")
+    if len(text) > longest:
+        _refuse(path, f"has {len(text):,} characters; at most {longest:,} are stored")
+    return str.__str__(text)
+
+
+def check_name(name: str, path: str) -> str:
+    """Return `name`, which must be storable text of 1 to 255 characters with something to read in it."""
+    if not name.strip():
+        _refuse(path, "is empty; give a name")
+    return check_text(name, path, longest=MAX_NAME_CHARACTERS)
+
+
+def check_integer(value: int, path: str) -> int:
+    """Return `value`, which must fit a signed 64-bit column."""
+    if not -INT64 <= value < INT64:
+        _refuse(path, "does not fit a 64-bit integer column")
+    return value
+
+
+def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonValue]:
+    """Return a deep copy of a JSON object in plain types, equal to what both engines will give back.
+
+    Raises:
+        ValueNotStorableError: With the path of the first value that would not come back equal, or of `value` itself
+            when its JSON text is over `largest` bytes of UTF-8.
+    """
+    if not isinstance(value, Mapping):
+        _refuse(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
+    checked = _check_members(value, path, 1)
+    size = len(dump_json(checked).encode())
+    if size > largest:
+        _refuse(path, f"takes {size:,} bytes as JSON; at most {largest:,} are stored")
+    return checked
+
+
+def _check_members(value: Mapping[object, object], path: str, depth: int) -> dict[str, JsonValue]:
+    checked: dict[str, JsonValue] = {}
+    for key, member in value.items():
+        if not isinstance(key, str):
+            _refuse(path, f"has the key {key!r}; JSON keys are strings")
+        name = check_text(key, f"{path}[{key!a}]")
+        checked[name] = _check_value(member, _member(path, name), depth + 1)
+    return checked
+
+
+def _check_value(value: object, path: str, depth: int) -> JsonValue:
+    match value:
+        case None | True | False:
+            return value
+        case str():
+            return check_text(value, path, longest=MAX_RESULT_BYTES)
+        case int():
+            return _check_big_integer(value, path)
+        case float():
+            if not math.isfinite(value):
+                _refuse(path, f"is {value}; JSON has no such number")
+            return float.__float__(value)
+        case dict() | list() if depth > MAX_DEPTH:
+            _refuse(path, f"lies deeper than {MAX_DEPTH} levels")
+        case dict():
+            return _check_members(value, path, depth)
+        case list():
+            return [_check_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+        case _:
+            _refuse(path, f"is a {type(value).__name__}; JSON has dict, list, str, int, float, bool and None")
+
+
+def _check_big_integer(value: int, path: str) -> int:
+    if value.bit_length() > MAX_INTEGER_BITS:
+        _refuse(path, f"is an integer of {value.bit_length():,} bits; at most {MAX_INTEGER_BITS:,} are stored")
+    return int.__int__(value)
+
+
+def _member(path: str, key: str) -> str:
+    return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    raise ValueNotStorableError(path=path, why=why)
+
+
+def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:
+    """Return storable text for anything at all: recording a failure must never fail."""
+    try:
+        text = str(value)
+    except Exception as error:  # noqa: BLE001 - a broken __str__ must not hide the failure that it was to describe
+        text = f"<{type(value).__name__}, whose text failed with {type(error).__name__}>"
+    text = text.replace("\x00", _REPLACEMENT).encode("utf-8", "replace").decode()
+    if len(text) <= longest:
+        return text
+    note = f" [cut: {len(text):,} characters]"
+    return text[: longest - len(note)] + note
+
+
+def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[str, JsonValue] | None:
+    """Return a storable JSON object for anything at all; what had to be changed is named under `"_sanitised"`."""
+    if value is None:
+        return None
+    try:
+        return check_object(value, "result_data", largest=largest)
+    except ValueNotStorableError as error:
+        why = sanitise_text(error)
+    except RecursionError:
+        why = "result_data: nested too deep"
+    try:
+        tamed = _tame(value, 1)
+        kept = dict(tamed) if isinstance(tamed, dict) else {"value": tamed}
+        return check_object({**kept, "_sanitised": why}, "result_data", largest=largest)
+    except ValueNotStorableError:
+        return {"text": sanitise_text(_describe(value), longest=largest // 16), "_sanitised": why}
+
+
+def _describe(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - as in sanitise_text
+        return f"<{type(value).__name__}, whose repr failed with {type(error).__name__}>"
+
+
+def _tame(value: object, depth: int) -> JsonValue:
+    match value:
+        case Mapping() if depth < MAX_DEPTH - 1:
+            return {sanitise_text(key): _tame(member, depth + 1) for key, member in value.items()}
+        case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH - 1:
+            return [_tame(item, depth + 1) for item in value]
+        case _:
+            try:
+                return _check_value(value, "value", MAX_DEPTH + 1)
+            except ValueNotStorableError:
+                return sanitise_text(value if isinstance(value, str) else _describe(value))

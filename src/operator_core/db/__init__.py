@@ -1,0 +1,21 @@
+"""Where actions live: the ledger on SQLite or PostgreSQL."""
+
+from operator_core.db.actions import ActionRepository
+from operator_core.db.engine import configure_engine
+from operator_core.db.guards import install_guards
+from operator_core.db.migrate import downgrade, upgrade
+from operator_core.db.owned import ActionDB
+from operator_core.db.schema import Base
+
+metadata = Base.metadata
+
+__all__ = [
+    "ActionDB",
+    "ActionRepository",
+    "Base",
+    "configure_engine",
+    "downgrade",
+    "install_guards",
+    "metadata",
+    "upgrade",
+]

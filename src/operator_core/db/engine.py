@@ -1,0 +1,325 @@
+"""Engines: which database a target means, and the settings that the promises rest on."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Dialect, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from operator_core.actions.errors import (
+    DatabaseNotFoundError,
+    DatabaseReplacedError,
+    DatabaseUrlError,
+    EngineNotConfiguredError,
+    EngineVersionError,
+    MissingDriverError,
+)
+from operator_core.db.sqlite_connection import OneHopConnection, open_connection
+
+URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
+DEFAULT_PATH = Path("ops.db")
+BEGIN = "operator_core_begin"
+"""Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
+
+LOWEST_SQLITE = (3, 35)  # RETURNING
+LOWEST_POSTGRESQL = (14,)
+_IDLE_SECONDS = 10.0
+_SECRET_WORDS = ("pass", "secret", "token", "key")
+_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
+
+
+def target_url(target: Path | str | URL | None) -> URL:
+    """Return the URL that a target means, with an asynchronous driver in it.
+
+    None means the environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
+
+    Raises:
+        DatabaseUrlError: A text that is no URL, or a URL of a database that this library does not work with.
+    """
+    if target is None:
+        target = os.environ.get(URL_VARIABLE) or DEFAULT_PATH
+    if isinstance(target, Path):
+        return URL.create("sqlite+aiosqlite", database=str(target))
+    if isinstance(target, str):
+        target = _parse(target)
+    backend, _, driver = target.drivername.partition("+")
+    if backend not in _DRIVERS:
+        raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {backend!r}: {shown(target)}")
+    backend = "postgresql" if backend == "postgres" else backend
+    if driver in ("", "pysqlite", "psycopg2"):
+        driver = _DRIVERS[backend]
+    return _normalised(target.set(drivername=f"{backend}+{driver}"), driver)
+
+
+def _parse(text: str) -> URL:
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        if "://" in text:
+            # The text may hold a password: it is not repeated.
+            raise DatabaseUrlError(
+                "this database URL cannot be read; it is written postgresql://user:password@host:port/name, "
+                "with special characters in the password percent-encoded"
+            ) from None
+    raise DatabaseUrlError(
+        f"{text!r} is not a database URL. For a file write Path({text!r}) or 'sqlite:///{text}', "
+        "for a server 'postgresql://user@host/name'"
+    )
+
+
+def _normalised(url: URL, driver: str) -> URL:
+    """Speak each driver's dialect of one setting that everybody writes the way libpq does."""
+    if driver == "asyncpg" and "sslmode" in url.query:
+        return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
+    return url
+
+
+def shown(url: URL) -> str:
+    """Return a URL as it may be shown: without passwords, in the place for them or in the query."""
+    hidden = {name: "***" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
+    url = url.update_query_dict(hidden) if hidden else url
+    return url.render_as_string(hide_password=True)
+
+
+def file_of(url: URL) -> Path | None:
+    """Return the file of a SQLite URL; None in memory and for a server."""
+    if not url.drivername.startswith("sqlite") or url.database in (None, "", ":memory:"):
+        return None
+    if str(url.database).startswith("file:"):
+        return None if "memory" in str(url) else Path(str(url.database).removeprefix("file:").partition("?")[0])
+    return Path(str(url.database))
+
+
+def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
+    """Tell the two engines apart."""
+    return bind.dialect.name == "sqlite"
+
+
+def create_engine(url: URL, *, lock_timeout: float = 10.0, **options: Any) -> AsyncEngine:
+    """Return an engine with our settings; nothing is opened yet.
+
+    Args:
+        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+
+    Raises:
+        MissingDriverError: The driver of the URL is not installed.
+        DatabaseNotFoundError: The folder of a SQLite file does not exist.
+    """
+    make = _sqlite_engine if url.drivername.startswith("sqlite") else _postgresql_engine
+    try:
+        return make(url, lock_timeout, options)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        driver = url.get_driver_name()
+        extra = "psycopg" if driver.startswith("psycopg") else "postgres"
+        raise MissingDriverError(driver=driver, extra=extra) from error
+
+
+# -- SQLite ------------------------------------------------------------------------------------------------------------
+
+
+def _pragmas(lock_timeout: float) -> tuple[str, ...]:
+    return (
+        f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}",  # first: the others may meet a lock
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    )
+
+
+def _sqlite_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
+    file = file_of(url)
+    if file is not None and not file.parent.is_dir():
+        raise DatabaseNotFoundError(url=shown(url), detail=f"there is no folder {file.parent}")
+    database, is_uri = str(url.database or ":memory:"), str(url.database or "").startswith("file:")
+
+    async def connect() -> OneHopConnection:
+        return await open_connection(database, _pragmas(lock_timeout), uri=is_uri)
+
+    engine = create_async_engine(url, async_creator=connect, **options)
+    _begin_as_told(engine.sync_engine)
+    if file is not None:
+        _notice_replacement(engine.sync_engine, file, shown(url))
+    return engine
+
+
+def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> AsyncEngine:
+    """Give a host's engine the settings that the promises rest on, and return it; call it right after creating it.
+
+    On SQLite: WAL, `synchronous=FULL`, foreign keys on, and every transaction begins IMMEDIATE, unless the execution
+    option `operator_core_begin="DEFERRED"` makes it a reader. On PostgreSQL nothing needs to be set.
+    """
+    if is_sqlite(engine):
+        _set_on_connect(engine.sync_engine, lock_timeout)
+        _begin_as_told(engine.sync_engine)
+        file = file_of(engine.url)
+        if file is not None:
+            _notice_replacement(engine.sync_engine, file, shown(engine.url))
+    return engine
+
+
+def _set_on_connect(engine: Engine, lock_timeout: float) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # sqlite3 must not begin on its own: we do, and say how
+        cursor = connection.cursor()
+        for pragma in _pragmas(lock_timeout):
+            cursor.execute(pragma)
+        cursor.close()
+
+
+def _begin_as_told(engine: Engine) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+        if how != "NONE":
+            connection.exec_driver_sql(f"BEGIN {how}")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _notice_replacement(engine: Engine, file: Path, url: str) -> None:
+    @event.listens_for(engine, "connect")
+    def remember(_connection: object, record: Any) -> None:
+        record.info["operator_core_file"] = _identity(file)
+
+    @event.listens_for(engine, "checkout")
+    def compare(_connection: object, record: Any, _proxy: object) -> None:
+        if record.info.get("operator_core_file") != _identity(file):
+            raise DatabaseReplacedError(url=url, detail="the file was deleted or replaced while it was open")
+
+
+_configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is shared by all options of an engine
+
+
+def require_configured(connection: sa.Connection) -> None:
+    """See that a host's SQLite engine has the settings, by asking its connection.
+
+    Raises:
+        EngineNotConfiguredError: It has not.
+    """
+    if not is_sqlite(connection) or connection.dialect in _configured:
+        return
+    for pragma, wanted in (
+        ("foreign_keys", (1,)),
+        ("synchronous", (2, 3)),
+        ("journal_mode", ("wal", "memory")),
+    ):
+        found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+        if found not in wanted:
+            raise EngineNotConfiguredError(detail=f"{pragma} is {found}")
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        raise EngineNotConfiguredError(detail="transactions begin without a lock")
+    _configured.add(connection.dialect)
+
+
+# -- PostgreSQL --------------------------------------------------------------------------------------------------------
+
+
+def _postgresql_settings(lock_timeout: float) -> dict[str, str]:
+    return {
+        "application_name": "operator_core",
+        "timezone": "UTC",
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": f"{round(lock_timeout * 1000)}",
+        "statement_timeout": "300000",
+        "idle_in_transaction_session_timeout": "60000",
+    }
+
+
+def _postgresql_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
+    settings = _postgresql_settings(lock_timeout)
+    arguments: dict[str, Any]
+    if url.get_driver_name() == "asyncpg":
+        arguments = {"server_settings": settings, "timeout": 10}
+    else:
+        given = url.query.get("options", "")
+        escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
+        ours = " ".join(f"-c {name}={value}" for name, value in escaped.items())
+        arguments = {"options": f"{ours} {given}", "connect_timeout": 10}
+    engine = create_async_engine(url, connect_args=arguments, **options)
+    _ping_after_idle(engine.sync_engine)
+    return engine
+
+
+def _ping_after_idle(engine: Engine) -> None:
+    """Ask a connection that was idle whether it lives; asking each time would cost up to half a millisecond a call."""
+
+    @event.listens_for(engine, "checkin")
+    def remember(_connection: object, record: Any) -> None:
+        record.info["operator_core_idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: Any, record: Any, _proxy: object) -> None:
+        idle_since = record.info.get("operator_core_idle_since")
+        if idle_since is None or connection is None:
+            return
+        closed = getattr(connection.driver_connection, "is_closed", None)
+        if (closed is not None and closed()) or (
+            time.monotonic() - idle_since > _IDLE_SECONDS and not _answers(engine, connection)
+        ):
+            raise DisconnectionError
+
+
+def _answers(engine: Engine, connection: Any) -> bool:
+    try:
+        return bool(engine.dialect.do_ping(connection))
+    except engine.dialect.loaded_dbapi.Error:
+        return False
+
+
+# -- both --------------------------------------------------------------------------------------------------------------
+
+
+def check_version(connection: sa.Connection) -> None:
+    """See that the engine is new enough, and that a server speaks UTF-8.
+
+    Raises:
+        EngineVersionError: It is not.
+    """
+    found = connection.dialect.server_version_info or (0,)
+    name, lowest = ("SQLite", LOWEST_SQLITE) if is_sqlite(connection) else ("PostgreSQL", LOWEST_POSTGRESQL)
+    if found < lowest:
+        version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))
+        raise EngineVersionError(engine=name, version=version, lowest=wanted)
+    if not is_sqlite(connection):
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            raise EngineVersionError(engine="PostgreSQL with encoding", version=str(encoding), lowest="UTF8")
+
+
+def autocommitting(engine: Engine) -> Engine:
+    """Return `engine` for units of one statement, which need no begin and no commit: each would cost a round trip."""
+    if is_sqlite(engine):
+        return engine.execution_options(**{BEGIN: "NONE"})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def reading(engine: Engine) -> Engine:
+    """Return `engine` for units that read with several statements from one snapshot."""
+    if is_sqlite(engine):
+        return engine.execution_options(**{BEGIN: "DEFERRED"})
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def refusal_aborts(connection: sa.Connection) -> bool:
+    """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
+    return not is_sqlite(connection)
+
+
+def writer_lock(engine: AsyncEngine) -> asyncio.Lock | None:
+    """Return a lock for the writers of one process, where the engine has one writer: queueing beats polling for it."""
+    return asyncio.Lock() if is_sqlite(engine) else None

@@ -1,0 +1,120 @@
+"""Turns what drivers raise into this library's errors, by SQLSTATE and SQLite's error name, never by exception class."""
+
+from collections.abc import Iterator
+
+import sqlalchemy.exc
+
+from operator_core.actions.errors import (
+    ActionError,
+    ConstraintError,
+    DatabaseAccessError,
+    DatabaseCorruptError,
+    DatabaseFullError,
+    DatabaseLockedError,
+    DatabaseNotFoundError,
+    DatabaseReadOnlyError,
+    DatabaseUnavailableError,
+    GuardMissingError,
+    RetryTransactionError,
+)
+
+_UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
+    # SQLSTATE, PostgreSQL documentation, appendix A; a longer prefix wins
+    "08": DatabaseUnavailableError,
+    "57P": DatabaseUnavailableError,
+    "57014": DatabaseLockedError,
+    "53": DatabaseUnavailableError,
+    "53100": DatabaseFullError,
+    "55P03": DatabaseLockedError,
+    "28": DatabaseAccessError,
+    "42501": DatabaseAccessError,
+    "3D000": DatabaseNotFoundError,
+    "25006": DatabaseReadOnlyError,
+    "XX001": DatabaseCorruptError,
+    "XX002": DatabaseCorruptError,
+    # SQLite's result codes, sqlite.org/rescode.html
+    "SQLITE_CANTOPEN": DatabaseNotFoundError,
+    "SQLITE_BUSY": DatabaseLockedError,
+    "SQLITE_LOCKED": DatabaseLockedError,
+    "SQLITE_READONLY": DatabaseReadOnlyError,
+    "SQLITE_READONLY_DBMOVED": DatabaseUnavailableError,
+    "SQLITE_FULL": DatabaseFullError,
+    "SQLITE_CORRUPT": DatabaseCorruptError,
+    "SQLITE_NOTADB": DatabaseCorruptError,
+    "SQLITE_IOERR": DatabaseUnavailableError,
+    "SQLITE_PERM": DatabaseAccessError,
+    "SQLITE_AUTH": DatabaseAccessError,
+}
+_RETRY = ("40001", "40P01", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_SCHEMA")
+_CONSTRAINT = ("23", "SQLITE_CONSTRAINT")
+_NO_SUCH_TABLE = ("42P01", "42703")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [getattr(current, "orig", None), current.__cause__]
+
+
+def code_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE or SQLite's error name of a driver's error, or of one that wraps it."""
+    for cause in _chain(error):
+        for name in ("sqlstate", "sqlite_errorname"):
+            code = getattr(cause, name, None)
+            if isinstance(code, str) and code:
+                return code
+    return None
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """Return the code (`OC001` ...) with which a guard refused, or None where none did."""
+    code = code_of(error)
+    if code and code.startswith("OC"):
+        return code
+    if code == "SQLITE_CONSTRAINT_TRIGGER":  # SQLite puts the text of RAISE where PostgreSQL has a state
+        return _message(error).partition(":")[0]
+    return None
+
+
+def _message(error: BaseException) -> str:
+    cause = next((c for c in reversed(list(_chain(error))) if str(c)), error)
+    return str(cause).strip().splitlines()[0] if str(cause) else type(cause).__name__
+
+
+def translate(error: BaseException, url: str) -> ActionError | None:
+    """Return this library's error for a driver's, or None for an error that is no driver's.
+
+    `url` is shown in the message, so it must come without its password.
+    """
+    code, message = code_of(error), _message(error)
+    if code is None:
+        return _translate_unnamed(error, message, url)
+    if code.startswith(_RETRY):
+        return RetryTransactionError(code=code)
+    if code in _NO_SUCH_TABLE or (code == "SQLITE_ERROR" and "no such" in message):
+        return GuardMissingError(url=url, guards=(message,))
+    if code.startswith(_CONSTRAINT):
+        return ConstraintError(code=code, detail=message)
+    known = [prefix for prefix in _UNAVAILABLE if code.startswith(prefix)]
+    if known:
+        return _UNAVAILABLE[max(known, key=len)](url=url, detail=message, code=code)
+    return None
+
+
+def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionError | None:
+    disconnected = isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return DatabaseLockedError(url=url, detail=f"no connection of the pool became free: {message}")
+    if isinstance(error, TimeoutError):
+        return DatabaseUnavailableError(url=url, detail="no answer in time")
+    if disconnected or isinstance(error, OSError | sqlalchemy.exc.InterfaceError):
+        return DatabaseUnavailableError(url=url, detail=message)
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return DatabaseUnavailableError(url=url, detail=message)
+    return None

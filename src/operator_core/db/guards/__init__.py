@@ -1,0 +1,111 @@
+"""The database-side guards of both engines, generated from the table of steps: install them, and see that they are there.
+
+A guard is a trigger (and on PostgreSQL its function). Guards hold against every client, also one that speaks plain SQL
+or runs an older version of this library.
+"""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from operator_core.db.guards import postgresql, sqlite
+from operator_core.db.guards.rules import EVERYTHING, LATCH_READABLE
+from operator_core.db.schema import kill_switch
+
+_TABLES = (
+    "action_proposals",
+    "action_records",
+    "action_events",
+    "action_prunes",
+    "kill_switch",
+    "kill_switch_events",
+)
+_ON_POSTGRESQL = sa.text(
+    "SELECT t.tgname, c.relname, t.tgtype, t.tgenabled, t.tgqual IS NULL AS always, "
+    "p.proname, p.prosrc, p.prosecdef, p.proconfig "
+    "FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid "
+    "WHERE NOT t.tgisinternal AND t.tgrelid = ANY(ARRAY["
+    + ", ".join(f"to_regclass('{table}')" for table in _TABLES)
+    + "])"
+)
+_ON_SQLITE = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+_LATCH = sa.text(f"SELECT {LATCH_READABLE}")  # noqa: S608 - made of constants
+
+
+def statements(dialect: str) -> list[str]:
+    """Return the statements that create all guards on an engine (`postgresql` or `sqlite`)."""
+    if dialect == "sqlite":
+        return list(sqlite.triggers().values())
+    functions = [function.ddl for function in postgresql.functions().values()]
+    triggers = [trigger.ddl for trigger in postgresql.triggers().values()]
+    return [*functions, postgresql.fix_search_path(), *triggers]
+
+
+def install_guards(connection: sa.Connection) -> None:
+    """Create the guards and the first row of the latch beside tables that a host has made from our metadata.
+
+    What is there already is replaced, so that the call can be repeated. Runs in the transaction of `connection`.
+    """
+    dialect = connection.dialect.name
+    for name, table in _names(dialect):
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}" + (f" ON {table}" if table else ""))
+    seeded = connection.scalar(sa.select(sa.literal(1)).where(kill_switch.c.scope == EVERYTHING))
+    if not seeded:
+        connection.execute(kill_switch.insert().values(scope=EVERYTHING, generation=0))
+    for statement in statements(dialect):
+        connection.exec_driver_sql(statement)
+
+
+def _names(dialect: str) -> list[tuple[str, str | None]]:
+    if dialect == "sqlite":
+        return [(name, None) for name in sqlite.triggers()]
+    return [(trigger.name, trigger.table) for trigger in postgresql.triggers().values()]
+
+
+def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
+    """Return what is wrong with the guards of a database, one text for each; nothing when all hold.
+
+    With `exactly=False` their texts may differ from what this version would install, as on a schema one revision newer.
+    """
+    find = _differences_on_sqlite if connection.dialect.name == "sqlite" else _differences_on_postgresql
+    found = list(find(connection, exactly=exactly))
+    if not connection.scalar(_LATCH):
+        found.append(f"the latch row '{EVERYTHING}' is missing")
+    return tuple(found)
+
+
+def _differences_on_sqlite(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
+    present = {name: sql for name, sql in connection.execute(_ON_SQLITE)}
+    for name, sql in sqlite.triggers().items():
+        if name not in present:
+            yield f"{name} is missing"
+        elif exactly and present[name] != sql:
+            yield f"{name} is altered"
+
+
+def _differences_on_postgresql(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
+    present = {row.tgname: row for row in connection.execute(_ON_POSTGRESQL)}
+    functions = postgresql.functions()
+    for trigger in postgresql.triggers().values():
+        row = present.get(trigger.name)
+        if row is None:
+            yield f"{trigger.name} is missing"
+        elif _char(row.tgenabled) not in ("O", "A"):
+            yield f"{trigger.name} is disabled"
+        elif exactly and not _is(trigger, functions[trigger.function], row):
+            yield f"{trigger.name} is altered"
+
+
+def _is(trigger: postgresql.Trigger, function: postgresql.Function, row: sa.Row[tuple[object, ...]]) -> bool:
+    path = next((s for s in row.proconfig or () if s.startswith("search_path=")), "")
+    return (
+        (row.relname, row.tgtype, row.always) == (trigger.table, trigger.kind, True)
+        and (row.proname, row.prosrc, row.prosecdef) == (function.name, function.body, function.definer)
+        and path.startswith("search_path=pg_catalog, ")
+        and path.endswith(", pg_temp")
+    )
+
+
+def _char(value: str | bytes) -> str:
+    """Return PostgreSQL's internal "char", which asyncpg gives as bytes."""
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,97 @@
+"""What the guards of both engines have in common: conditions in plain SQL, made from the table of steps.
+
+In these texts `NEW` and `OLD` are the rows of a trigger on `action_proposals` and `k` is a row of `kill_switch`.
+"""
+
+from dataclasses import dataclass
+
+from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
+from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS, proposals, quoted, records
+
+STEP_REFUSED = "OC001"
+CHANGE_REFUSED = "OC002"
+STOPPED = "OC003"
+ISOLATION_REFUSED = "OC004"
+LATCH_UNREADABLE = "OC005"
+RECORD_DISAGREES = "OC006"
+
+MESSAGES = {
+    STEP_REFUSED: "this step is not in the table of steps",
+    CHANGE_REFUSED: "what was recorded never changes and never disappears",
+    STOPPED: "the kill switch bars this",
+    ISOLATION_REFUSED: "actions are started under READ COMMITTED only",
+    LATCH_UNREADABLE: "the latch cannot be read, so nothing is proposed or started",
+    RECORD_DISAGREES: "the record does not allow this",
+}
+
+EXECUTING = ActionStatus.EXECUTING
+FINAL = quoted(TERMINAL)
+STATUS_COLUMNS = ("status", "status_at", "status_by", "status_reason")
+TIMED = tuple(status for status in TRANSITIONS if status is not INITIAL)
+
+
+@dataclass(frozen=True)
+class Latch:
+    """The conditions that the guard and the sweep ask of the latch, about the proposal row called `row`."""
+
+    row: str = "NEW"
+
+    @property
+    def covers(self) -> str:
+        """Is true of a latch row whose scope covers the proposal."""
+        scopes = [f"'{EVERYTHING}'", *(f"'{field}=' || {self.row}.{field}" for field in SCOPE_FIELDS)]
+        return f"k.scope IN ({', '.join(scopes)})"
+
+    @property
+    def engaged(self) -> str:
+        """Is true of a latch row that is engaged and covers the proposal."""
+        return f"{self.covers} AND k.engaged_at IS NOT NULL AND k.released_at IS NULL"
+
+    @property
+    def bars(self) -> str:
+        """Is true of a latch row that bars the start: engaged, or stopped since the proposal was made."""
+        return (
+            f"{self.covers} AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL "
+            f"OR k.generation > {self.row}.generation)"
+        )
+
+    @property
+    def asks(self) -> str:
+        """Is true of a latch row that asks the running proposal to stop."""
+        return f"{self.covers} AND k.generation > {self.row}.generation"
+
+
+COUNTER = "(SELECT max(k.generation) FROM kill_switch AS k)"
+LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
+START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().bars})"
+IS_LEGAL_STEP = " OR ".join(
+    f"(OLD.status = '{source}' AND NEW.status IN ({quoted(targets)}))"
+    for source, targets in TRANSITIONS.items()
+    if targets
+)
+RECORD_AGREES = (
+    "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id AND ("
+    + " OR ".join(
+        f"(NEW.status = '{status}' AND r.outcome IN ({quoted(outcomes)}))" for status, outcomes in OUTCOMES.items()
+    )
+    + "))"
+)
+STOP_ASKED = (
+    "EXISTS (SELECT 1 FROM action_proposals AS p JOIN kill_switch AS k "
+    f"ON {Latch('p').asks} WHERE p.id = NEW.proposal_id)"
+)
+
+PROPOSED_COLUMNS = tuple(
+    column.name
+    for column in proposals.columns
+    if column.name not in STATUS_COLUMNS and column.name not in {f"{status}_at" for status in TIMED}
+)
+"""What was proposed: never changes after the insert."""
+
+RECORD_KEYS = ("id", "proposal_id", "started_at")
+REQUEST_COLUMNS = ("cancel_requested_at", "cancel_requested_by", "cancel_reason")
+SNAPSHOT_COLUMNS = tuple(name for name in PROPOSED_COLUMNS if name not in ("id", "generation"))
+"""What the first event of a proposal holds."""
+
+OUTCOME_COLUMNS = tuple(column.name for column in records.columns if column.name not in ("id", "proposal_id"))
+"""What the event out of `executing` holds, besides the id of the record."""

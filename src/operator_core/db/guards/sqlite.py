@@ -1,0 +1,216 @@
+"""The guards of SQLite: triggers; the single writer takes the place of the lock."""
+
+from collections.abc import Iterator
+
+from operator_core.db.guards import rules
+from operator_core.db.guards.rules import (
+    CHANGE_REFUSED,
+    COUNTER,
+    EXECUTING,
+    FINAL,
+    LATCH_READABLE,
+    LATCH_UNREADABLE,
+    MESSAGES,
+    RECORD_DISAGREES,
+    START_BARRED,
+    STEP_REFUSED,
+    STOPPED,
+    Latch,
+)
+
+_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]"
+
+
+def _refuse(code: str, condition: str) -> str:
+    return f"SELECT RAISE(ABORT, '{code}: {MESSAGES[code]}') WHERE {condition}"
+
+
+def _trigger(name: str, event: str, *statements: str) -> tuple[str, str]:
+    name = f"operator_core_{name}"
+    body = "".join(f"  {statement};\n" for statement in statements)
+    return name, f"CREATE TRIGGER {name} {event}\nBEGIN\n{body}END"
+
+
+def _changed(columns: tuple[str, ...]) -> str:
+    return " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in columns)
+
+
+def _json(columns: tuple[str, ...], row: str) -> str:
+    """Return the arguments of an object of columns, with booleans and JSON as PostgreSQL writes them."""
+    forms = {
+        "parameters": "json({})",
+        "result_data": "json({})",
+        "success": "json(CASE {} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END)",
+    }
+    return ", ".join(f"'{name}', " + forms.get(name, "{}").format(f"{row}.{name}") for name in columns)
+
+
+def _proposals() -> Iterator[tuple[str, str]]:
+    stop = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().engaged})"
+    yield _trigger(
+        "proposals_insert",
+        "BEFORE INSERT ON action_proposals",
+        # REPLACE fires no delete trigger: it must be met before it removes the row.
+        _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_proposals WHERE id = NEW.id)"),
+        _refuse(LATCH_UNREADABLE, f"NOT {LATCH_READABLE}"),
+        _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
+        _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
+        _refuse(STOPPED, f"(NEW.status = 'cancelled') IS NOT ({stop})"),
+    )
+    late = " OR ".join(f"(NEW.{s}_at IS NOT OLD.{s}_at AND NEW.status <> '{s}')" for s in rules.TIMED)
+    yield _trigger(
+        "proposals_update",
+        "BEFORE UPDATE ON action_proposals",
+        _refuse(CHANGE_REFUSED, _changed(rules.PROPOSED_COLUMNS)),
+        _refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})"),
+        _refuse(CHANGE_REFUSED, late),
+        _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT {LATCH_READABLE}"),
+        _refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
+        _refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {rules.RECORD_AGREES}"),
+    )
+    yield _trigger(
+        "proposals_delete",
+        "BEFORE DELETE ON action_proposals",
+        _refuse(
+            CHANGE_REFUSED,
+            f"OLD.status NOT IN ({FINAL}) "
+            'OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p."before" > OLD.status_at)',
+        ),
+    )
+
+
+def _events() -> Iterator[tuple[str, str]]:
+    columns = '(proposal_id, from_status, to_status, at, "by", reason, generation, data)'
+    proposed = f"json_object({_json(rules.SNAPSHOT_COLUMNS, 'NEW')})"
+    outcome = (
+        f"CASE WHEN OLD.status = '{EXECUTING}' THEN (SELECT json_object('record_id', r.id, "
+        f"{_json(rules.OUTCOME_COLUMNS, 'r')}) "
+        "FROM action_records AS r WHERE r.proposal_id = NEW.id) END"
+    )
+    yield _trigger(
+        "proposals_inserted",
+        "AFTER INSERT ON action_proposals",
+        f"INSERT INTO action_events {columns} VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, "
+        f"NEW.reason, NEW.generation, {proposed})",
+        f"INSERT INTO action_events {columns} SELECT NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, "
+        "NEW.status_reason, NEW.generation, NULL WHERE NEW.status <> 'proposed'",
+    )
+    yield _trigger(
+        "proposals_updated",
+        "AFTER UPDATE ON action_proposals",
+        f"INSERT INTO action_events {columns} VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, "
+        f"NEW.status_reason, {COUNTER}, {outcome})",
+    )
+    # SQLite cannot tell a trigger's insert from a client's: an event must say what its proposal says, and be the first.
+    yield _trigger(
+        "events_insert",
+        "BEFORE INSERT ON action_events",
+        _refuse(
+            CHANGE_REFUSED,
+            "EXISTS (SELECT 1 FROM action_events AS e WHERE e.id = NEW.id "
+            "OR (e.proposal_id = NEW.proposal_id AND e.to_status = NEW.to_status))",
+        ),
+        _refuse(
+            CHANGE_REFUSED,
+            "NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id "
+            "AND p.status_at = NEW.at AND (p.status = NEW.to_status OR NEW.from_status IS NULL))",
+        ),
+    )
+
+
+def _records() -> Iterator[tuple[str, str]]:
+    yield _trigger(
+        "records_insert",
+        "BEFORE INSERT ON action_records",
+        _refuse(
+            CHANGE_REFUSED,
+            "EXISTS (SELECT 1 FROM action_records AS r WHERE r.id = NEW.id OR r.proposal_id = NEW.proposal_id)",
+        ),
+        _refuse(
+            RECORD_DISAGREES,
+            "NEW.completed_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM action_proposals AS p "
+            f"WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')",
+        ),
+    )
+    yield _trigger(
+        "records_update",
+        "BEFORE UPDATE ON action_records",
+        _refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL OR {_changed(rules.RECORD_KEYS)}"),
+        _refuse(CHANGE_REFUSED, f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"),
+        _refuse(
+            RECORD_DISAGREES,
+            f"NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NOT {rules.STOP_ASKED}",
+        ),
+    )
+    yield _trigger(
+        "records_delete",
+        "BEFORE DELETE ON action_records",
+        _refuse(
+            CHANGE_REFUSED,
+            "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
+            f'ON q."before" > p.status_at WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))',
+        ),
+    )
+
+
+def _kill_switch() -> Iterator[tuple[str, str]]:
+    times = " OR ".join(f"NEW.{column} NOT GLOB '{_TIME}'" for column in ("engaged_at", "released_at"))
+    engaged = f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {COUNTER} + 1"
+    released = (
+        "OLD.engaged_at IS NOT NULL AND OLD.released_at IS NULL AND NEW.released_at IS NOT NULL "
+        f"AND NOT ({_changed(('generation', 'engaged_at', 'engaged_by', 'reason'))})"
+    )
+    columns = '(generation, scope, change, at, "by", reason)'
+    stop = "NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason"
+    release = "NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason"
+    yield _trigger(
+        "kill_switch_insert",
+        "BEFORE INSERT ON kill_switch",
+        _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope)"),
+        _refuse(CHANGE_REFUSED, f"(NOT ({engaged})) OR {times}"),
+    )
+    yield _trigger(
+        "kill_switch_update",
+        "BEFORE UPDATE ON kill_switch",
+        _refuse(CHANGE_REFUSED, f"NEW.scope IS NOT OLD.scope OR NOT (({engaged}) OR ({released})) OR {times}"),
+    )
+    yield _trigger(
+        "kill_switch_inserted",
+        "AFTER INSERT ON kill_switch",
+        f"INSERT INTO kill_switch_events {columns} VALUES ({stop})",
+    )
+    yield _trigger(
+        "kill_switch_updated",
+        "AFTER UPDATE ON kill_switch",
+        f"INSERT INTO kill_switch_events {columns} SELECT {stop} WHERE NEW.released_at IS NULL",
+        f"INSERT INTO kill_switch_events {columns} SELECT {release} WHERE NEW.released_at IS NOT NULL",
+    )
+    yield _trigger(
+        "kill_switch_events_insert",
+        "BEFORE INSERT ON kill_switch_events",
+        _refuse(
+            CHANGE_REFUSED,
+            "EXISTS (SELECT 1 FROM kill_switch_events AS e WHERE e.id = NEW.id "
+            "OR (e.generation = NEW.generation AND e.change = NEW.change)) "
+            "OR NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope "
+            "AND k.generation = NEW.generation AND (k.released_at IS NULL) = (NEW.change = 'engaged'))",
+        ),
+    )
+
+
+def _append_only() -> Iterator[tuple[str, str]]:
+    yield _trigger(
+        "prunes_insert",
+        "BEFORE INSERT ON action_prunes",
+        _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.id = NEW.id)"),
+    )
+    for table in ("action_events", "action_prunes", "kill_switch_events"):
+        short = table.removeprefix("action_")
+        for event in ("UPDATE", "DELETE"):
+            yield _trigger(f"{short}_{event.lower()}", f"BEFORE {event} ON {table}", _refuse(CHANGE_REFUSED, "1"))
+    yield _trigger("kill_switch_delete", "BEFORE DELETE ON kill_switch", _refuse(CHANGE_REFUSED, "1"))
+
+
+def triggers() -> dict[str, str]:
+    """Return the name and the text of every trigger."""
+    return dict([*_proposals(), *_events(), *_records(), *_kill_switch(), *_append_only()])

@@ -1,0 +1,82 @@
+"""Row to DTO and DTO to row; nothing else knows both."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import NotNewError
+from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, checked
+from operator_core.actions.values import dump_json
+from operator_core.db.schema import events, proposals, records
+
+PROPOSED = ("ticket_id", "action_name", "action_type", "parameters", "reason", "proposed_at", "proposed_by")
+"""The columns that whoever proposes fills in."""
+
+_PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
+_RECORD_NAMES = tuple(column.name for column in records.columns)
+_EVENT_NAMES = tuple(column.name for column in events.columns)
+_GIVEN_BY_DATABASE = ("id", "completed_at", "success", "outcome", "error_message", "result_data", "cancel_requested_at")
+
+Row = sa.Row[Any]
+
+
+def to_proposal(row: Row) -> ActionProposal:
+    """Return the proposal of a row of all columns of `action_proposals`, in their order."""
+    return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=FROM_LEDGER)
+
+
+def to_record(row: Row) -> ActionRecord:
+    """Return the record of a row of all columns of `action_records`, in their order."""
+    return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=FROM_LEDGER)
+
+
+def to_event(row: Row) -> ActionEvent:
+    """Return the event of a row of all columns of `action_events`, in their order."""
+    return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=FROM_LEDGER)
+
+
+def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
+    """Return the column values of a new proposal.
+
+    Raises:
+        NotNewError: It has an id, or a status other than proposed.
+        ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+    """
+    values = checked(proposal)
+    if values["id"] is not None:
+        raise NotNewError(kind="proposal", field="id", value=values["id"])
+    if values["status"] is not ActionProposal.model_fields["status"].default:
+        raise NotNewError(kind="proposal", field="status", value=str(values["status"]))
+    return {name: values[name] for name in PROPOSED}
+
+
+def new_record(record: ActionRecord) -> dict[str, Any]:
+    """Return the column values of a new, open record.
+
+    Raises:
+        NotNewError: It has an id, or says how it ended.
+        ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+    """
+    values = checked(record)
+    for name in _GIVEN_BY_DATABASE:
+        if values[name] is not None:
+            raise NotNewError(kind="record", field=name, value=values[name])
+    return {name: values[name] for name in ("proposal_id", "started_at")}
+
+
+def as_json_array(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows of `PROPOSED` columns as the JSON array of arrays that `json_rows` reads."""
+    return json.dumps([[_as_json(row[name]) for name in PROPOSED] for row in rows], ensure_ascii=False)
+
+
+def _as_json(value: object) -> object:
+    match value:
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S.%f").rjust(26, "0")
+        case dict():
+            return dump_json(value)  # as a text inside the array, so that both engines keep it to the letter
+        case _:
+            return value

@@ -1,0 +1,256 @@
+"""`ActionDB`: the repository with an engine and transactions of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from operator_core.actions.errors import (
+    DatabaseLockedError,
+    DatabaseNotFoundError,
+    NotOpenError,
+    RetryTransactionError,
+    SchemaOutOfDateError,
+)
+from operator_core.db import migrate
+from operator_core.db.actions import ActionRepository
+from operator_core.db.engine import (
+    autocommitting,
+    check_version,
+    create_engine,
+    file_of,
+    is_sqlite,
+    require_configured,
+    shown,
+    target_url,
+    writer_lock,
+)
+from operator_core.db.joined import run_joined
+from operator_core.db.transitions import Refused
+from operator_core.db.units import Kind, translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_ATTEMPTS = 5
+
+
+async def settled(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` in a task of its own and wait until it is settled, also when the caller is cancelled.
+
+    A task that is cancelled inside SQLAlchemy and aiosqlite can leave SQLite's write lock held, so the cancellation is
+    delivered afterwards. Cancelled does not mean undone.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                continue  # asked again: it is still not settled
+        if not task.cancelled():
+            task.exception()  # seen: the caller wants to hear of its cancellation
+        raise
+
+
+class _Transaction(ActionRepository):
+    """Is the repository within `ActionDB.transaction`: its calls are settled before a cancellation is delivered."""
+
+    async def _run(
+        self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await settled(run_joined(self._session, kind, unit, *args, **kwargs))
+
+
+class ActionDB(ActionRepository):
+    """Keeps a ledger in a database of its own or beside a host's tables; each call is a transaction of its own.
+
+    Use it as an async context manager, or call `open` and `close`. Leaving it disposes of an engine that it made, and
+    of no other. A call that is cancelled is settled first: what was done is recorded, nothing is left half done.
+
+    Args:
+        target: A `Path` (a SQLite file), a URL (`sqlite://` is in memory), or an `AsyncEngine`; nothing means the
+            environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
+        migrate: `auto` creates and upgrades a SQLite ledger on open, and only checks PostgreSQL, where an upgrade is
+            part of a deploy; `check` only checks, and creates nothing.
+        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+
+    Raises:
+        DatabaseUrlError: The target is a text that is no URL, or a database that this library does not work with.
+    """
+
+    def __init__(
+        self,
+        target: Path | str | URL | AsyncEngine | None = None,
+        *,
+        migrate: Literal["auto", "check"] = "auto",
+        lock_timeout: float = 10.0,
+    ) -> None:
+        self._given = target if isinstance(target, AsyncEngine) else None
+        self._url = target.url if isinstance(target, AsyncEngine) else target_url(target)
+        self._migrate = migrate
+        self._lock_timeout = lock_timeout
+        self._engine: AsyncEngine | None = None
+        self._autocommitting: Engine | None = None
+        self._writers: asyncio.Lock | None = None
+
+    def __repr__(self) -> str:
+        return f"ActionDB({shown(self._url)!r})"
+
+    # -- open and close ------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Connect, see that the database can be worked with, and return self; a second call does nothing.
+
+        Raises:
+            MissingDriverError, EngineVersionError, EngineNotConfiguredError: The engine cannot be used.
+            SchemaOutOfDateError, SchemaTooNewError, GuardMissingError: The schema cannot be used.
+            DatabaseUnavailableError: It cannot be reached or worked with.
+        """
+        if self._engine is None:
+            await settled(self._open())
+        return self
+
+    async def _open(self) -> None:
+        if self._migrate == "check":
+            self._require_file()
+        engine = self._given or create_engine(self._url, lock_timeout=self._lock_timeout)
+        try:
+            with translated(shown(self._url)):
+                await self._prepare(engine)
+        except BaseException:
+            if self._given is None:
+                await engine.dispose()
+            raise
+        self._engine = engine
+        self._autocommitting = autocommitting(engine.sync_engine)
+        self._writers = writer_lock(engine)
+
+    def _require_file(self) -> None:
+        file = file_of(self._url)
+        if file is not None and not file.exists():
+            raise DatabaseNotFoundError(url=shown(self._url), detail=f"there is no file {file}")
+
+    async def _prepare(self, engine: AsyncEngine) -> None:
+        """Check the ledger, and migrate one on SQLite that is behind."""
+
+        def look(connection: sa.Connection) -> None:
+            check_version(connection)
+            if self._given is not None:
+                require_configured(connection)
+            migrate.check(connection, self._url)
+
+        async with engine.connect() as connection:
+            try:
+                await connection.run_sync(look)
+            except SchemaOutOfDateError:
+                if self._migrate != "auto" or not is_sqlite(engine):
+                    raise
+            else:
+                return
+            await connection.rollback()
+            if file_of(self._url) is None:
+                await connection.run_sync(migrate.upgrade_on)
+        if file_of(self._url) is not None:
+            await asyncio.to_thread(migrate.upgrade, self._url)
+        async with engine.connect() as connection:
+            await connection.run_sync(look)
+
+    async def migrate(self) -> None:
+        """Upgrade the schema to the revision of this version; for PostgreSQL, a step of a deploy.
+
+        Raises:
+            DatabaseError: It cannot be reached or worked with; nothing was changed.
+        """
+        await settled(asyncio.to_thread(migrate.upgrade, self._url))
+
+    async def close(self) -> None:
+        """Close all connections, unless the engine is a host's; a second call does nothing."""
+        engine, self._engine = self._engine, None
+        if engine is not None and self._given is None:
+            await settled(engine.dispose())
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    # -- transactions --------------------------------------------------------------------------------------------------
+
+    async def _run(
+        self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await settled(self._repeated(kind, lambda connection: unit(connection, *args, **kwargs)))
+
+    async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
+        """Run a unit again that met another transaction: nothing of it was kept."""
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return await self._once(kind, unit)
+            except RetryTransactionError:
+                await asyncio.sleep(0.01 * attempt)
+        return await self._once(kind, unit)
+
+    async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
+        engine = self._opened()
+
+        def whole(session: Session) -> T:
+            bind: Any = self._autocommitting if kind is not Kind.TRANSACTION else session.get_bind()
+            try:
+                with bind.begin() as connection:
+                    return unit(connection)
+            except Refused as refused:
+                with bind.begin() as connection:
+                    raise refused.explain(connection) from refused.__cause__
+
+        async with self._writing(kind):
+            with translated(shown(self._url)):
+                return await AsyncSession(engine).run_sync(whole)
+
+    def _opened(self) -> AsyncEngine:
+        if self._engine is None:
+            raise NotOpenError(target=repr(self))
+        return self._engine
+
+    @asynccontextmanager
+    async def _writing(self, kind: Kind) -> AsyncIterator[None]:
+        """Let the writers of this process queue for SQLite's one write lock, and everybody for one in memory."""
+        lock = self._writers
+        if lock is None or (kind is Kind.READ and file_of(self._url) is not None):
+            yield
+            return
+        try:
+            async with asyncio.timeout(self._lock_timeout):
+                await lock.acquire()
+        except TimeoutError as error:
+            detail = "a transaction() of this ActionDB is open; within it, call the methods of what it gave you"
+            raise DatabaseLockedError(url=shown(self._url), detail=detail) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[ActionRepository]:
+        """Group several calls, which are kept together or not at all: `async with db.transaction() as tx`.
+
+        Call the methods of `tx` within. Leaving the block commits, an exception rolls back. On SQLite it holds the one
+        write lock of the file from its first call on.
+        """
+        engine = self._opened()
+        async with self._writing(Kind.TRANSACTION):
+            session = AsyncSession(engine, expire_on_commit=False)
+            try:
+                yield _Transaction(session)
+                with translated(shown(self._url)):
+                    await settled(session.commit())
+            finally:
+                await settled(session.close())

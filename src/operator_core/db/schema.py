@@ -1,0 +1,242 @@
+"""The declarative tables, their constraints and indexes; hosts find the metadata here, the stores the tables."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from operator_core.actions.lifecycle import (
+    INITIAL,
+    PENDING,
+    TRANSITIONS,
+    ActionOutcome,
+    ActionStatus,
+    always_passed,
+    ever_passed,
+)
+from operator_core.actions.types import ActionType
+from operator_core.db.types import (
+    KEYED_BY_TEXT,
+    NEVER_REUSE_IDS,
+    BigId,
+    EnumText,
+    JsonText,
+    UtcDateTime,
+    partial_index,
+)
+
+
+class Base(DeclarativeBase):
+    """Holds the metadata of the ledger."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def quoted(values: Iterable[str]) -> str:
+    """Return string values as an SQL list: `'a', 'b'`."""
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def any_of(statuses: Iterable[ActionStatus]) -> str:
+    """Return the condition that the status is one of `statuses`.
+
+    It is spelt with OR, because SQLite sees that it implies the condition of a partial index only where that condition,
+    read from the left, begins with the same words.
+    """
+    return " OR ".join(f"status = '{status}'" for status in statuses)
+
+
+def _status_check(status: ActionStatus) -> sa.CheckConstraint:
+    """Return the rule of the time at which `status` was reached: there exactly when the state says so."""
+    required = [state for state in TRANSITIONS if status in always_passed(state)]
+    forbidden = [state for state in TRANSITIONS if status not in ever_passed(state)]
+    column = f"{status}_at"
+    return sa.CheckConstraint(
+        f"(status NOT IN ({quoted(required)}) OR {column} IS NOT NULL) "
+        f"AND (status NOT IN ({quoted(forbidden)}) OR {column} IS NULL) "
+        f"AND (status <> '{status}' OR status_at = {column})",
+        name=column,
+    )
+
+
+def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"{column} IN ({quoted(values)})", name=column)
+
+
+class ActionProposalRow(Base):
+    """One proposal and its last step."""
+
+    __tablename__ = "action_proposals"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    ticket_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    action_name: Mapped[str] = mapped_column(sa.Text)
+    action_type: Mapped[ActionType] = mapped_column(EnumText(ActionType))
+    parameters: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    reason: Mapped[str] = mapped_column(sa.Text)
+    status: Mapped[ActionStatus] = mapped_column(EnumText(ActionStatus), server_default=INITIAL.value)
+    proposed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    proposed_by: Mapped[str] = mapped_column(sa.Text)
+    generation: Mapped[int] = mapped_column(sa.BigInteger)
+    status_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    status_by: Mapped[str] = mapped_column(sa.Text)
+    status_reason: Mapped[str | None] = mapped_column(sa.Text)
+    validated_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    executing_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancelled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        _one_of("status", TRANSITIONS),
+        _one_of("action_type", ActionType),
+        *(_status_check(status) for status in TRANSITIONS if status is not INITIAL),
+        partial_index(
+            "ix_action_proposals_open",
+            "status",
+            "id",
+            where=any_of([*PENDING, ActionStatus.EXECUTING]),
+        ),
+        partial_index("ix_action_proposals_ticket_id", "ticket_id", "id", where="ticket_id IS NOT NULL"),
+        NEVER_REUSE_IDS,
+    )
+
+
+class ActionRecordRow(Base):
+    """The one execution of a proposal."""
+
+    __tablename__ = "action_records"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    proposal_id: Mapped[int] = mapped_column(sa.BigInteger, sa.ForeignKey("action_proposals.id"), unique=True)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    success: Mapped[bool | None] = mapped_column(sa.Boolean)
+    error_message: Mapped[str | None] = mapped_column(sa.Text)
+    result_data: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    outcome: Mapped[ActionOutcome | None] = mapped_column(EnumText(ActionOutcome))
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancel_requested_by: Mapped[str | None] = mapped_column(sa.Text)
+    cancel_reason: Mapped[str | None] = mapped_column(sa.Text)
+
+    __table_args__ = (
+        _one_of("outcome", ActionOutcome),
+        sa.CheckConstraint("(completed_at IS NULL) = (outcome IS NULL)", name="completed_at"),
+        sa.CheckConstraint(
+            "(success IS NULL) = (outcome IS NULL) AND (success IS NULL OR success = (outcome = 'succeeded'))",
+            name="success",
+        ),
+        sa.CheckConstraint("(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)", name="cancel_requested_at"),
+        NEVER_REUSE_IDS,
+    )
+
+
+class ActionEventRow(Base):
+    """One step of one proposal; without a foreign key, so that it outlives a pruned proposal."""
+
+    __tablename__ = "action_events"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    proposal_id: Mapped[int] = mapped_column(sa.BigInteger)
+    from_status: Mapped[ActionStatus | None] = mapped_column(EnumText(ActionStatus))
+    to_status: Mapped[ActionStatus] = mapped_column(EnumText(ActionStatus))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(sa.Text)
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    generation: Mapped[int] = mapped_column(sa.BigInteger)
+    data: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+
+    __table_args__ = (
+        # No path through the table of steps enters a state twice.
+        sa.UniqueConstraint("proposal_id", "to_status"),
+        NEVER_REUSE_IDS,
+    )
+
+
+class ActionPruneRow(Base):
+    """A permission to delete what was finished before a moment; kept for ever."""
+
+    __tablename__ = "action_prunes"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    before: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(sa.Text)
+    reason: Mapped[str] = mapped_column(sa.Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (NEVER_REUSE_IDS,)
+
+
+SCOPE_FIELDS = ("action_type", "action_name", "proposed_by", "ticket_id")
+EVERYTHING = "everything"
+
+
+class KillSwitchRow(Base):
+    """The latch of one scope; the highest generation of all rows is the counter."""
+
+    __tablename__ = "kill_switch"
+
+    scope: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    generation: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
+    engaged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    engaged_by: Mapped[str | None] = mapped_column(sa.Text)
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    released_by: Mapped[str | None] = mapped_column(sa.Text)
+    release_reason: Mapped[str | None] = mapped_column(sa.Text)
+
+    __table_args__ = (
+        sa.CheckConstraint(
+            " OR ".join([f"scope = '{EVERYTHING}'", *(f"scope LIKE '{field}=_%'" for field in SCOPE_FIELDS)]),
+            name="scope",
+        ),
+        sa.CheckConstraint(
+            "(engaged_at IS NULL) = (generation = 0) "
+            "AND (engaged_by IS NULL) = (engaged_at IS NULL) AND (reason IS NULL) = (engaged_at IS NULL)",
+            name="engaged",
+        ),
+        sa.CheckConstraint(
+            "(released_at IS NULL OR engaged_at IS NOT NULL) "
+            "AND (released_by IS NULL) = (released_at IS NULL) AND (release_reason IS NULL) = (released_at IS NULL)",
+            name="released",
+        ),
+        KEYED_BY_TEXT,
+    )
+
+
+class KillSwitchEventRow(Base):
+    """One engage or release, written by the database."""
+
+    __tablename__ = "kill_switch_events"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    generation: Mapped[int] = mapped_column(sa.BigInteger)
+    scope: Mapped[str] = mapped_column(sa.Text)
+    change: Mapped[str] = mapped_column(sa.Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(sa.Text)
+    reason: Mapped[str] = mapped_column(sa.Text)
+
+    __table_args__ = (
+        _one_of("change", ("engaged", "released")),
+        sa.UniqueConstraint("generation", "change"),
+        NEVER_REUSE_IDS,
+    )
+
+
+proposals = sa.inspect(ActionProposalRow).local_table
+records = sa.inspect(ActionRecordRow).local_table
+events = sa.inspect(ActionEventRow).local_table
+prunes = sa.inspect(ActionPruneRow).local_table
+kill_switch = sa.inspect(KillSwitchRow).local_table
+kill_switch_events = sa.inspect(KillSwitchEventRow).local_table

@@ -1,0 +1,119 @@
+"""An aiosqlite connection that runs a statement in one hop to its thread, where SQLAlchemy's adapter would need five.
+
+The adapter asks for a cursor, executes, fetches, and closes, and each is a round trip between two threads. Here the
+cursor does all of it in the one hop of `execute`, and a commit or rollback with nothing to do needs none.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+
+_Parameters = Iterable[Any]
+
+
+class BufferedCursor:
+    """Is what SQLAlchemy's adapter needs of an aiosqlite cursor; all rows are fetched when a statement is executed."""
+
+    def __init__(self, connection: "OneHopConnection") -> None:
+        self._connection = connection
+        self._rows: deque[Any] = deque()
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+        self.arraysize = 1
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Be ready at once: SQLAlchemy 2.0 awaits a new cursor, 2.1 enters it."""
+        return self
+        yield  # makes this function the generator that `await` wants
+
+    async def __aenter__(self) -> Self:
+        """Be ready at once."""
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Do nothing: there is nothing to close."""
+
+    async def execute(self, sql: str, parameters: _Parameters = ()) -> Self:
+        """Run one statement and keep its rows."""
+        return await self._connection.hop(self._run, sql, parameters)
+
+    async def executemany(self, sql: str, parameters: Iterable[_Parameters]) -> Self:
+        """Run one statement for many sets of parameters."""
+        return await self._connection.hop(self._run_many, sql, parameters)
+
+    def _run(self, connection: sqlite3.Connection, sql: str, parameters: _Parameters) -> Self:
+        cursor = connection.execute(sql, tuple(parameters))
+        return self._keep(cursor)
+
+    def _run_many(self, connection: sqlite3.Connection, sql: str, parameters: Iterable[_Parameters]) -> Self:
+        return self._keep(connection.executemany(sql, parameters))
+
+    def _keep(self, cursor: sqlite3.Cursor) -> Self:
+        self.description = cursor.description
+        self._rows = deque(cursor.fetchall() if cursor.description else ())
+        self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
+        cursor.close()
+        return self
+
+    async def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return self._rows.popleft() if self._rows else None
+
+    async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """Return the next `size` rows at most."""
+        return [self._rows.popleft() for _ in range(min(size or self.arraysize, len(self._rows)))]
+
+    async def fetchall(self) -> Sequence[Any]:
+        """Return all rows that are left."""
+        rows, self._rows = self._rows, deque()
+        return rows
+
+    async def close(self) -> None:
+        """Do nothing: the SQLite cursor was closed when its rows were fetched."""
+
+
+class OneHopConnection(aiosqlite.Connection):
+    """Runs a statement, its fetch and its close in one hop, and skips the hop of an empty commit or rollback."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
+
+    async def hop(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
+        return await self._execute(function, self._conn, *arguments)
+
+    def cursor(self) -> Any:
+        """Return a cursor without a hop."""
+        return BufferedCursor(self)
+
+    async def commit(self) -> None:
+        """Commit, if anything is open."""
+        if self.in_transaction:
+            await super().commit()
+
+    async def rollback(self) -> None:
+        """Roll back, if anything is open."""
+        if self.in_transaction:
+            await super().rollback()
+
+
+def open_connection(path: Path | str, pragmas: Sequence[str], *, uri: bool = False) -> OneHopConnection:
+    """Return a connection that, once awaited, has begun nothing and obeys `pragmas`; all in its first hop."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, uri=uri)
+        try:
+            for pragma in pragmas:
+                connection.execute(pragma).close()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return OneHopConnection(connect)

@@ -1,0 +1,164 @@
+"""The one guarded UPDATE by which a proposal changes its state, and the diagnosis of a refusal.
+
+Write first, diagnose after: the UPDATE names the states that it may leave, so that of many callers one wins and the
+others learn why not.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from operator_core.actions.errors import (
+    ActionError,
+    GuardMissingError,
+    IsolationLevelError,
+    KillSwitchEngagedError,
+    ProposalNotFoundError,
+    RetryTransactionError,
+    TransitionNotAllowedError,
+    outcome_text,
+)
+from operator_core.actions.lifecycle import ActionStatus, sources
+from operator_core.actions.types import ActionProposal
+from operator_core.db.faults import code_of, refusal_of
+from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
+from operator_core.db.mapping import to_proposal
+from operator_core.db.schema import EVERYTHING, kill_switch, proposals, records
+from operator_core.db.types import now
+
+Explanation = Callable[[sa.Connection], ActionError]
+_UNIQUE_VIOLATION = "23505"
+
+
+class Refused(Exception):
+    """A guard of the database refused; `explain` finds out why, once the transaction is usable again."""
+
+    def __init__(self, explain: Explanation) -> None:
+        super().__init__()
+        self.explain = explain
+
+
+@contextmanager
+def explained(explain: Callable[[sa.Connection, str], ActionError]) -> Iterator[None]:
+    """Turn the refusal of a guard, or of the uniqueness of a record, into `Refused`."""
+    try:
+        yield
+    except DBAPIError as error:
+        code = refusal_of(error) or (code_of(error) if code_of(error) == _UNIQUE_VIOLATION else None)
+        if code is None:
+            raise
+        raise Refused(lambda connection: explain(connection, code)) from error
+
+
+def _guarded_update(target: ActionStatus) -> sa.Executable:
+    return (
+        sa.update(proposals)
+        .where(proposals.c.id == sa.bindparam("proposal_id"), proposals.c.status.in_(sources(target)))
+        .values(
+            {
+                "status": target,
+                "status_at": now(),
+                "status_by": sa.bindparam("step_by"),
+                "status_reason": sa.bindparam("step_reason"),
+                f"{target}_at": now(),
+            }
+        )
+        .returning(*proposals.columns)
+    )
+
+
+_STEPS = {status: _guarded_update(status) for status in ActionStatus if sources(status)}
+
+
+def step(
+    connection: sa.Connection, proposal_id: int, wanted: ActionStatus, by: str, reason: str | None
+) -> ActionProposal:
+    """Take one step; of callers at the same moment exactly one succeeds.
+
+    Raises:
+        Refused, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
+    """
+    statement = _STEPS.get(wanted)
+    if statement is None:
+        raise explain_step(connection, proposal_id, wanted)
+    values = {"proposal_id": proposal_id, "step_by": by, "step_reason": reason}
+    with explained(lambda later, code: explain_step(later, proposal_id, wanted, code)):
+        row = connection.execute(statement, values).one_or_none()
+    if row is None:
+        raise explain_step(connection, proposal_id, wanted)
+    return to_proposal(row)
+
+
+_STATUS = sa.select(proposals.c.status, proposals.c.status_at, proposals.c.status_by).where(
+    proposals.c.id == sa.bindparam("proposal_id")
+)
+_OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindparam("proposal_id"))
+
+
+def explain_step(
+    connection: sa.Connection, proposal_id: int, wanted: ActionStatus, code: str | None = None
+) -> ActionError:
+    """Return the error that says why a step was not taken; `code` is what the guard said, if it was the guard."""
+    found = connection.execute(_STATUS, {"proposal_id": proposal_id}).one_or_none()
+    if found is None:
+        return ProposalNotFoundError(proposal_id=proposal_id)
+    if code == STOPPED:
+        return explain_stop(connection, proposal_id)
+    if code == ISOLATION_REFUSED:
+        return IsolationLevelError(proposal_id=proposal_id)
+    if code == LATCH_UNREADABLE:
+        return latch_unreadable(connection)
+    if code == RECORD_DISAGREES:
+        detail = _disagreement(connection, proposal_id, wanted)
+    elif wanted in sources(found.status):
+        detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}"
+    else:
+        detail = None
+    return TransitionNotAllowedError(id=proposal_id, current=found.status, wanted=wanted, detail=detail)
+
+
+def _disagreement(connection: sa.Connection, proposal_id: int, wanted: ActionStatus) -> str:
+    record = connection.execute(_OUTCOME, {"proposal_id": proposal_id}).one_or_none()
+    if record is None:
+        return "it has no record yet: create_record, then update_record; or finish_execution does it in one"
+    if record.outcome is None and wanted is ActionStatus.CANCELLED:
+        return "it is running: ask it to stop, and its worker answers"
+    if record.outcome is None:
+        return "its record is open: update_record first; or finish_execution does it in one"
+    return f"its record is {outcome_text(record.outcome)}"
+
+
+_k = kill_switch.alias("k")
+_BARRING_STOP = (
+    sa.select(*_k.columns)
+    .join_from(_k, proposals.alias("p"), sa.text(Latch("p").bars))
+    .where(sa.text("p.id = :proposal_id"))
+    .order_by(_k.c.released_at.is_not(None), _k.c.generation.desc())
+    .limit(1)
+)
+
+
+def explain_stop(connection: sa.Connection, proposal_id: int) -> ActionError:
+    """Return the error that names the stop which bars a start: an engaged one before a released one."""
+    stop = connection.execute(_BARRING_STOP, {"proposal_id": proposal_id}).first()
+    if stop is None:
+        return RetryTransactionError(code=STOPPED)
+    return KillSwitchEngagedError(
+        proposal_id=proposal_id,
+        generation=stop.generation,
+        scope=stop.scope,
+        by=stop.engaged_by,
+        reason=stop.reason,
+        since=stop.engaged_at,
+        released_at=stop.released_at,
+    )
+
+
+def latch_unreadable(connection: sa.Connection) -> GuardMissingError:
+    """Return the error of a ledger without its latch: nothing is started there."""
+    return GuardMissingError(
+        url=connection.engine.url.render_as_string(hide_password=True),
+        guards=(f"the latch row '{EVERYTHING}' is missing",),
+    )

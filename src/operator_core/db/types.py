@@ -1,0 +1,147 @@
+"""Column types and SQL expressions that mean the same on both engines; here and in few other files a dialect has a name."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic_core import from_json
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from operator_core.actions.values import dump_json
+
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""64 bits on both engines: only a column declared INTEGER is SQLite's own row id, and that has 64 bits."""
+
+NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
+"""Table arguments: without AUTOINCREMENT SQLite gives the highest id again after a delete (PostgreSQL never does)."""
+
+KEYED_BY_TEXT = {"sqlite_with_rowid": False}
+"""Table arguments: a table without a hidden row id has no second key through which REPLACE could remove a row."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Is an aware datetime in UTC: `timestamptz` on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time: nobody knows which moment it means."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError(f"{value!r} has no time zone: pass an aware datetime")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return it aware: SQLite gives it back without its zone, PostgreSQL in the zone of the session."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class JsonText(TypeDecorator[dict[str, Any]]):
+    """Is a JSON object kept as the text that was written: JSONB would turn 1e16 into an int and lose -0.0 and key order."""
+
+    impl = sa.JSON(none_as_null=True)
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Write our own compact text, whatever serializer the host's engine has."""
+        return lambda value: None if value is None else dump_json(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Parse what the driver left as text; the PostgreSQL drivers parse it themselves."""
+        return lambda value: from_json(value) if isinstance(value, str) else value
+
+
+class EnumText(TypeDecorator[StrEnum]):
+    """Is a `StrEnum` kept as its text; a named CHECK beside the column lists what it may be."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, enum: type[StrEnum]) -> None:
+        super().__init__()
+        self.enum = enum
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Refuse a text that is no member."""
+        return None if value is None else self.enum(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        """Return the member."""
+        return None if value is None else self.enum(value)
+
+
+def partial_index(name: str, *columns: str, where: str) -> sa.Index:
+    """Return an index of only those rows that `where`, one text for both engines, selects."""
+    condition = sa.text(where)
+    return sa.Index(name, *columns, postgresql_where=condition, sqlite_where=condition)
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 - reads like the SQL function that it is
+    """Is the time of the database's clock at the start of the statement, the same wherever the statement names it."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(now, "postgresql")
+def _now_on_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "statement_timestamp()"
+
+
+@compiles(now, "sqlite")
+def _now_on_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"  # SQLite counts milliseconds
+
+
+class json_rows(FunctionElement[Any]):  # noqa: N801 - the same
+    """Is the table (value, position) of the members of a JSON array: a bulk insert in one parameter."""
+
+    inherit_cache = True
+
+
+@compiles(json_rows, "postgresql")
+def _json_rows_on_postgresql(element: json_rows, compiler: SQLCompiler, **kw: Any) -> str:
+    array = compiler.process(element.clauses, **kw)
+    return (
+        "(SELECT e.value, e.position "
+        f"FROM json_array_elements(CAST({array} AS JSON)) WITH ORDINALITY AS e(value, position))"
+    )
+
+
+@compiles(json_rows, "sqlite")
+def _json_rows_on_sqlite(element: json_rows, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT value, key AS position FROM json_each({compiler.process(element.clauses, **kw)}))"
+
+
+class json_item(FunctionElement[Any]):  # noqa: N801 - the same
+    """Is member `index` of a JSON array as a column value; a time stands there as SQLite writes it."""
+
+    inherit_cache = True
+
+    def __init__(self, value: sa.ColumnElement[Any], index: int, kind: TypeEngine[Any]) -> None:
+        super().__init__(value, sa.literal_column(str(index)))
+        self.type = kind
+
+
+@compiles(json_item, "postgresql")
+def _json_item_on_postgresql(element: json_item, compiler: SQLCompiler, **kw: Any) -> str:
+    value, index = (compiler.process(clause, **kw) for clause in element.clauses)
+    text = f"({value} ->> {index})"
+    if isinstance(element.type, UtcDateTime):
+        text = f"({text} || '+00')"
+    return f"CAST({text} AS {compiler.dialect.type_compiler_instance.process(element.type)})"
+
+
+@compiles(json_item, "sqlite")
+def _json_item_on_sqlite(element: json_item, compiler: SQLCompiler, **kw: Any) -> str:
+    value, index = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"json_extract({value}, '$[' || {index} || ']')"

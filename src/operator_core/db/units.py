@@ -1,0 +1,31 @@
+"""What a unit of work needs of the transaction around it, and how errors of the driver leave it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from operator_core.actions.errors import ActionError
+from operator_core.db.faults import translate
+from operator_core.db.transitions import Refused
+
+
+class Kind(Enum):
+    """The needs of a unit: a function over a connection that is run whole or not at all."""
+
+    READ = "one SELECT"
+    WRITE = "one statement that writes, whole by itself"
+    TRANSACTION = "several statements, at least one of which writes"
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn what drivers raise into this library's errors; `url` is shown in them, so it comes without its password."""
+    try:
+        yield
+    except (ActionError, Refused):
+        raise
+    except Exception as error:
+        known = translate(error, url)
+        if known is None:
+            raise
+        raise known from error

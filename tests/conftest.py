@@ -1,0 +1,95 @@
+"""Gives tests a fresh ledger on each engine; without a PostgreSQL they fail, they never skip."""
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from operator_core.db import ActionDB, upgrade
+from tests.support.ledger import Ledger
+from tests.support.postgres import PrivatePostgres
+
+ENGINES = ("sqlite", "postgresql")
+_VERSION: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """Is the real and private server of this test process."""
+    with PrivatePostgres.start() as server:
+        _VERSION.append(server.version)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PrivatePostgres) -> str:
+    """Is the name of a migrated database to clone."""
+    name = postgres.create_database()
+    upgrade(postgres.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Is a migrated file to copy."""
+    file = tmp_path_factory.mktemp("template") / "ledger.db"
+    upgrade(file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file
+
+
+@pytest.fixture
+def sqlite_path(sqlite_template: Path, tmp_path: Path) -> Path:
+    """Is a migrated, empty SQLite ledger."""
+    return Path(shutil.copy(sqlite_template, tmp_path / "ledger.db"))
+
+
+@pytest.fixture
+def postgres_url(postgres: PrivatePostgres, postgres_template: str) -> str:
+    """Is the URL of a migrated, empty PostgreSQL ledger."""
+    return postgres.url(postgres.create_database(postgres_template))
+
+
+@pytest.fixture(params=ENGINES)
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """Is a migrated, empty ledger on each engine in turn."""
+    if request.param == "sqlite":
+        return Ledger(request.getfixturevalue("sqlite_path"))
+    return Ledger(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def db(ledger: Ledger) -> AsyncIterator[ActionDB]:
+    """Is an open `ActionDB` on each engine in turn."""
+    async with ActionDB(ledger.target) as opened:
+        yield opened
+
+
+@pytest.fixture
+def plain(ledger: Ledger) -> Iterator[sqlite3.Connection | psycopg.Connection]:
+    """Is a client that speaks plain SQL to the ledger of `db`: on SQLite with foreign keys off."""
+    with closing(ledger.connect()) as connection:
+        yield connection
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the version of the server to the process that prints."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and _VERSION:
+        output["postgres"] = _VERSION[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take the version over from a worker."""
+    _VERSION.extend(version for version in [getattr(node, "workeroutput", {}).get("postgres")] if version)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on which engines the tests ran."""
+    terminalreporter.write_line(f"engines: SQLite {sqlite3.sqlite_version}, {_VERSION[0] if _VERSION else 'no server'}")
