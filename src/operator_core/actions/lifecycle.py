@@ -68,12 +68,14 @@ def _paths(target: ActionStatus, walked: tuple[ActionStatus, ...] = (INITIAL,)) 
 
 def always_passed(status: ActionStatus) -> set[ActionStatus]:
     """Return the states, its own included, that every proposal in `status` has been in."""
-    return set.intersection(*_paths(status))
+    first, *others = _paths(status)
+    return first.intersection(*others)
 
 
 def ever_passed(status: ActionStatus) -> set[ActionStatus]:
     """Return the states, its own included, that a proposal in `status` may have been in."""
-    return set.union(*_paths(status))
+    first, *others = _paths(status)
+    return first.union(*others)
 
 
 PENDING = tuple(

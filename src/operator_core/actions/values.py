@@ -7,8 +7,8 @@ integers of more than 4,300 digits into text.
 
 import json
 import math
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -37,27 +37,27 @@ def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> s
         ValueNotStorableError: It holds NUL or a lone surrogate, or is longer than `longest` characters.
     """
     if "\x00" in text:
-        _refuse(path, "holds a NUL character, which PostgreSQL cannot store")
+        raise _unstorable(path, "holds a NUL character, which PostgreSQL cannot store")
     try:
         text.encode()
-    except UnicodeEncodeError:
-        _refuse(path, "holds a lone surrogate, which is not valid Unicode text")
+    except UnicodeEncodeError as error:
+        raise _unstorable(path, "holds a lone surrogate, which is not valid Unicode text") from error
     if len(text) > longest:
-        _refuse(path, f"has {len(text):,} characters; at most {longest:,} are stored")
+        raise _unstorable(path, f"has {len(text):,} characters; at most {longest:,} are stored")
     return str.__str__(text)
 
 
 def check_name(name: str, path: str) -> str:
     """Return `name`, which must be storable text of 1 to 255 characters with something to read in it."""
     if not name.strip():
-        _refuse(path, "is empty; give a name")
+        raise _unstorable(path, "is empty; give a name")
     return check_text(name, path, longest=MAX_NAME_CHARACTERS)
 
 
 def check_integer(value: int, path: str) -> int:
     """Return `value`, which must fit a signed 64-bit column."""
     if not -INT64 <= value < INT64:
-        _refuse(path, "does not fit a 64-bit integer column")
+        raise _unstorable(path, "does not fit a 64-bit integer column")
     return value
 
 
@@ -69,11 +69,11 @@ def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonVal
             when its JSON text is over `largest` bytes of UTF-8.
     """
     if not isinstance(value, Mapping):
-        _refuse(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
-    checked = _check_members(value, path, 1)
+        raise _unstorable(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
+    checked = _check_members(cast("Mapping[object, object]", value), path, 1)
     size = len(dump_json(checked).encode())
     if size > largest:
-        _refuse(path, f"takes {size:,} bytes as JSON; at most {largest:,} are stored")
+        raise _unstorable(path, f"takes {size:,} bytes as JSON; at most {largest:,} are stored")
     return checked
 
 
@@ -81,7 +81,7 @@ def _check_members(value: Mapping[object, object], path: str, depth: int) -> dic
     checked: dict[str, JsonValue] = {}
     for key, member in value.items():
         if not isinstance(key, str):
-            _refuse(path, f"has the key {key!r}; JSON keys are strings")
+            raise _unstorable(path, f"has the key {key!r}; JSON keys are strings")
         name = check_text(key, f"{path}[{key!a}]")
         checked[name] = _check_value(member, _member(path, name), depth + 1)
     return checked
@@ -89,7 +89,7 @@ def _check_members(value: Mapping[object, object], path: str, depth: int) -> dic
 
 def _check_value(value: object, path: str, depth: int) -> JsonValue:
     match value:
-        case None | True | False:
+        case None | bool():
             return value
         case str():
             return check_text(value, path, longest=MAX_RESULT_BYTES)
@@ -97,21 +97,24 @@ def _check_value(value: object, path: str, depth: int) -> JsonValue:
             return _check_big_integer(value, path)
         case float():
             if not math.isfinite(value):
-                _refuse(path, f"is {value}; JSON has no such number")
+                raise _unstorable(path, f"is {value}; JSON has no such number")
             return float.__float__(value)
         case dict() | list() if depth > MAX_DEPTH:
-            _refuse(path, f"lies deeper than {MAX_DEPTH} levels")
+            raise _unstorable(path, f"lies deeper than {MAX_DEPTH} levels")
         case dict():
-            return _check_members(value, path, depth)
+            return _check_members(cast("dict[object, object]", value), path, depth)
         case list():
-            return [_check_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+            items = cast("list[object]", value)
+            return [_check_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
         case _:
-            _refuse(path, f"is a {type(value).__name__}; JSON has dict, list, str, int, float, bool and None")
+            raise _unstorable(path, f"is a {type(value).__name__}; JSON has dict, list, str, int, float, bool and None")
 
 
 def _check_big_integer(value: int, path: str) -> int:
     if value.bit_length() > MAX_INTEGER_BITS:
-        _refuse(path, f"is an integer of {value.bit_length():,} bits; at most {MAX_INTEGER_BITS:,} are stored")
+        raise _unstorable(
+            path, f"is an integer of {value.bit_length():,} bits; at most {MAX_INTEGER_BITS:,} are stored"
+        )
     return int.__int__(value)
 
 
@@ -119,8 +122,8 @@ def _member(path: str, key: str) -> str:
     return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
 
 
-def _refuse(path: str, why: str) -> NoReturn:
-    raise ValueNotStorableError(path=path, why=why)
+def _unstorable(path: str, why: str) -> ValueNotStorableError:
+    return ValueNotStorableError(path=path, why=why)
 
 
 def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:
@@ -164,9 +167,10 @@ def _describe(value: object) -> str:
 def _tame(value: object, depth: int) -> JsonValue:
     match value:
         case Mapping() if depth < MAX_DEPTH - 1:
-            return {sanitise_text(key): _tame(member, depth + 1) for key, member in value.items()}
+            members = cast("Mapping[object, object]", value)
+            return {sanitise_text(key): _tame(member, depth + 1) for key, member in members.items()}
         case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH - 1:
-            return [_tame(item, depth + 1) for item in value]
+            return [_tame(item, depth + 1) for item in cast("Iterable[object]", value)]
         case _:
             try:
                 return _check_value(value, "value", MAX_DEPTH + 1)

@@ -1,4 +1,4 @@
-"""The async border: `ActionRepository` joins a host's transaction, `ActionDB` is the same class with transactions of its own.
+"""The async border: `ActionRepository` joins a host's transaction; `ActionDB` is the same class with its own.
 
 No SQL stands here. Every method names one function of a store; only `_run` knows who owns the transaction.
 """
@@ -31,7 +31,7 @@ Unit = Callable[Concatenate[sa.Connection, P], T]
 
 
 class ActionRepository:
-    """Works in the transaction of a host's session: it flushes, and leaves begin, commit, rollback and close to the host.
+    """Works in the transaction of a host's session: flushes, and leaves begin, commit, rollback and close to the host.
 
     After an expected refusal the session is usable. What is started counts only at the host's commit: no side effect
     before it. A host's SQLite engine must have been passed to `configure_engine`.

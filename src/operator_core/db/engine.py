@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Dialect, Engine, make_url
@@ -21,15 +22,15 @@ from operator_core.actions.errors import (
     EngineVersionError,
     MissingDriverError,
 )
-from operator_core.db.sqlite_connection import OneHopConnection, open_connection
+from operator_core.db.sqlite_connection import open_connection
 
 URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
 DEFAULT_PATH = Path("ops.db")
 BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
-LOWEST_SQLITE = (3, 35)  # RETURNING
-LOWEST_POSTGRESQL = (14,)
+LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
+LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
 _IDLE_SECONDS = 10.0
 _SECRET_WORDS = ("pass", "secret", "token", "key")
 _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
@@ -106,7 +107,9 @@ def create_engine(url: URL, *, lock_timeout: float = 10.0, **options: Any) -> As
     """Return an engine with our settings; nothing is opened yet.
 
     Args:
+        url: As `target_url` returns it.
         lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+        **options: For SQLAlchemy's `create_async_engine`.
 
     Raises:
         MissingDriverError: The driver of the URL is not installed.
@@ -139,7 +142,7 @@ def _sqlite_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> As
         raise DatabaseNotFoundError(url=shown(url), detail=f"there is no folder {file.parent}")
     database, is_uri = str(url.database or ":memory:"), str(url.database or "").startswith("file:")
 
-    async def connect() -> OneHopConnection:
+    async def connect() -> aiosqlite.Connection:
         return await open_connection(database, _pragmas(lock_timeout), uri=is_uri)
 
     engine = create_async_engine(url, async_creator=connect, **options)
@@ -290,7 +293,7 @@ def check_version(connection: sa.Connection) -> None:
     Raises:
         EngineVersionError: It is not.
     """
-    found = connection.dialect.server_version_info or (0,)
+    found = tuple(connection.dialect.server_version_info or (0,))
     name, lowest = ("SQLite", LOWEST_SQLITE) if is_sqlite(connection) else ("PostgreSQL", LOWEST_POSTGRESQL)
     if found < lowest:
         version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))

@@ -1,4 +1,4 @@
-"""Turns what drivers raise into this library's errors, by SQLSTATE and SQLite's error name, never by exception class."""
+"""Turns what drivers raise into this library's errors, by SQLSTATE and SQLite's error name, never by class."""
 
 from collections.abc import Iterator
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from operator_core.db.engine import check_version, refusal_aborts, require_configured, shown
 from operator_core.db.migrate import check
-from operator_core.db.transitions import Refused
+from operator_core.db.transitions import RefusedError
 from operator_core.db.units import Kind, translated
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ async def run_joined(
         _check_once(connection)
         try:
             return _guarded(connection, kind, unit, *args, **kwargs)
-        except Refused as refused:
+        except RefusedError as refused:
             raise refused.explain(connection) from refused.__cause__
 
     with translated(_shown(session)):

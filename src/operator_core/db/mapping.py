@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -76,7 +76,9 @@ def _as_json(value: object) -> object:
     match value:
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S.%f").rjust(26, "0")
-        case dict():
-            return dump_json(value)  # as a text inside the array, so that both engines keep it to the letter
+        case Mapping():
+            return dump_json(
+                cast("object", value)
+            )  # as a text inside the array, so that both engines keep it to the letter
         case _:
             return value

@@ -6,7 +6,7 @@ Alembic of a host in the same database. Alembic is imported when something is mi
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,11 +133,15 @@ def run_env() -> None:
         _in_thread(lambda: asyncio.run(_connect_and(url, _run_on)))
 
 
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or name in Base.metadata.tables
+
+
 def _options() -> dict[str, Any]:
     return {
         "target_metadata": Base.metadata,
         "version_table": VERSION_TABLE,
-        "include_name": lambda name, kind, _parents: kind != "table" or name in Base.metadata.tables,
+        "include_name": _is_ours,
         "transactional_ddl": True,
         "transaction_per_migration": False,
     }
@@ -176,7 +180,7 @@ def _run_on(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _alone_on_postgresql(connection: sa.Connection) -> Iterator[dict[str, Any]]:
+def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
     give_up = time.monotonic() + _LOCK_WAIT_SECONDS
     while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):
@@ -196,7 +200,7 @@ def _alone_on_postgresql(connection: sa.Connection) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _alone_on_sqlite(connection: sa.Connection) -> Iterator[dict[str, Any]]:
+def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Begin IMMEDIATE (the engine does), with foreign keys off: a rebuilt parent table would delete its children."""
     _pragma(connection, "foreign_keys = OFF")
     keeper = _TriggerKeeper(connection)
@@ -239,7 +243,7 @@ class _TriggerKeeper:
 
     def _triggers(self) -> dict[str, str]:
         found = self._connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-        return {name: sql for name, sql in found}
+        return {row.name: row.sql for row in found}
 
     def restore(self, **_: object) -> None:
         """Compare with the state before the revision that was just applied."""

@@ -1,7 +1,7 @@
 """`ActionDB`: the repository with an engine and transactions of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -32,7 +32,7 @@ from operator_core.db.engine import (
     writer_lock,
 )
 from operator_core.db.joined import run_joined
-from operator_core.db.transitions import Refused
+from operator_core.db.transitions import RefusedError
 from operator_core.db.units import Kind, translated
 
 P = ParamSpec("P")
@@ -207,7 +207,7 @@ class ActionDB(ActionRepository):
             try:
                 with bind.begin() as connection:
                     return unit(connection)
-            except Refused as refused:
+            except RefusedError as refused:
                 with bind.begin() as connection:
                     raise refused.explain(connection) from refused.__cause__
 
@@ -221,7 +221,7 @@ class ActionDB(ActionRepository):
         return self._engine
 
     @asynccontextmanager
-    async def _writing(self, kind: Kind) -> AsyncIterator[None]:
+    async def _writing(self, kind: Kind) -> AsyncGenerator[None]:
         """Let the writers of this process queue for SQLite's one write lock, and everybody for one in memory."""
         lock = self._writers
         if lock is None or (kind is Kind.READ and file_of(self._url) is not None):
@@ -239,7 +239,7 @@ class ActionDB(ActionRepository):
             lock.release()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[ActionRepository]:
+    async def transaction(self) -> AsyncGenerator[ActionRepository]:
         """Group several calls, which are kept together or not at all: `async with db.transaction() as tx`.
 
         Call the methods of `tx` within. Leaving the block commits, an exception rolls back. On SQLite it holds the one

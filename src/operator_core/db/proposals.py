@@ -6,13 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ActionError
+from operator_core.actions.errors import ActionError, RetryTransactionError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.types import ActionProposal
 from operator_core.db.guards.rules import COUNTER, STOPPED, Latch
 from operator_core.db.mapping import PROPOSED, as_json_array, new_proposal, to_proposal
 from operator_core.db.schema import any_of, kill_switch, proposals
-from operator_core.db.transitions import RetryTransactionError, explained, latch_unreadable
+from operator_core.db.transitions import explained, latch_unreadable
 from operator_core.db.types import json_item, json_rows, now
 
 _BULK_ROWS = 2_000  # of one statement; all of a call are in one transaction
@@ -27,12 +27,10 @@ def _insert(source: sa.Subquery, *order: sa.ColumnElement[Any]) -> sa.Executable
     stopped_by = sa.text(
         f"stop.generation = (SELECT max(k.generation) FROM kill_switch AS k WHERE {Latch('n').engaged})"
     )
-    chosen = {
+    chosen: dict[str, sa.ColumnElement[Any]] = {
         **{name: source.c[name] for name in PROPOSED},
         "generation": sa.literal_column(COUNTER),
-        "status": sa.case(
-            (stop.c.scope.is_(None), sa.literal_column("'proposed'")), else_=sa.literal_column("'cancelled'")
-        ),
+        "status": sa.literal_column("CASE WHEN stop.scope IS NULL THEN 'proposed' ELSE 'cancelled' END"),
         "status_at": now(),
         "status_by": sa.func.coalesce(stop.c.engaged_by, source.c.proposed_by),
         "status_reason": stop.c.reason,
@@ -129,15 +127,19 @@ def list_(
 
 
 @cache
-def _counting(names: frozenset[str], status: ActionStatus | None) -> sa.Select[Any]:
-    return sa.select(proposals.c.status, sa.func.count()).where(*_where(names, status)).group_by(proposals.c.status)
+def _counting(names: frozenset[str], status: ActionStatus | None) -> sa.Executable:
+    return (
+        sa.select(proposals.c.status, sa.func.count().label("number"))
+        .where(*_where(names, status))
+        .group_by(proposals.c.status)
+    )
 
 
 def count(connection: sa.Connection, filters: Filters) -> dict[ActionStatus, int]:
     """Return how many proposals match, for each of the six states."""
     names, status, values = _split(filters)
-    found = {row[0]: row[1] for row in connection.execute(_counting(names, status), values)}
-    return {status: found.get(status, 0) for status in ActionStatus}
+    found = {row.status: row.number for row in connection.execute(_counting(names, status), values)}
+    return {state: found.get(state, 0) for state in ActionStatus}
 
 
 _CANCEL_PENDING = (

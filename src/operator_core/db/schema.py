@@ -234,9 +234,9 @@ class KillSwitchEventRow(Base):
     )
 
 
-proposals = sa.inspect(ActionProposalRow).local_table
-records = sa.inspect(ActionRecordRow).local_table
-events = sa.inspect(ActionEventRow).local_table
-prunes = sa.inspect(ActionPruneRow).local_table
-kill_switch = sa.inspect(KillSwitchRow).local_table
-kill_switch_events = sa.inspect(KillSwitchEventRow).local_table
+proposals = Base.metadata.tables["action_proposals"]
+records = Base.metadata.tables["action_records"]
+events = Base.metadata.tables["action_events"]
+prunes = Base.metadata.tables["action_prunes"]
+kill_switch = Base.metadata.tables["kill_switch"]
+kill_switch_events = Base.metadata.tables["kill_switch_events"]

@@ -6,7 +6,7 @@ cursor does all of it in the one hop of `execute`, and a commit or rollback with
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,25 +40,25 @@ class BufferedCursor:
 
     async def execute(self, sql: str, parameters: _Parameters = ()) -> Self:
         """Run one statement and keep its rows."""
-        return await self._connection.hop(self._run, sql, parameters)
+        await self._connection.hop(self._run, sql, parameters)
+        return self
 
     async def executemany(self, sql: str, parameters: Iterable[_Parameters]) -> Self:
         """Run one statement for many sets of parameters."""
-        return await self._connection.hop(self._run_many, sql, parameters)
+        await self._connection.hop(self._run_many, sql, parameters)
+        return self
 
-    def _run(self, connection: sqlite3.Connection, sql: str, parameters: _Parameters) -> Self:
-        cursor = connection.execute(sql, tuple(parameters))
-        return self._keep(cursor)
+    def _run(self, connection: sqlite3.Connection, sql: str, parameters: _Parameters) -> None:
+        self._keep(connection.execute(sql, tuple(parameters)))
 
-    def _run_many(self, connection: sqlite3.Connection, sql: str, parameters: Iterable[_Parameters]) -> Self:
-        return self._keep(connection.executemany(sql, parameters))
+    def _run_many(self, connection: sqlite3.Connection, sql: str, parameters: Iterable[_Parameters]) -> None:
+        self._keep(connection.executemany(sql, map(tuple, parameters)))
 
-    def _keep(self, cursor: sqlite3.Cursor) -> Self:
+    def _keep(self, cursor: sqlite3.Cursor) -> None:
         self.description = cursor.description
         self._rows = deque(cursor.fetchall() if cursor.description else ())
         self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
         cursor.close()
-        return self
 
     async def fetchone(self) -> Any:
         """Return the next row, or None."""
@@ -84,9 +84,10 @@ class OneHopConnection(aiosqlite.Connection):
         super().__init__(connector, iter_chunk_size=64)
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
 
-    async def hop(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def hop(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
-        return await self._execute(function, self._conn, *arguments)
+        run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
+        await run(function, self._conn, *arguments)
 
     def cursor(self) -> Any:
         """Return a cursor without a hop."""

@@ -4,7 +4,7 @@ Write first, diagnose after: the UPDATE names the states that it may leave, so t
 others learn why not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ Explanation = Callable[[sa.Connection], ActionError]
 _UNIQUE_VIOLATION = "23505"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A guard of the database refused; `explain` finds out why, once the transaction is usable again."""
 
     def __init__(self, explain: Explanation) -> None:
@@ -41,15 +41,15 @@ class Refused(Exception):
 
 
 @contextmanager
-def explained(explain: Callable[[sa.Connection, str], ActionError]) -> Iterator[None]:
-    """Turn the refusal of a guard, or of the uniqueness of a record, into `Refused`."""
+def explained(explain: Callable[[sa.Connection, str], ActionError]) -> Generator[None]:
+    """Turn the refusal of a guard, or of the uniqueness of a record, into `RefusedError`."""
     try:
         yield
     except DBAPIError as error:
         code = refusal_of(error) or (code_of(error) if code_of(error) == _UNIQUE_VIOLATION else None)
         if code is None:
             raise
-        raise Refused(lambda connection: explain(connection, code)) from error
+        raise RefusedError(lambda connection: explain(connection, code)) from error
 
 
 def _guarded_update(target: ActionStatus) -> sa.Executable:
@@ -78,7 +78,7 @@ def step(
     """Take one step; of callers at the same moment exactly one succeeds.
 
     Raises:
-        Refused, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
+        RefusedError, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
     """
     statement = _STEPS.get(wanted)
     if statement is None:

@@ -1,4 +1,4 @@
-"""Column types and SQL expressions that mean the same on both engines; here and in few other files a dialect has a name."""
+"""Column types and SQL expressions that mean the same on both engines."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -46,18 +46,29 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):
-    """Is a JSON object kept as the text that was written: JSONB would turn 1e16 into an int and lose -0.0 and key order."""
+    """Is a JSON object kept as the text that was written.
+
+    JSONB would turn 1e16 into an int and lose -0.0 and the order of the keys.
+    """
 
     impl = sa.JSON(none_as_null=True)
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Any:
         """Write our own compact text, whatever serializer the host's engine has."""
-        return lambda value: None if value is None else dump_json(value)
+
+        def process(value: object) -> str | None:
+            return None if value is None else dump_json(value)
+
+        return process
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Parse what the driver left as text; the PostgreSQL drivers parse it themselves."""
-        return lambda value: from_json(value) if isinstance(value, str) else value
+
+        def process(value: object) -> object:
+            return from_json(value) if isinstance(value, str) else value
+
+        return process
 
 
 class EnumText(TypeDecorator[StrEnum]):

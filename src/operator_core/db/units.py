@@ -1,12 +1,12 @@
 """What a unit of work needs of the transaction around it, and how errors of the driver leave it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from enum import Enum
 
 from operator_core.actions.errors import ActionError
 from operator_core.db.faults import translate
-from operator_core.db.transitions import Refused
+from operator_core.db.transitions import RefusedError
 
 
 class Kind(Enum):
@@ -18,11 +18,11 @@ class Kind(Enum):
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
+def translated(url: str) -> Generator[None]:
     """Turn what drivers raise into this library's errors; `url` is shown in them, so it comes without its password."""
     try:
         yield
-    except (ActionError, Refused):
+    except (ActionError, RefusedError):
         raise
     except Exception as error:
         known = translate(error, url)

@@ -1,4 +1,4 @@
-"""The database-side guards of both engines, generated from the table of steps: install them, and see that they are there.
+"""The guards in the database, generated from the table of steps: install them, and see that they are there.
 
 A guard is a trigger (and on PostgreSQL its function). Guards hold against every client, also one that speaks plain SQL
 or runs an older version of this library.
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from operator_core.db.guards import postgresql, sqlite
-from operator_core.db.guards.rules import EVERYTHING, LATCH_READABLE
-from operator_core.db.schema import kill_switch
+from operator_core.db.guards.rules import LATCH_READABLE
+from operator_core.db.schema import EVERYTHING, kill_switch
 
 _TABLES = (
     "action_proposals",
@@ -29,7 +29,7 @@ _ON_POSTGRESQL = sa.text(
     + "])"
 )
 _ON_SQLITE = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-_LATCH = sa.text(f"SELECT {LATCH_READABLE}")  # noqa: S608 - made of constants
+_LATCH = sa.text(f"SELECT {LATCH_READABLE}")
 
 
 def statements(dialect: str) -> list[str]:
@@ -51,7 +51,7 @@ def install_guards(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}" + (f" ON {table}" if table else ""))
     seeded = connection.scalar(sa.select(sa.literal(1)).where(kill_switch.c.scope == EVERYTHING))
     if not seeded:
-        connection.execute(kill_switch.insert().values(scope=EVERYTHING, generation=0))
+        connection.execute(sa.insert(kill_switch).values(scope=EVERYTHING, generation=0))
     for statement in statements(dialect):
         connection.exec_driver_sql(statement)
 
@@ -75,7 +75,7 @@ def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[
 
 
 def _differences_on_sqlite(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
-    present = {name: sql for name, sql in connection.execute(_ON_SQLITE)}
+    present = {row.name: row.sql for row in connection.execute(_ON_SQLITE)}
     for name, sql in sqlite.triggers().items():
         if name not in present:
             yield f"{name} is missing"

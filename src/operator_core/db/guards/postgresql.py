@@ -1,4 +1,4 @@
-"""The guards of PostgreSQL: trigger functions with a fixed search path, so that no client can slip in tables of its own."""
+"""The guards of PostgreSQL: trigger functions with a fixed search path: no client can slip in tables of its own."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,8 @@ class Function:
     def ddl(self) -> str:
         """Return the statement that creates it."""
         definer = " SECURITY DEFINER" if self.definer else ""
-        return f"CREATE OR REPLACE FUNCTION {self.name}() RETURNS trigger LANGUAGE plpgsql{definer} AS $guard${self.body}$guard$"
+        head = f"CREATE OR REPLACE FUNCTION {self.name}() RETURNS trigger LANGUAGE plpgsql{definer}"
+        return f"{head} AS $guard${self.body}$guard$"
 
 
 @dataclass(frozen=True)

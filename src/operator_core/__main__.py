@@ -1,0 +1,8 @@
+"""`python -m operator_core` is `operator-core`."""
+
+import sys
+
+from operator_core.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
