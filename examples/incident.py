@@ -20,6 +20,7 @@ from operator_core.actions import (
     TRANSITIONS,
     ActionError,
     ActionProposal,
+    ActionRecord,
     ActionStatus,
     KillSwitchEngagedError,
     TransitionNotAllowedError,
@@ -116,13 +117,18 @@ async def run(db: ActionDB, job: Job, worker: str) -> None:
         return  # cancelled or stopped since it was validated
     answer = await simulate(job)
     if answer.startswith("Error"):
-        await db.finish_execution(record.id, success=False, error_message=answer, by=worker)
-        return
+        await db.finish_execution(id_of(record), success=False, error_message=answer, by=worker)
+    else:
+        await record_success(db, id_of(record), answer, worker)
+
+
+async def record_success(db: ActionDB, record_id: int, answer: str, worker: str) -> None:
+    """Record that an action succeeded, also when its answer is nothing that a record can hold."""
     try:
-        await db.finish_execution(record.id, success=True, result_data=to_result(answer), by=worker)
+        await db.finish_execution(record_id, success=True, result_data=to_result(answer), by=worker)
     except ValueNotStorableError:
         kept = {"text": ascii(answer)[:KEPT_CHARACTERS]}
-        await db.finish_execution(record.id, success=True, result_data=kept, by=worker)
+        await db.finish_execution(record_id, success=True, result_data=kept, by=worker)
 
 
 async def simulate(job: Job) -> str:
@@ -131,11 +137,11 @@ async def simulate(job: Job) -> str:
     return job.answer
 
 
-def id_of(proposal: ActionProposal) -> int:
-    """Return the id of a stored proposal; the type allows None for one that is not stored yet."""
-    if proposal.id is None:
-        raise ValueError(proposal)
-    return proposal.id
+def id_of(stored: ActionProposal | ActionRecord) -> int:
+    """Return the id that the ledger gave; the type allows None for what is not stored yet."""
+    if stored.id is None:
+        raise ValueError(stored)
+    return stored.id
 
 
 async def show_ticket(db: ActionDB, transcript: Transcript, ticket: int | None) -> None:
@@ -146,7 +152,7 @@ async def show_ticket(db: ActionDB, transcript: Transcript, ticket: int | None) 
             return
         ticket = busy.most_common(1)[0][0]
     proposals = await db.list_proposals(ticket_id=ticket)
-    print(f"\nHistory of ticket {ticket}: {len(proposals)} proposals in this ledger")
+    print(f"\nHistory of ticket {ticket}: {len(proposals)} proposals in this ledger (times are UTC)")
     for proposal in reversed(proposals):
         show_proposal(proposal, await db.get_events(id_of(proposal)))
 
@@ -155,7 +161,7 @@ async def cancel_the_rest(db: ActionDB, counts: dict[ActionStatus, int]) -> None
     """Cancel everything that is pending, whoever proposed it: that is what `cancel_all_pending` does."""
     ours = counts[ActionStatus.PROPOSED] + counts[ActionStatus.VALIDATED]
     cancelled = await db.cancel_all_pending(by=PROGRAM, reason="the incident is over")
-    print(f"\nCancelled all that was pending in this ledger, also of others: {cancelled}, {ours} of them of this run")
+    print(f"\nCancelled everything pending in this ledger, whoever proposed it: {cancelled} ({ours} from this run)")
 
 
 def account(transcript: Transcript, counts: dict[ActionStatus, int]) -> bool:
@@ -182,7 +188,7 @@ def database(text: str) -> Path | str:
 def positive(text: str) -> int:
     """Read a number of workers."""
     if (number := int(text)) < 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError("must be 1 or more")
     return number
 
 
@@ -209,7 +215,9 @@ def main() -> int:
         print(f"line {line.number} is broken: {one_line(line.why)}")
     with tempfile.TemporaryDirectory() as folder:
         target = options.database or Path(folder, "ops.db")
-        if not options.database:
+        if options.database:
+            print("at the end, everything pending in the ledger that you gave is cancelled, whoever proposed it")
+        else:
             print(f"the ledger is a temporary SQLite file, {target}; it is deleted at the end")
         try:
             return 0 if asyncio.run(replay_in(target, transcript, agent, options)) else 1

@@ -49,12 +49,14 @@ def show_counts(title: str, counts: Mapping[ActionStatus, int]) -> None:
 def show_proposal(proposal: ActionProposal, events: Sequence[ActionEvent]) -> None:
     """Print one proposal and all that happened to it, oldest first."""
     print(f"\n  #{proposal.id} {proposal.action_name} {one_line(proposal.parameters)}")
-    print(f"    why: {one_line(proposal.reason)}")
     for event in events:
-        print(f"    {event.at:%H:%M:%S.%f} {event.to_status.value:<10} {tell(event)}")
+        print(f"    {event.at:%H:%M:%S.%f} {event.to_status.value:<10} by {event.by}{detail_of(event)}")
 
 
-def tell(event: ActionEvent) -> str:
-    """Say who made a step, and why."""
-    who = f"by {event.by}"
-    return f"{who}: {one_line(event.reason)}" if event.reason else who
+def detail_of(event: ActionEvent) -> str:
+    """Say why a step was taken, or what came out of it."""
+    if event.reason:
+        return f": {one_line(event.reason)}"
+    if event.data and event.data.get("result_data"):
+        return f": {one_line(event.data['result_data'])}"
+    return ""

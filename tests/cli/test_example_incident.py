@@ -152,7 +152,7 @@ async def test_the_history_of_the_chosen_ticket_is_shown_step_by_step(tmp_path):
 
     done = await run("--database", tmp_path / "ops.db", "--ticket", str(ticket))
 
-    history = done.out.partition(f"History of ticket {ticket}")[2].partition("\nCancelled all")[0]
+    history = done.out.partition(f"History of ticket {ticket}")[2].partition("\nCancelled everything")[0]
     assert re.findall(r"^  #\d+ (\w+)", history, re.MULTILINE) == names
     ends = Counter(expected_status(line) for line in calls if line["ticket_id"] == ticket and line["outcome"])
     for status, count in ends.items():
@@ -165,7 +165,7 @@ async def test_what_never_ran_is_cancelled_at_the_end(tmp_path):
 
     done = await run("--database", tmp_path / "ops.db")
 
-    assert f"Cancelled all that was pending in this ledger, also of others: {left}, {left} of them" in done.out
+    assert f"pending in this ledger, whoever proposed it: {left} ({left} from this run)" in done.out
 
 
 async def test_a_second_run_adds_to_the_ledger_and_accounts_for_its_own_only(tmp_path):
