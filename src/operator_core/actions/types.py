@@ -146,6 +146,7 @@ class ActionRecord(_Frozen):
         success: None while executing; True exactly when the outcome is `succeeded`.
         result_data: A JSON object of at most 1 MiB and 32 levels.
         cancel_requested_at: When a person asked the running action to stop; None when nobody did.
+        stop_generation: The last stop that asked the running action to stop before the record was closed.
     """
 
     id: Integer | None = None
@@ -160,6 +161,7 @@ class ActionRecord(_Frozen):
     cancel_requested_at: UtcDatetime | None = None
     cancel_requested_by: str | None = None
     cancel_reason: str | None = None
+    stop_generation: int | None = None
 
 
 class ActionEvent(_Frozen):

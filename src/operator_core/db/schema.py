@@ -128,6 +128,7 @@ class ActionRecordRow(Base):
     cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cancel_requested_by: Mapped[str | None] = mapped_column(sa.Text)
     cancel_reason: Mapped[str | None] = mapped_column(sa.Text)
+    stop_generation: Mapped[int | None] = mapped_column(sa.BigInteger)
 
     __table_args__ = (
         _one_of("outcome", ActionOutcome),
@@ -137,6 +138,8 @@ class ActionRecordRow(Base):
             name="success",
         ),
         sa.CheckConstraint("(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)", name="cancel_requested_at"),
+        sa.CheckConstraint("stop_generation IS NULL OR completed_at IS NOT NULL", name="stop_generation"),
+        partial_index("ix_action_records_stop_generation", "stop_generation", where="stop_generation IS NOT NULL"),
         NEVER_REUSE_IDS,
     )
 

@@ -76,10 +76,18 @@ RECORD_AGREES = (
     )
     + "))"
 )
-STOP_ASKED = (
-    "EXISTS (SELECT 1 FROM action_proposals AS p JOIN kill_switch AS k "
-    f"ON {Latch('p').asks} WHERE p.id = NEW.proposal_id)"
-)
+
+
+def stop_asking(proposal_id: str) -> str:
+    """Return the generation of the last stop that asks a running proposal to stop, as a scalar query."""
+    return (
+        "(SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k "
+        f"ON {Latch('p').asks} WHERE p.id = {proposal_id})"
+    )
+
+
+UNASKED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
+"""Is true of a record that answers a stop which nobody asked for."""
 
 PROPOSED_COLUMNS = tuple(
     column.name
