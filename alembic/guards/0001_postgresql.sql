@@ -107,7 +107,10 @@ BEGIN
     IF OLD.cancel_requested_at IS NOT NULL AND (NEW.cancel_requested_at IS DISTINCT FROM OLD.cancel_requested_at OR NEW.cancel_requested_by IS DISTINCT FROM OLD.cancel_requested_by OR NEW.cancel_reason IS DISTINCT FROM OLD.cancel_reason) THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
-    IF NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || p.action_type, 'action_name=' || p.action_name, 'proposed_by=' || p.proposed_by, 'ticket_id=' || p.ticket_id) AND k.generation > p.generation WHERE p.id = NEW.proposal_id) THEN
+    IF NEW.completed_at IS NOT NULL THEN
+        NEW.stop_generation := (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || p.action_type, 'action_name=' || p.action_name, 'proposed_by=' || p.proposed_by, 'ticket_id=' || p.ticket_id) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
+    END IF;
+    IF NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL THEN
         RAISE EXCEPTION 'OC006: the record does not allow this' USING ERRCODE = 'OC006';
     END IF;
     RETURN NEW;
@@ -179,7 +182,7 @@ BEGIN
     ELSIF OLD.status = 'executing' THEN
         INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
         SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k),
-            json_build_object('record_id', r.id, 'started_at', to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'completed_at', to_char(r.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'success', r.success, 'error_message', r.error_message, 'result_data', r.result_data, 'outcome', r.outcome, 'cancel_requested_at', to_char(r.cancel_requested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason)
+            json_build_object('record_id', r.id, 'started_at', to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'completed_at', to_char(r.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'success', r.success, 'error_message', r.error_message, 'result_data', r.result_data, 'outcome', r.outcome, 'cancel_requested_at', to_char(r.cancel_requested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason, 'stop_generation', r.stop_generation)
         FROM action_records AS r WHERE r.proposal_id = NEW.id;
     ELSE
         INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)

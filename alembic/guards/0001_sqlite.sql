@@ -31,7 +31,7 @@ END
 -- next
 CREATE TRIGGER operator_core_proposals_updated AFTER UPDATE ON action_proposals
 BEGIN
-  INSERT INTO action_events (proposal_id, from_status, to_status, at, "by", reason, generation, data) VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), CASE WHEN OLD.status = 'executing' THEN (SELECT json_object('record_id', r.id, 'started_at', r.started_at, 'completed_at', r.completed_at, 'success', json(CASE r.success WHEN 1 THEN 'true' WHEN 0 THEN 'false' END), 'error_message', r.error_message, 'result_data', json(r.result_data), 'outcome', r.outcome, 'cancel_requested_at', r.cancel_requested_at, 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason) FROM action_records AS r WHERE r.proposal_id = NEW.id) END);
+  INSERT INTO action_events (proposal_id, from_status, to_status, at, "by", reason, generation, data) VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), CASE WHEN OLD.status = 'executing' THEN (SELECT json_object('record_id', r.id, 'started_at', r.started_at, 'completed_at', r.completed_at, 'success', json(CASE r.success WHEN 1 THEN 'true' WHEN 0 THEN 'false' END), 'error_message', r.error_message, 'result_data', json(r.result_data), 'outcome', r.outcome, 'cancel_requested_at', r.cancel_requested_at, 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason, 'stop_generation', r.stop_generation) FROM action_records AS r WHERE r.proposal_id = NEW.id) END);
 END
 -- next
 CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events
@@ -50,7 +50,8 @@ CREATE TRIGGER operator_core_records_update BEFORE UPDATE ON action_records
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.completed_at IS NOT NULL OR NEW.id IS NOT OLD.id OR NEW.proposal_id IS NOT OLD.proposal_id OR NEW.started_at IS NOT OLD.started_at;
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.cancel_requested_at IS NOT NULL AND (NEW.cancel_requested_at IS NOT OLD.cancel_requested_at OR NEW.cancel_requested_by IS NOT OLD.cancel_requested_by OR NEW.cancel_reason IS NOT OLD.cancel_reason);
-  SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || p.action_type, 'action_name=' || p.action_name, 'proposed_by=' || p.proposed_by, 'ticket_id=' || p.ticket_id) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
+  SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.completed_at IS NOT NULL AND NEW.stop_generation IS NOT (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || p.action_type, 'action_name=' || p.action_name, 'proposed_by=' || p.proposed_by, 'ticket_id=' || p.ticket_id) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
+  SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL;
 END
 -- next
 CREATE TRIGGER operator_core_records_delete BEFORE DELETE ON action_records

@@ -156,6 +156,7 @@ def _create_records() -> None:
         sa.Column("cancel_requested_at", _TIME),
         sa.Column("cancel_requested_by", sa.Text()),
         sa.Column("cancel_reason", sa.Text()),
+        sa.Column("stop_generation", sa.BigInteger()),
         sa.CheckConstraint(
             "outcome IN ('succeeded', 'failed', 'stopped', 'unknown')",
             name=op.f("ck_action_records_outcome"),
@@ -172,12 +173,22 @@ def _create_records() -> None:
             "(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)",
             name=op.f("ck_action_records_cancel_requested_at"),
         ),
+        sa.CheckConstraint(
+            "stop_generation IS NULL OR completed_at IS NOT NULL", name=op.f("ck_action_records_stop_generation")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action_records")),
         sa.ForeignKeyConstraint(
             ["proposal_id"], ["action_proposals.id"], name=op.f("fk_action_records_proposal_id_action_proposals")
         ),
         sa.UniqueConstraint("proposal_id", name=op.f("uq_action_records_proposal_id")),
         sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_action_records_stop_generation",
+        "action_records",
+        ["stop_generation"],
+        postgresql_where=sa.text("stop_generation IS NOT NULL"),
+        sqlite_where=sa.text("stop_generation IS NOT NULL"),
     )
 
 

@@ -14,6 +14,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionRecord
+from operator_core.db.guards.rules import stop_asking
 from operator_core.db.mapping import new_record, to_record
 from operator_core.db.schema import proposals, records
 from operator_core.db.transitions import explained
@@ -75,6 +76,7 @@ _CLOSE = (
         outcome=sa.bindparam("new_outcome", type_=records.c.outcome.type),
         error_message=sa.bindparam("new_error", type_=records.c.error_message.type),
         result_data=sa.bindparam("new_result", type_=records.c.result_data.type),
+        stop_generation=sa.literal_column(stop_asking("action_records.proposal_id")),
     )
     .returning(*records.columns)
 )

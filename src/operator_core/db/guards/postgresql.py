@@ -221,12 +221,14 @@ END
 
 def _records_update() -> str:
     requested = f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"
-    unasked = f"NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NOT {rules.STOP_ASKED}"
     return f"""
 BEGIN
 {_refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL OR {_changed(rules.RECORD_KEYS)}")}\
 {_refuse(CHANGE_REFUSED, requested)}\
-{_refuse(RECORD_DISAGREES, unasked)}\
+    IF NEW.completed_at IS NOT NULL THEN
+        NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
+    END IF;
+{_refuse(RECORD_DISAGREES, rules.UNASKED)}\
     RETURN NEW;
 END
 """

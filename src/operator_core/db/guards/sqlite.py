@@ -139,8 +139,9 @@ def _records() -> Iterator[tuple[str, str]]:
         _refuse(CHANGE_REFUSED, f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"),
         _refuse(
             RECORD_DISAGREES,
-            f"NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NOT {rules.STOP_ASKED}",
+            f"NEW.completed_at IS NOT NULL AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
         ),
+        _refuse(RECORD_DISAGREES, rules.UNASKED),
     )
     yield _trigger(
         "records_delete",
