@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from catalogue import explain, type_of
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from catalogue import explain, type_of
 from operator_core.actions import ActionProposal, ValueNotStorableError
 
 KEPT_CHARACTERS = 10_000

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from calls import KEPT_CHARACTERS, Call, Transcript, read_transcript, to_result
 from catalogue import find_flaw
-from screen import Progress, one_line, show_counts, show_proposal
-
 from operator_core.actions import (
     TRANSITIONS,
     ActionError,
@@ -27,6 +25,7 @@ from operator_core.actions import (
     ValueNotStorableError,
 )
 from operator_core.db import ActionDB
+from screen import Progress, one_line, show_counts, show_proposal
 
 PROGRAM = Path(__file__).name
 SAMPLE = Path(__file__).with_suffix(".jsonl")

@@ -2,6 +2,7 @@
 
 from operator_core.actions.errors import (
     ActionError,
+    ConnectionLostError,
     ConstraintError,
     DatabaseAccessError,
     DatabaseCorruptError,
@@ -31,10 +32,12 @@ from operator_core.actions.errors import (
     TransitionNotAllowedError,
     ValueNotStorableError,
 )
-from operator_core.actions.lifecycle import TRANSITIONS, ActionOutcome, ActionStatus
+from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, ActionType
 
 __all__ = [
+    "PENDING",
+    "TERMINAL",
     "TRANSITIONS",
     "ActionError",
     "ActionEvent",
@@ -43,6 +46,7 @@ __all__ = [
     "ActionRecord",
     "ActionStatus",
     "ActionType",
+    "ConnectionLostError",
     "ConstraintError",
     "DatabaseAccessError",
     "DatabaseCorruptError",

@@ -24,6 +24,7 @@
         ├── RetryTransactionError      run your transaction again
         ├── ConstraintError            the database refused a row
         └── DatabaseUnavailableError   it cannot be reached, or cannot be worked with now
+            ├── ConnectionLostError    the connection broke under a statement, whose outcome is unknown
             ├── DatabaseNotFoundError  no such folder, file or database
             ├── DatabaseAccessError    wrong password, or no permission
             ├── DatabaseLockedError    somebody holds a lock for longer than we wait
@@ -295,20 +296,23 @@ class ConstraintError(DatabaseError):
 
 @dataclass(eq=False)
 class DatabaseUnavailableError(DatabaseError):
-    """The database cannot be reached, or cannot be worked with now; `code` is the engine's own name for it.
-
-    When the connection broke while a statement ran, that statement may have been committed: read the row again.
-    """
+    """The database cannot be reached, or cannot be worked with now; `code` is the engine's own name for it."""
 
     url: str
     detail: str
     code: str | None = None
 
-    advice = "see that the server runs and the URL is right; a statement that was under way may have been committed"
+    advice = "see that the server runs and the URL is right"
 
     def __str__(self) -> str:
         code = f" ({self.code})" if self.code else ""
         return f"cannot work with {self.url}: {self.detail}{code}; {self.advice}"
+
+
+class ConnectionLostError(DatabaseUnavailableError):
+    """The connection broke while a statement was under way: it may have been committed or not."""
+
+    advice = "what was under way may have been committed: read the row again before you repeat it"
 
 
 class DatabaseNotFoundError(DatabaseUnavailableError):

@@ -83,10 +83,13 @@ def _normalised(url: URL, driver: str) -> URL:
 
 
 def shown(url: URL) -> str:
-    """Return a URL as it may be shown: without passwords, in the place for them or in the query."""
+    """Return a URL as it may be shown: a path for a file; without passwords, in the place for them or in the query."""
+    file = file_of(url)
+    if file is not None:
+        return str(file)
     hidden = {name: "***" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
     url = url.update_query_dict(hidden) if hidden else url
-    return url.render_as_string(hide_password=True)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def file_of(url: URL) -> Path | None:
@@ -140,6 +143,8 @@ def _sqlite_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> As
     file = file_of(url)
     if file is not None and not file.parent.is_dir():
         raise DatabaseNotFoundError(url=shown(url), detail=f"there is no folder {file.parent}")
+    if file is not None and file.is_dir():
+        raise DatabaseNotFoundError(url=shown(url), detail="this is a folder, not a file")
     database, is_uri = str(url.database or ":memory:"), str(url.database or "").startswith("file:")
 
     async def connect() -> aiosqlite.Connection:

@@ -6,6 +6,7 @@ import sqlalchemy.exc
 
 from operator_core.actions.errors import (
     ActionError,
+    ConnectionLostError,
     ConstraintError,
     DatabaseAccessError,
     DatabaseCorruptError,
@@ -21,7 +22,13 @@ from operator_core.actions.errors import (
 _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     # SQLSTATE, PostgreSQL documentation, appendix A; a longer prefix wins
     "08": DatabaseUnavailableError,
-    "57P": DatabaseUnavailableError,
+    "08003": ConnectionLostError,
+    "08006": ConnectionLostError,
+    "57P01": ConnectionLostError,
+    "57P02": ConnectionLostError,
+    "57P03": DatabaseUnavailableError,
+    "57P05": ConnectionLostError,
+    "25P03": ConnectionLostError,
     "57014": DatabaseLockedError,
     "53": DatabaseUnavailableError,
     "53100": DatabaseFullError,
@@ -113,7 +120,9 @@ def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionEr
         return DatabaseLockedError(url=url, detail=f"no connection of the pool became free: {message}")
     if isinstance(error, TimeoutError):
         return DatabaseUnavailableError(url=url, detail="no answer in time")
-    if disconnected or isinstance(error, OSError | sqlalchemy.exc.InterfaceError):
+    if disconnected:
+        return ConnectionLostError(url=url, detail=message)
+    if isinstance(error, OSError | sqlalchemy.exc.InterfaceError):
         return DatabaseUnavailableError(url=url, detail=message)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return DatabaseUnavailableError(url=url, detail=message)

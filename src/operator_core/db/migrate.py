@@ -24,7 +24,7 @@ from operator_core.actions.errors import (
     SchemaOutOfDateError,
     SchemaTooNewError,
 )
-from operator_core.db.engine import create_engine, is_sqlite, shown, target_url
+from operator_core.db.engine import URL_VARIABLE, create_engine, is_sqlite, shown, target_url
 from operator_core.db.faults import translate
 from operator_core.db.guards import missing_guards
 from operator_core.db.schema import Base
@@ -66,13 +66,19 @@ def check(connection: sa.Connection, url: URL) -> None:
     """
     found = current(connection)
     if found is None or (found in REVISIONS and found != HEAD):
-        command = f"operator-core db upgrade --url '{shown(url)}'"
-        raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=command)
+        raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=_upgrade_command(url))
     if found != HEAD and found != f"{int(HEAD) + 1:04d}":
         raise SchemaTooNewError(url=shown(url), current=found, expected=HEAD)
     missing = missing_guards(connection, exactly=found == HEAD)
     if missing:
         raise GuardMissingError(url=shown(url), guards=missing)
+
+
+def _upgrade_command(url: URL) -> str:
+    """Return what to type; a URL with a password is not shown, so it is taken from the environment."""
+    if url.password:
+        return f"{URL_VARIABLE}=... operator-core db upgrade"
+    return f"operator-core db upgrade --url '{url.set(drivername=url.get_backend_name())}'"
 
 
 def upgrade(target: Path | str | URL | None = None, revision: str = "head") -> None:

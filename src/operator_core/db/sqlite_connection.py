@@ -84,6 +84,15 @@ class OneHopConnection(aiosqlite.Connection):
         super().__init__(connector, iter_chunk_size=64)
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
 
+    async def _connect(self) -> Self:
+        """Connect, or fail with the thread gone: its last answer must not come to a loop that is closed."""
+        try:
+            await super()._connect()
+        except BaseException:
+            self._thread.join()
+            raise
+        return self
+
     async def hop(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
