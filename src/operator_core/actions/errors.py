@@ -6,8 +6,12 @@
     ├── ProposalNotFoundError          there is no such proposal
     ├── RecordNotFoundError            there is no such record
     ├── TransitionNotAllowedError      the table of steps, or the winner of a race, forbids it
+    │   └── KillSwitchEngagedError     a stop covers the start
     ├── RecordNotAllowedError          the proposal is not executing, or has a record already
-    ├── KillSwitchEngagedError         a stop covers the start
+    ├── StopNotEngagedError            a release names a stop that is not engaged
+    ├── StopUnconfirmedError           the stop is engaged, but something may still get through
+    ├── StopFailedError                the stop is NOT engaged
+    ├── OwnTransactionsError           a joined session cannot engage or release
     ├── NotNewError                    an insert was given an id or a state
     ├── ValueNotStorableError          a value would not come back equal (not a ValueError: Pydantic lets it through)
     ├── IsolationLevelError            an action was started outside READ COMMITTED
@@ -105,14 +109,13 @@ class RecordNotAllowedError(ActionError):
         return f"proposal {self.proposal_id} is {self.current}; a record is made only while it is executing"
 
 
-@dataclass(eq=False)
-class KillSwitchEngagedError(ActionError):
-    """The start of a proposal was refused, because a stop covers it.
+@dataclass(eq=False, kw_only=True)
+class KillSwitchEngagedError(TransitionNotAllowedError):
+    """The start of proposal `id` was refused, because a stop covers it.
 
     `released_at` is set when the stop is over: what was proposed before a stop can never start after it.
     """
 
-    proposal_id: int
     generation: int
     scope: str
     by: str
@@ -123,10 +126,65 @@ class KillSwitchEngagedError(ActionError):
     def __str__(self) -> str:
         stop = f"stop {self.generation} ({self.scope}), engaged by {self.by} at {self.since.isoformat()}: {self.reason}"
         if self.released_at is None:
-            return f"proposal {self.proposal_id} may not start: {stop}"
+            return f"proposal {self.id} may not start: {stop}"
         return (
-            f"proposal {self.proposal_id} may not start: it was proposed before {stop}. "
+            f"proposal {self.id} may not start: it was proposed before {stop}. "
             f"That stop is released, but revives nothing: propose the action again"
+        )
+
+
+@dataclass(eq=False)
+class StopNotEngagedError(ActionError):
+    """A release names a stop that is not engaged; `engaged` lists (generation, scope) of those that are."""
+
+    generation: int
+    engaged: tuple[tuple[int, str], ...]
+
+    def __str__(self) -> str:
+        now = ", ".join(f"{generation} ({scope})" for generation, scope in self.engaged) or "none"
+        return f"stop {self.generation} is not engaged, nothing was released; engaged: {now}"
+
+
+@dataclass(eq=False)
+class StopUnconfirmedError(ActionError):
+    """The latch is engaged and new starts are refused, but a start that was under way may still get through.
+
+    Attributes:
+        receipt: The `StopReceipt` as far as it goes.
+        problems: What is in the way, a sentence each.
+        pids: The server processes that hold a start open.
+    """
+
+    receipt: Any
+    problems: tuple[str, ...]
+    pids: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        stop = f"stop {self.receipt.generation} ({self.receipt.scope})"
+        return f"{stop} IS engaged, but NOT confirmed: {'; '.join(self.problems)}"
+
+
+@dataclass(eq=False)
+class StopFailedError(ActionError):
+    """The stop is NOT engaged; `sql` is the statement with which a DBA engages it by hand."""
+
+    problem: str
+    sql: str
+
+    def __str__(self) -> str:
+        return f"the stop is NOT engaged: {self.problem}. Try again, or have this run on the database: {self.sql}"
+
+
+@dataclass(eq=False)
+class OwnTransactionsError(ActionError):
+    """A session that joins a host's transaction cannot do this: it needs commits of its own."""
+
+    call: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.call} must commit at once, and this repository works in the host's transaction: "
+            f"call it on an ActionDB, which can be made from the same engine"
         )
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -28,6 +30,9 @@ URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
 DEFAULT_PATH = Path("ops.db")
 BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
+
+NOTIFICATIONS = "operator_core"
+"""The channel on which PostgreSQL's guard tells of a changed latch."""
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
@@ -321,6 +326,52 @@ def reading(engine: Engine) -> Engine:
     if is_sqlite(engine):
         return engine.execution_options(**{BEGIN: "DEFERRED"})
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def beside(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine with connections of its own to the same database, which an exhausted pool cannot block.
+
+    The pool keeps its creator and its listeners; the dialect is shared, so that nothing is looked up again. A database
+    in memory has one connection, so there the engine itself is returned.
+    """
+    if is_sqlite(engine) and file_of(engine.url) is None:
+        return engine
+    sync = engine.sync_engine
+    return AsyncEngine(Engine(sync.pool.recreate(), sync.dialect, sync.url))
+
+
+def without_waiting(connection: sa.Connection) -> None:
+    """Have SQLite say at once that a lock is taken."""
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 0")
+    cursor.close()
+
+
+@asynccontextmanager
+async def notified(engine: AsyncEngine) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+    """Give a function that waits so many seconds, or less when the kill switch has changed.
+
+    The hint is asyncpg's LISTEN, on a connection of its own; without it, or when it breaks, the wait is a plain one.
+    """
+    rung = asyncio.Event()
+
+    async def wait(seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(rung.wait(), seconds)
+        rung.clear()
+
+    own = beside(engine)
+    if is_sqlite(engine) or engine.dialect.driver != "asyncpg":
+        yield wait
+        return
+    try:
+        async with own.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.add_listener(NOTIFICATIONS, lambda *_: rung.set())
+            yield wait
+            await connection.invalidate()
+    finally:
+        await own.dispose()
 
 
 def refusal_aborts(connection: sa.Connection) -> bool:

@@ -51,7 +51,7 @@ def _guarded(
 ) -> T:
     if kind is Kind.WRITE and not refusal_aborts(connection):
         return unit(connection, *args, **kwargs)
-    if kind is Kind.READ:
+    if kind in (Kind.READ, Kind.SNAPSHOT):
         return unit(connection, *args, **kwargs)
     with connection.begin_nested():
         return unit(connection, *args, **kwargs)

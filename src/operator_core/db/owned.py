@@ -18,14 +18,19 @@ from operator_core.actions.errors import (
     RetryTransactionError,
     SchemaOutOfDateError,
 )
-from operator_core.db import migrate
+from operator_core.actions.stops import KillSwitchChange, KillSwitchStatus, Scope, Stop, StopReceipt
+from operator_core.actions.values import check_name, check_text
+from operator_core.db import kill_switch, migrate, stop_status
 from operator_core.db.actions import ActionRepository
+from operator_core.db.engage import Order, engage
 from operator_core.db.engine import (
     autocommitting,
     check_version,
     create_engine,
     file_of,
     is_sqlite,
+    notified,
+    reading,
     require_configured,
     shown,
     target_url,
@@ -98,7 +103,7 @@ class ActionDB(ActionRepository):
         self._migrate = migrate
         self._lock_timeout = lock_timeout
         self._engine: AsyncEngine | None = None
-        self._autocommitting: Engine | None = None
+        self._engines: dict[Kind, Engine] = {}
         self._writers: asyncio.Lock | None = None
 
     def __repr__(self) -> str:
@@ -130,7 +135,8 @@ class ActionDB(ActionRepository):
                 await engine.dispose()
             raise
         self._engine = engine
-        self._autocommitting = autocommitting(engine.sync_engine)
+        single, snapshot = autocommitting(engine.sync_engine), reading(engine.sync_engine)
+        self._engines = {Kind.READ: single, Kind.WRITE: single, Kind.SNAPSHOT: snapshot}
         self._writers = writer_lock(engine)
 
     def _require_file(self) -> None:
@@ -203,7 +209,7 @@ class ActionDB(ActionRepository):
         engine = self._opened()
 
         def whole(session: Session) -> T:
-            bind: Any = self._autocommitting if kind is not Kind.TRANSACTION else session.get_bind()
+            bind: Any = self._engines.get(kind) or session.get_bind()
             try:
                 with bind.begin() as connection:
                     return unit(connection)
@@ -224,7 +230,7 @@ class ActionDB(ActionRepository):
     async def _writing(self, kind: Kind) -> AsyncGenerator[None]:
         """Let the writers of this process queue for SQLite's one write lock, and everybody for one in memory."""
         lock = self._writers
-        if lock is None or (kind is Kind.READ and file_of(self._url) is not None):
+        if lock is None or (kind in (Kind.READ, Kind.SNAPSHOT) and file_of(self._url) is not None):
             yield
             return
         try:
@@ -237,6 +243,70 @@ class ActionDB(ActionRepository):
             yield
         finally:
             lock.release()
+
+    # -- kill switch ---------------------------------------------------------------------------------------------------
+
+    async def engage_kill_switch(
+        self, *, by: str, reason: str, scope: Scope | None = None, wait: float = 5.0, terminate: bool = False
+    ) -> StopReceipt:
+        """Stop everything, or what `scope` covers: once this returns, nothing of it starts until a release.
+
+        Engaging again is harmless, takes a new generation, and makes the number of the stop before it stale.
+
+        Args:
+            by: Who stops.
+            reason: Why; whoever is refused reads it.
+            scope: What is stopped; everything by default.
+            wait: Seconds for all of it.
+            terminate: End the connections of clients that hold a start open (PostgreSQL).
+
+        Raises:
+            StopFailedError: The stop is NOT engaged, after tries until the deadline; the error holds the SQL statement
+                for doing it by hand.
+            StopUnconfirmedError: It is engaged, but a start that was under way could still get through; the error
+                holds the receipt and says who is in the way.
+        """
+        order = Order(scope or Scope(), check_name(by, "by"), check_text(reason, "reason"), wait, terminate)
+        engine = self._opened()
+        if file_of(self._url) is None and is_sqlite(engine):
+            async with self._writing(Kind.TRANSACTION):
+                return await settled(engage(engine, self._url, order))
+        return await settled(engage(engine, self._url, order))
+
+    async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
+        """Release the one stop that `generation` names, and return it; revives nothing that was pending.
+
+        Raises:
+            StopNotEngagedError: That stop is not engaged, or somebody has engaged its scope again since.
+        """
+        name, why = check_name(by, "by"), check_text(reason, "reason")
+        return await self._run(Kind.TRANSACTION, kill_switch.release, name, why, generation)
+
+    async def kill_switch_status(self) -> KillSwitchStatus:
+        """Return what is engaged, what runs, and who has answered; sweeps what was in flight across a stop."""
+        status = await super().kill_switch_status()
+        if not status.unswept:
+            return status
+        await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        return await super().kill_switch_status()
+
+    async def watch_kill_switch(self, *, poll: float = 0.25) -> AsyncGenerator[KillSwitchChange]:
+        """Iterate over every engage and release from now on; what is engaged already comes first.
+
+        Asks the database every `poll` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
+        """
+        seen = 0
+        engaged = {stop.generation for stop in (await super().kill_switch_status()).engaged}
+        for change in await self._run(Kind.READ, stop_status.changes, seen):
+            seen = change.id
+            if change.generation in engaged and change.change == "engaged":
+                yield change
+        async with notified(self._opened()) as hint:
+            while True:
+                for change in await self._run(Kind.READ, stop_status.changes, seen):
+                    seen = change.id
+                    yield change
+                await hint(poll)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[ActionRepository]:

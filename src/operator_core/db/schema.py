@@ -16,6 +16,7 @@ from operator_core.actions.lifecycle import (
     always_passed,
     ever_passed,
 )
+from operator_core.actions.stops import EVERYTHING, Scope
 from operator_core.actions.types import ActionType
 from operator_core.db.types import (
     KEYED_BY_TEXT,
@@ -180,8 +181,7 @@ class ActionPruneRow(Base):
     __table_args__ = (NEVER_REUSE_IDS,)
 
 
-SCOPE_FIELDS = ("action_type", "action_name", "proposed_by", "ticket_id")
-EVERYTHING = "everything"
+SCOPE_FIELDS = tuple(Scope.model_fields)
 
 
 class KillSwitchRow(Base):

@@ -21,11 +21,12 @@ from operator_core.actions.errors import (
     outcome_text,
 )
 from operator_core.actions.lifecycle import ActionStatus, sources
+from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionProposal
 from operator_core.db.faults import code_of, refusal_of
 from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
 from operator_core.db.mapping import to_proposal
-from operator_core.db.schema import EVERYTHING, kill_switch, proposals, records
+from operator_core.db.schema import kill_switch, proposals, records
 from operator_core.db.types import now
 
 Explanation = Callable[[sa.Connection], ActionError]
@@ -91,7 +92,7 @@ def step(
     return to_proposal(row)
 
 
-_STATUS = sa.select(proposals.c.status, proposals.c.status_at, proposals.c.status_by).where(
+_STATUS = sa.select(proposals.c.status, proposals.c.status_at, proposals.c.status_by, proposals.c.status_reason).where(
     proposals.c.id == sa.bindparam("proposal_id")
 )
 _OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindparam("proposal_id"))
@@ -105,7 +106,7 @@ def explain_step(
     if found is None:
         return ProposalNotFoundError(proposal_id=proposal_id)
     if code == STOPPED:
-        return explain_stop(connection, proposal_id)
+        return explain_stop(connection, proposal_id, found.status)
     if code == ISOLATION_REFUSED:
         return IsolationLevelError(proposal_id=proposal_id)
     if code == LATCH_UNREADABLE:
@@ -113,7 +114,8 @@ def explain_step(
     if code == RECORD_DISAGREES:
         detail = _disagreement(connection, proposal_id, wanted)
     elif wanted in sources(found.status):
-        detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}"
+        why = f", {found.status_reason}" if found.status_reason else ""
+        detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}{why}"
     else:
         detail = None
     return TransitionNotAllowedError(id=proposal_id, current=found.status, wanted=wanted, detail=detail)
@@ -140,13 +142,15 @@ _BARRING_STOP = (
 )
 
 
-def explain_stop(connection: sa.Connection, proposal_id: int) -> ActionError:
+def explain_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
     """Return the error that names the stop which bars a start: an engaged one before a released one."""
     stop = connection.execute(_BARRING_STOP, {"proposal_id": proposal_id}).first()
     if stop is None:
         return RetryTransactionError(code=STOPPED)
     return KillSwitchEngagedError(
-        proposal_id=proposal_id,
+        id=proposal_id,
+        current=current,
+        wanted=ActionStatus.EXECUTING,
         generation=stop.generation,
         scope=stop.scope,
         by=stop.engaged_by,

@@ -13,6 +13,7 @@ class Kind(Enum):
     """The needs of a unit: a function over a connection that is run whole or not at all."""
 
     READ = "one SELECT"
+    SNAPSHOT = "several SELECTs from one snapshot"
     WRITE = "one statement that writes, whole by itself"
     TRANSACTION = "several statements, at least one of which writes"
 

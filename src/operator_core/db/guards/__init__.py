@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from operator_core.actions.stops import EVERYTHING
 from operator_core.db.guards import postgresql, sqlite
 from operator_core.db.guards.rules import LATCH_READABLE
-from operator_core.db.schema import EVERYTHING, kill_switch
+from operator_core.db.schema import kill_switch
 
 _TABLES = (
     "action_proposals",

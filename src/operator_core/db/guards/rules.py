@@ -6,7 +6,8 @@ In these texts `NEW` and `OLD` are the rows of a trigger on `action_proposals` a
 from dataclasses import dataclass
 
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
-from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS, proposals, quoted, records
+from operator_core.actions.stops import EVERYTHING
+from operator_core.db.schema import SCOPE_FIELDS, proposals, quoted, records
 
 STEP_REFUSED = "OC001"
 CHANGE_REFUSED = "OC002"
@@ -103,3 +104,14 @@ SNAPSHOT_COLUMNS = tuple(name for name in PROPOSED_COLUMNS if name not in ("id",
 
 OUTCOME_COLUMNS = tuple(column.name for column in records.columns if column.name not in ("id", "proposal_id"))
 """What the event out of `executing` holds, besides the id of the record."""
+
+
+def stop_statement(dialect: str, by: str, reason: str) -> str:
+    """Return the one statement with which a DBA stops everything by hand."""
+    by, reason = (text.replace("'", "''") for text in (by, reason))
+    moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if dialect == "sqlite" else "now()"
+    return (
+        f"UPDATE kill_switch SET generation = (SELECT max(generation) + 1 FROM kill_switch), engaged_at = {moment}, "
+        f"engaged_by = '{by}', reason = '{reason}', released_at = NULL, released_by = NULL, release_reason = NULL "
+        f"WHERE scope = '{EVERYTHING}';"
+    )

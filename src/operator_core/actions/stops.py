@@ -1,0 +1,186 @@
+"""What a stop is: its scope, its receipt, and how it stands."""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.types import ActionType, Integer, Name, UtcDatetime
+
+EVERYTHING = "everything"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scope(_Frozen):
+    """What a stop covers: everything (`Scope()`), or the proposals that have one value in one of four fields.
+
+    Raises:
+        ValueNotStorableError: More than one field is given: engage one stop for each.
+    """
+
+    action_type: ActionType | None = None
+    action_name: Name | None = None
+    proposed_by: Name | None = None
+    ticket_id: Integer | None = None
+
+    @model_validator(mode="after")
+    def _one_field(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) > 1:
+            raise ValueNotStorableError(path="scope", why=f"names {' and '.join(given)}; engage one stop for each")
+        return self
+
+    @property
+    def field(self) -> str | None:
+        """The name of the field, or None for everything."""
+        return next((name for name, value in self if value is not None), None)
+
+    @property
+    def value(self) -> Any:
+        """The value of the field, or None for everything."""
+        return None if self.field is None else getattr(self, self.field)
+
+    def __str__(self) -> str:
+        return EVERYTHING if self.field is None else f"{self.field}={self.value}"
+
+    @model_serializer
+    def _as_text(self) -> str:
+        return str(self)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `everything` or `field=value`, as the command line and the table write it.
+
+        Raises:
+            ValueNotStorableError: It is neither.
+        """
+        if text == EVERYTHING:
+            return cls()
+        field, equals, value = text.partition("=")
+        if not equals or field not in cls.model_fields or not value:
+            fields = ", ".join(f"{name}=..." for name in cls.model_fields)
+            raise ValueNotStorableError(path="scope", why=f"is {text!r}; write {EVERYTHING}, or one of {fields}")
+        if field == "ticket_id":
+            if not value.removeprefix("-").isdecimal():
+                raise ValueNotStorableError(path="scope", why=f"is {text!r}; a ticket_id is a whole number")
+            return cls.model_validate({field: int(value)})
+        if field == "action_type" and value not in list(ActionType):
+            raise ValueNotStorableError(path="scope", why=f"is {text!r}; the types are {', '.join(ActionType)}")
+        return cls.model_validate({field: value})
+
+
+class Stop(_Frozen):
+    """One engagement of the kill switch; `generation` is its name."""
+
+    generation: int
+    scope: Scope
+    engaged_at: UtcDatetime
+    by: str
+    reason: str
+    released_at: UtcDatetime | None = None
+    released_by: str | None = None
+    release_reason: str | None = None
+
+
+class StillExecuting(_Frozen):
+    """An action that was running when it was looked at; `worker` is who started it."""
+
+    proposal_id: int
+    record_id: int | None
+    action_name: str
+    worker: str
+    since: UtcDatetime
+
+
+class StopReceipt(_Frozen):
+    """The proof of a stop: once it is returned, nothing that the scope covers starts until a release.
+
+    Attributes:
+        cancelled: The ids of the proposals that this stop cancelled.
+        still_executing: What runs on: ask it, wait for it, or end it by hand.
+        unswept: The ids of pending proposals that somebody holds locked; they cannot start either, and the next sweep
+            cancels them.
+        publish_ms: Milliseconds from the call until new starts were refused.
+        stop_ms: Milliseconds from the call until the receipt.
+        on_standby: False where a synchronous standby did not answer: a failover would lose this stop.
+    """
+
+    generation: int
+    scope: Scope
+    engaged_at: UtcDatetime
+    cancelled: tuple[int, ...] = ()
+    still_executing: tuple[StillExecuting, ...] = ()
+    unswept: tuple[int, ...] = ()
+    publish_ms: float
+    stop_ms: float
+    on_standby: bool = True
+
+
+class StopRequest(_Frozen):
+    """What a running action is asked: by a stop (with its generation and scope), or by a person who cancels it."""
+
+    generation: int | None = None
+    scope: Scope | None = None
+    at: UtcDatetime
+    by: str
+    reason: str | None
+
+
+class Answer(StrEnum):
+    """How a running action met a stop."""
+
+    STOPPED = "stopped"
+    FINISHED_ANYWAY = "finished anyway"
+    SILENT = "silent"
+
+
+class StopAnswer(_Frozen):
+    """How one running action met one stop.
+
+    Attributes:
+        seconds: From the stop to the answer; for a silent one, until now. By the database's clock.
+    """
+
+    generation: int
+    proposal_id: int
+    record_id: int | None
+    worker: str
+    answer: Answer
+    at: UtcDatetime | None
+    seconds: float
+
+
+class KillSwitchStatus(_Frozen):
+    """How the kill switch stands.
+
+    Attributes:
+        generation: The number of the last stop; 0 where there was none.
+        still_executing: Everything that runs, whether a stop covers it or not.
+        answers: Of what ran at the stops in `engaged` and `last_stops`.
+        last_stops: The newest first, engaged ones included.
+        unswept: The ids of proposals that are pending and can never start.
+    """
+
+    generation: int
+    at: UtcDatetime
+    engaged: tuple[Stop, ...]
+    still_executing: tuple[StillExecuting, ...]
+    answers: tuple[StopAnswer, ...]
+    last_stops: tuple[Stop, ...]
+    unswept: tuple[int, ...]
+
+
+class KillSwitchChange(_Frozen):
+    """One engage or release, as the database wrote it down."""
+
+    id: int
+    generation: int
+    scope: Scope
+    change: str
+    at: UtcDatetime
+    by: str
+    reason: str

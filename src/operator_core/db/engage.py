@@ -1,0 +1,316 @@
+"""How a stop is engaged: publish, barrier, sweep, on a connection of its own and under one deadline.
+
+Publish: the latch and the next generation are committed; from here on new starts are refused. Barrier: every start that
+had passed the guard before has committed or died. Sweep: what is pending is cancelled. SQLite's single writer makes one
+transaction of the three.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from operator_core.actions.errors import (
+    ActionError,
+    DatabaseLockedError,
+    DatabaseNotFoundError,
+    StopFailedError,
+    StopUnconfirmedError,
+)
+from operator_core.actions.stops import Scope, StillExecuting, Stop, StopReceipt
+from operator_core.db import barrier, kill_switch, stop_status
+from operator_core.db.engine import BEGIN, beside, file_of, is_sqlite, shown, without_waiting
+from operator_core.db.guards import missing_guards
+from operator_core.db.guards.rules import stop_statement
+from operator_core.db.migrate import HEAD, current
+from operator_core.db.units import translated
+
+T = TypeVar("T")
+_PAUSE = 0.02  # seconds between two tries against a server
+_POLL = 0.001  # seconds between two tries for SQLite's write lock: its own back-off cost a stop 3 s, polling 92 ms
+_SWEEP_SHARE = 0.3  # of the time that is left after the publish, kept back from the barrier for the sweep
+_TERMINATE_AFTER = 0.2  # of the time for the barrier: how long a start may finish by itself before it is ended
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be stopped, by whom and why; `wait` is in seconds, for all of it."""
+
+    scope: Scope
+    by: str
+    reason: str
+    wait: float
+    terminate: bool
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.begun + self.wait - time.monotonic())
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the call."""
+        return round((time.monotonic() - self.begun) * 1000, 3)
+
+
+@dataclass
+class Progress:
+    """How far a stop has come."""
+
+    stop: Stop | None = None
+    publish_ms: float = 0.0
+    on_standby: bool = True
+    cancelled: list[int] = field(default_factory=list)
+    unswept: list[int] = field(default_factory=list)
+    executing: tuple[StillExecuting, ...] = ()
+    problems: list[str] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
+
+    def published(self, stop: Stop, order: Order) -> None:
+        """Note that new starts are refused from here on."""
+        self.stop, self.publish_ms = stop, order.elapsed_ms
+
+
+async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
+    """Engage a stop and return its receipt.
+
+    Raises:
+        DatabaseNotFoundError: There is no ledger; nothing was created.
+        StopFailedError: The stop is not engaged, after tries until the deadline.
+        StopUnconfirmedError: It is engaged, but a start that was under way could still get through.
+    """
+    file = file_of(url)
+    if is_sqlite(engine) and file is not None and not file.exists():
+        raise DatabaseNotFoundError(url=shown(url), detail="there is no ledger")
+    own = beside(engine)
+    progress = Progress()
+    try:
+        await (_on_sqlite if is_sqlite(engine) else _on_server)(own, url, order, progress)
+    finally:
+        if own is not engine:
+            await own.dispose()
+    return _receipt(order, progress)
+
+
+def _receipt(order: Order, progress: Progress) -> StopReceipt:
+    assert progress.stop is not None  # noqa: S101 - every way out without a stop raises
+    receipt = StopReceipt(
+        generation=progress.stop.generation,
+        scope=progress.stop.scope,
+        engaged_at=progress.stop.engaged_at,
+        cancelled=tuple(sorted(progress.cancelled)),
+        still_executing=progress.executing,
+        unswept=tuple(progress.unswept),
+        publish_ms=progress.publish_ms,
+        stop_ms=order.elapsed_ms,
+        on_standby=progress.on_standby,
+    )
+    if progress.problems:
+        raise StopUnconfirmedError(receipt=receipt, problems=tuple(progress.problems), pids=tuple(progress.pids))
+    return receipt
+
+
+def _failed(url: URL, order: Order, problem: str) -> StopFailedError:
+    sql = stop_statement(url.get_backend_name(), order.by, order.reason)
+    return StopFailedError(problem=problem, sql=sql)
+
+
+async def _look_at_guards(connection: AsyncConnection, progress: Progress) -> None:
+    """Say so when the stop stands on guards that are not there."""
+
+    def look(sync: sa.Connection) -> tuple[str, ...]:
+        return missing_guards(sync, exactly=current(sync) == HEAD)
+
+    missing = await connection.run_sync(look)
+    progress.problems += [f"the guards of the database do not hold: {guard}" for guard in missing]
+
+
+# -- SQLite ------------------------------------------------------------------------------------------------------------
+
+
+async def _on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Progress) -> None:
+    problem = "the file stays locked"
+    while True:
+        try:
+            with translated(shown(url)):
+                async with engine.connect() as connection:
+                    await connection.execution_options(**{BEGIN: "NONE"})
+                    await connection.run_sync(without_waiting)
+                    await _begin_by_polling(connection, url, order)
+                    await _stop_at_once(connection, order, progress)
+                    return
+        except DatabaseLockedError:
+            file = file_of(url)
+            pid = None if file is None else barrier.writer_of(file)
+            problem = f"{'another process' if pid is None else f'process {pid}'} holds the file; no other start can "
+            problem += "commit either; end that process"
+        except ActionError as error:
+            problem = str(error)
+        if order.left <= 0:
+            raise _failed(url, order, problem)
+        await asyncio.sleep(_PAUSE)
+
+
+async def _begin_by_polling(connection: AsyncConnection, url: URL, order: Order) -> None:
+    while True:
+        try:
+            with translated(shown(url)):
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+        except DatabaseLockedError:
+            if order.left <= 0:
+                raise
+            await asyncio.sleep(_POLL)
+
+
+async def _stop_at_once(connection: AsyncConnection, order: Order, progress: Progress) -> None:
+    stop, cancelled = await connection.run_sync(kill_switch.engage_at_once, order.scope, order.by, order.reason)
+    executing = await connection.run_sync(stop_status.still_executing, order.scope)
+    await connection.commit()
+    progress.published(stop, order)
+    progress.cancelled, progress.executing = cancelled, executing
+    await _look_at_guards(connection, progress)
+
+
+# -- PostgreSQL --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Server:
+    """One connection of our own, opened anew after it broke; every transaction on it is bounded by the deadline."""
+
+    engine: AsyncEngine
+    url: URL
+    order: Order
+    pid: int = 0
+    durable: bool = True
+    connection: AsyncConnection | None = None
+
+    async def run(self, unit: Callable[[sa.Connection], T], seconds: float | None = None) -> T:
+        """Run a unit in a transaction of its own that waits for no lock longer than `seconds`."""
+        allowed = self.order.left if seconds is None else seconds
+        try:
+            with translated(shown(self.url)):
+                # The server ends the wait itself; ours is for a server that does not answer.
+                async with asyncio.timeout(max(allowed, _PAUSE) + 1.0):
+                    return await self._transact(unit, allowed)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _transact(self, unit: Callable[[sa.Connection], T], allowed: float) -> T:
+        if self.connection is None:
+            self.connection = await self.engine.connect()
+        self.pid = await self.connection.run_sync(lambda sync: barrier.bound(sync, allowed, durable=self.durable))
+        result = await self.connection.run_sync(unit)
+        await self.connection.commit()
+        return result
+
+    async def close(self) -> None:
+        """Give the connection up, whatever state it is in."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
+
+
+async def _on_server(engine: AsyncEngine, url: URL, order: Order, progress: Progress) -> None:
+    server = _Server(engine, url, order)
+    try:
+        await _publish(server, order, progress)
+        for phase in (_barrier, _sweep, _see_what_runs):
+            try:
+                await phase(server, order, progress)
+            except ActionError as error:
+                progress.problems.append(str(error))
+    finally:
+        await server.close()
+
+
+async def _publish(server: _Server, order: Order, progress: Progress) -> None:
+    """Commit the latch, again and again until it is or the deadline has passed: engaging twice is harmless."""
+    while True:
+        try:
+            stop = await _watched(server, order, progress)
+        except ActionError as error:
+            if order.left <= 0:
+                raise _failed(server.url, order, str(error)) from error
+            await asyncio.sleep(_PAUSE)
+        else:
+            progress.published(stop, order)
+            return
+
+
+async def _watched(server: _Server, order: Order, progress: Progress) -> Stop:
+    """Publish, and when the commit waits for a standby that does not answer, have it wait no longer."""
+    publishing = asyncio.ensure_future(
+        server.run(lambda connection: kill_switch.publish(connection, order.scope, order.by, order.reason))
+    )
+    done, _ = await asyncio.wait({publishing}, timeout=order.left / 2)
+    if not done and server.pid:
+        helper = _Server(server.engine, server.url, order)
+        try:
+            if await helper.run(lambda connection: barrier.stop_waiting_for_standby(connection, server.pid)):
+                progress.on_standby = server.durable = False
+                progress.problems.append("it is engaged here, not on the standby, which does not answer")
+        finally:
+            await helper.close()
+    return await publishing
+
+
+async def _barrier(server: _Server, order: Order, progress: Progress) -> None:
+    until = order.left * (1 - _SWEEP_SHARE)
+    if order.terminate:
+        if await _passed(server, until * _TERMINATE_AFTER):
+            return
+        await server.run(barrier.terminate_blockers)
+        until = order.left * (1 - _SWEEP_SHARE)
+    if await _passed(server, until):
+        return
+    found = await server.run(barrier.blockers, max(order.left, 1.0))
+    progress.problems += [blocker.text for blocker in found] or ["the barrier was not passed in time"]
+    progress.pids += [blocker.pid for blocker in found if blocker.pid is not None]
+
+
+async def _passed(server: _Server, seconds: float) -> bool:
+    try:
+        await server.run(barrier.pass_barrier, seconds)
+    except DatabaseLockedError:
+        return False
+    return True
+
+
+async def _sweep(server: _Server, order: Order, progress: Progress) -> None:
+    """Cancel in batches, each a transaction of its own, until nothing is left that is not locked, or the deadline."""
+    stop = progress.stop
+    assert stop is not None  # noqa: S101 - _publish has set it
+    while True:
+        try:
+            swept = await server.run(lambda connection: kill_switch.sweep(connection, stop), max(order.left, 0.5))
+        except DatabaseLockedError:
+            swept = []
+        progress.cancelled += swept
+        if len(swept) < kill_switch.SWEEP_ROWS:
+            progress.unswept = await server.run(
+                lambda connection: kill_switch.leftovers(connection, stop), max(order.left, 1.0)
+            )
+            if not progress.unswept or order.left <= 0:
+                return
+            await asyncio.sleep(_PAUSE)
+
+
+async def _see_what_runs(server: _Server, order: Order, progress: Progress) -> None:
+    """Look in a new snapshot, after the barrier: what had started before it is there."""
+
+    def look(connection: sa.Connection) -> tuple[tuple[StillExecuting, ...], tuple[str, ...]]:
+        executing = stop_status.still_executing(connection, order.scope)
+        return executing, missing_guards(connection, exactly=current(connection) == HEAD)
+
+    progress.executing, missing = await server.run(look, max(order.left, 1.0))
+    progress.problems += [f"the guards of the database do not hold: {guard}" for guard in missing]

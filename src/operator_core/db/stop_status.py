@@ -1,0 +1,214 @@
+"""How the kill switch stands: what is engaged, what runs, and how it has met the stops; all of it only reads."""
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import RecordNotFoundError
+from operator_core.actions.lifecycle import ActionOutcome
+from operator_core.actions.stops import (
+    Answer,
+    KillSwitchChange,
+    KillSwitchStatus,
+    Scope,
+    StillExecuting,
+    Stop,
+    StopAnswer,
+    StopRequest,
+)
+from operator_core.db.guards.rules import COUNTER, Latch
+from operator_core.db.kill_switch import covered, latches, leftovers, of_stop, to_stop
+from operator_core.db.schema import events, kill_switch, kill_switch_events, proposals, records
+from operator_core.db.types import UtcDateTime, now
+
+_LAST_STOPS = 10
+
+
+@cache
+def _executing(field: str | None) -> sa.Executable:
+    return (
+        sa.select(
+            proposals.c.id,
+            records.c.id.label("record_id"),
+            proposals.c.action_name,
+            proposals.c.status_by,
+            proposals.c.status_at,
+        )
+        .select_from(proposals.outerjoin(records))
+        .where(sa.text("action_proposals.status = 'executing'"), *covered(field))
+        .order_by(proposals.c.id)
+    )
+
+
+def still_executing(connection: sa.Connection, scope: Scope) -> tuple[StillExecuting, ...]:
+    """Return what runs at this moment in a scope."""
+    values = {} if scope.field is None else {"scope_value": scope.value}
+    found = connection.execute(_executing(scope.field), values)
+    return tuple(
+        StillExecuting(
+            proposal_id=row.id,
+            record_id=row.record_id,
+            action_name=row.action_name,
+            worker=row.status_by,
+            since=row.status_at,
+        )
+        for row in found
+    )
+
+
+_STARTED_BY = (
+    sa.select(events.c.by)
+    .where(events.c.proposal_id == proposals.c.id, sa.text("action_events.to_status = 'executing'"))
+    .scalar_subquery()
+)
+
+
+@cache
+def _met(field: str | None) -> sa.Executable:
+    """Return the query for what ran when a stop came: still open, or closed under its eyes."""
+    return (
+        sa.select(
+            proposals.c.id,
+            records.c.id.label("record_id"),
+            records.c.outcome,
+            records.c.completed_at,
+            _STARTED_BY.label("worker"),
+        )
+        .select_from(proposals.outerjoin(records))
+        .where(
+            proposals.c.generation < sa.bindparam("stop_generation"),
+            sa.or_(
+                sa.text("action_proposals.status = 'executing'"),
+                records.c.stop_generation >= sa.bindparam("stop_generation"),
+            ),
+            *covered(field),
+        )
+        .order_by(proposals.c.id)
+    )
+
+
+def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopAnswer]:
+    """Return how what ran when a stop came has met it; `at` is the database's time."""
+    return [_answer(stop, row, at) for row in connection.execute(_met(stop.scope.field), of_stop(stop))]
+
+
+def _answer(stop: Stop, row: sa.Row[Any], at: datetime) -> StopAnswer:
+    answer = Answer.FINISHED_ANYWAY
+    if row.outcome is None:
+        answer = Answer.SILENT
+    elif row.outcome is ActionOutcome.STOPPED:
+        answer = Answer.STOPPED
+    until = row.completed_at or at
+    return StopAnswer(
+        generation=stop.generation,
+        proposal_id=row.id,
+        record_id=row.record_id,
+        worker=row.worker,
+        answer=answer,
+        at=row.completed_at,
+        seconds=max(0.0, (until - stop.engaged_at).total_seconds()),
+    )
+
+
+_k = kill_switch.alias("k")
+_ASKING = (
+    sa.select(*_k.columns)
+    .join_from(_k, proposals.alias("p"), sa.text(Latch("p").asks))
+    .where(sa.text("p.id = :proposal_id"))
+    .order_by(_k.c.generation.desc())
+    .limit(1)
+)
+_RECORD = sa.select(*records.columns).where(records.c.id == sa.bindparam("record_id"))
+
+
+def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
+    """Return what a running action is asked: by the last stop that covers it, else by a person; None when nothing.
+
+    Raises:
+        RecordNotFoundError: There is no such record.
+    """
+    record = connection.execute(_RECORD, {"record_id": record_id}).one_or_none()
+    if record is None:
+        raise RecordNotFoundError(record_id=record_id)
+    if record.outcome is not None:
+        return None
+    row = connection.execute(_ASKING, {"proposal_id": record.proposal_id}).one_or_none()
+    if row is not None:
+        stop = to_stop(row)
+        return StopRequest(
+            generation=stop.generation, scope=stop.scope, at=stop.engaged_at, by=stop.by, reason=stop.reason
+        )
+    if record.cancel_requested_at is None:
+        return None
+    return StopRequest(at=record.cancel_requested_at, by=record.cancel_requested_by, reason=record.cancel_reason)
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+_released = kill_switch_events.alias("released")
+_engaged = kill_switch_events.alias("engaged")
+_STOPS = (
+    sa.select(
+        _engaged.c.generation,
+        _engaged.c.scope,
+        _engaged.c.at.label("engaged_at"),
+        _engaged.c.by.label("engaged_by"),
+        _engaged.c.reason,
+        _released.c.at.label("released_at"),
+        _released.c.by.label("released_by"),
+        _released.c.reason.label("release_reason"),
+    )
+    .select_from(
+        _engaged.outerjoin(
+            _released, sa.and_(_released.c.generation == _engaged.c.generation, _released.c.change == "released")
+        )
+    )
+    .where(_engaged.c.change == "engaged")
+    .order_by(_engaged.c.generation.desc())
+    .limit(sa.bindparam("stops"))
+)
+_NOW = sa.select(sa.type_coerce(now(), UtcDateTime()))
+_COUNTER: sa.Select[Any] = sa.select(sa.literal_column(COUNTER))
+
+
+def status(connection: sa.Connection) -> KillSwitchStatus:
+    """Return how the kill switch stands; of several statements, so it wants one snapshot."""
+    at: datetime = connection.scalars(_NOW).one()
+    latch = latches(connection)
+    engaged = [stop for stop in latch if stop.released_at is None]
+    last = [to_stop(row) for row in connection.execute(_STOPS, {"stops": _LAST_STOPS})]
+    shown = {stop.generation: stop for stop in [*engaged, *last]}
+    return KillSwitchStatus(
+        generation=connection.scalars(_COUNTER).one(),
+        at=at,
+        engaged=tuple(engaged),
+        still_executing=still_executing(connection, Scope()),
+        answers=tuple(answer for _, stop in sorted(shown.items()) for answer in answers(connection, stop, at)),
+        last_stops=tuple(last),
+        unswept=tuple(sorted({i for stop in latch for i in leftovers(connection, stop)})),
+    )
+
+
+_CHANGES = (
+    sa.select(*kill_switch_events.columns)
+    .where(kill_switch_events.c.id > sa.bindparam("after_id"))
+    .order_by(kill_switch_events.c.id)
+)
+
+
+def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchChange]:
+    """Return every engage and release after the one with this id, oldest first."""
+    return [
+        KillSwitchChange(
+            id=row.id,
+            generation=row.generation,
+            scope=Scope.parse(row.scope),
+            change=row.change,
+            at=row.at,
+            by=row.by,
+            reason=row.reason,
+        )
+        for row in connection.execute(_CHANGES, {"after_id": after_id})
+    ]
