@@ -26,6 +26,9 @@ lint: $(STAMP) ## Check style, types and import layers.
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
+race: $(STAMP) ## Run the long forms of all races, kills and forced schedules; prints one figure a line, with its seed.
+	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/races tests/contract/test_kill_switch*.py
+
 check: lint test ## All that must be green before a merge.
 
 lock: ## Write the newest versions of all dependencies to constraints.txt.

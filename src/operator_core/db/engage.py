@@ -17,14 +17,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.actions.errors import (
     ActionError,
+    DatabaseAccessError,
     DatabaseLockedError,
     DatabaseNotFoundError,
+    GuardMissingError,
     StopFailedError,
     StopUnconfirmedError,
 )
 from operator_core.actions.stops import Scope, StillExecuting, Stop, StopReceipt
 from operator_core.db import barrier, kill_switch, stop_status
-from operator_core.db.engine import BEGIN, beside, file_of, is_sqlite, shown, without_waiting
+from operator_core.db.engine import BEGIN, beside, file_of, is_sqlite, require_ledger_file, shown, without_waiting
 from operator_core.db.guards import missing_guards
 from operator_core.db.guards.rules import stop_statement
 from operator_core.db.migrate import HEAD, current
@@ -85,9 +87,7 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
         StopFailedError: The stop is not engaged, after tries until the deadline.
         StopUnconfirmedError: It is engaged, but a start that was under way could still get through.
     """
-    file = file_of(url)
-    if is_sqlite(engine) and file is not None and not file.exists():
-        raise DatabaseNotFoundError(url=shown(url), detail="there is no ledger")
+    require_ledger_file(url)
     own = beside(engine)
     progress = Progress()
     try:
@@ -238,7 +238,11 @@ async def _publish(server: _Server, order: Order, progress: Progress) -> None:
     while True:
         try:
             stop = await _watched(server, order, progress)
+        except (DatabaseAccessError, DatabaseNotFoundError) as error:
+            raise _failed(server.url, order, str(error)) from error  # trying again would not help
         except ActionError as error:
+            if isinstance(error, GuardMissingError) and await server.run(current) is None:
+                raise DatabaseNotFoundError(url=shown(server.url), detail="it holds no such tables") from error
             if order.left <= 0:
                 raise _failed(server.url, order, str(error)) from error
             await asyncio.sleep(_PAUSE)

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -17,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import (
+    DatabaseCorruptError,
     DatabaseNotFoundError,
     DatabaseReplacedError,
     DatabaseUrlError,
@@ -104,6 +106,32 @@ def file_of(url: URL) -> Path | None:
     if str(url.database).startswith("file:"):
         return None if "memory" in str(url) else Path(str(url.database).removeprefix("file:").partition("?")[0])
     return Path(str(url.database))
+
+
+def require_ledger_file(url: URL) -> None:
+    """See that a SQLite URL names a file with a ledger in it, without touching what is there.
+
+    Raises:
+        DatabaseNotFoundError: There is no file, or it holds something else.
+    """
+    file = file_of(url)
+    if file is None:
+        return
+    if not file.is_file():
+        raise DatabaseNotFoundError(url=shown(url), detail="there is no such file")
+    try:
+        # Read only: our own settings would turn any SQLite file into a WAL one.
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(_LEDGER_TABLE).fetchone()
+    except sqlite3.OperationalError:
+        return  # it cannot be read this way; opening it says why
+    except sqlite3.DatabaseError as error:
+        raise DatabaseCorruptError(url=shown(url), detail=str(error), code=error.sqlite_errorname) from error
+    if found is None:
+        raise DatabaseNotFoundError(url=shown(url), detail="the file holds something else, or nothing")
+
+
+_LEDGER_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'kill_switch'"
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
@@ -355,6 +383,9 @@ async def notified(engine: AsyncEngine) -> AsyncGenerator[Callable[[float], Awai
     """
     rung = asyncio.Event()
 
+    def _ring(*_: object) -> None:
+        rung.set()
+
     async def wait(seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(rung.wait(), seconds)
@@ -367,7 +398,7 @@ async def notified(engine: AsyncEngine) -> AsyncGenerator[Callable[[float], Awai
     try:
         async with own.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            await driver.add_listener(NOTIFICATIONS, lambda *_: rung.set())
+            await driver.add_listener(NOTIFICATIONS, _ring)
             yield wait
             await connection.invalidate()
     finally:

@@ -14,7 +14,7 @@ from operator_core.db.types import now
 
 SWEEP_ROWS = 5_000
 
-_ENGAGED = {
+_ENGAGED: dict[str, sa.ColumnElement[Any]] = {
     "generation": sa.literal_column(f"{COUNTER} + 1"),  # PostgreSQL's guard counts again, behind a lock
     "engaged_at": now(),
     "engaged_by": sa.bindparam("stop_by"),

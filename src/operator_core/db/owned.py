@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import (
     DatabaseLockedError,
-    DatabaseNotFoundError,
     NotOpenError,
     RetryTransactionError,
     SchemaOutOfDateError,
@@ -32,6 +31,7 @@ from operator_core.db.engine import (
     notified,
     reading,
     require_configured,
+    require_ledger_file,
     shown,
     target_url,
     writer_lock,
@@ -125,7 +125,7 @@ class ActionDB(ActionRepository):
 
     async def _open(self) -> None:
         if self._migrate == "check":
-            self._require_file()
+            require_ledger_file(self._url)
         engine = self._given or create_engine(self._url, lock_timeout=self._lock_timeout)
         try:
             with translated(shown(self._url)):
@@ -138,11 +138,6 @@ class ActionDB(ActionRepository):
         single, snapshot = autocommitting(engine.sync_engine), reading(engine.sync_engine)
         self._engines = {Kind.READ: single, Kind.WRITE: single, Kind.SNAPSHOT: snapshot}
         self._writers = writer_lock(engine)
-
-    def _require_file(self) -> None:
-        file = file_of(self._url)
-        if file is not None and not file.exists():
-            raise DatabaseNotFoundError(url=shown(self._url), detail=f"there is no file {file}")
 
     async def _prepare(self, engine: AsyncEngine) -> None:
         """Check the ledger, and migrate one on SQLite that is behind."""

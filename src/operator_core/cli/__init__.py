@@ -1,0 +1,126 @@
+"""The command `operator-core`: stop, release, and look; none of it creates or migrates a ledger but `db upgrade`."""
+
+import argparse
+import asyncio
+import getpass
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from operator_core import __version__
+from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, SchemaOutOfDateError, Scope
+from operator_core.cli import brake, drill, ledger, schema, screen
+
+FAILED = 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with 1 on a mistyped command: argparse's own 2 would read as "engaged, but not confirmed"."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"{self.prog}: {message}. NOTHING WAS DONE.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 not done, 2 stopped but not confirmed."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = asyncio.run(options.run(options))
+    except ActionError as error:
+        screen.complain(_plain(error), error, as_json=options.json)
+        return FAILED
+    except KeyboardInterrupt:
+        screen.warn("interrupted: what was under way may have been done; look with `operator-core status`")
+        return brake.UNCONFIRMED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough; Python would complain about its standard output
+        return 0
+    return code
+
+
+def _plain(error: ActionError) -> str:
+    if isinstance(error, SchemaOutOfDateError) and error.current is None:
+        return f"no ledger at {error.url}"
+    if isinstance(error, DatabaseNotFoundError):
+        return f"no ledger at {error.url}: {error.detail}"
+    return str(error)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _scope(text: str) -> Scope:
+    try:
+        return Scope.parse(text)
+    except ActionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _Parser(add_help=False)
+    common.add_argument("--url", help="the database: a URL or a file; else OPERATOR_CORE_DATABASE_URL, else ops.db")
+    common.add_argument("--json", action="store_true", help="print JSON on standard output")
+    person = _Parser(add_help=False)
+    person.add_argument("--by", default=_login(), help="who does it (default: the login name)")
+    parser = _Parser(prog="operator-core", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"operator-core {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_brake(commands, common, person)
+    _add_ledger(commands, common, person)
+    _add_schema(commands, common)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - argparse has no public name for it
+
+
+def _add_brake(commands: "_Commands[_Parser]", common: _Parser, person: _Parser) -> None:
+    stop = commands.add_parser("stop", parents=[common, person], help="stop everything, or what a scope covers")
+    stop.add_argument("--reason", required=True, help="why; whoever is refused reads it")
+    stop.add_argument("--scope", type=_scope, default=Scope(), help="everything (default), or field=value: " + _FIELDS)
+    stop.add_argument("--wait", type=float, default=5.0, help="seconds for all of it (default: 5)")
+    stop.add_argument("--terminate", action="store_true", help="end connections that hold a start open (PostgreSQL)")
+    stop.set_defaults(run=brake.stop)
+    release = commands.add_parser("release", parents=[common, person], help="release one stop; revives nothing")
+    release.add_argument("--reason", required=True, help="why")
+    release.add_argument("--generation", required=True, type=int, help="the number of the stop")
+    release.set_defaults(run=brake.release)
+    status = commands.add_parser("status", parents=[common], help="show what is engaged, what runs, who has answered")
+    status.add_argument("--watch", action="store_true", help="go on showing it at every change")
+    status.set_defaults(run=brake.status)
+    practise = commands.add_parser("drill", parents=[common, person], help="practise a stop in a scope of its own")
+    practise.add_argument("--proposals", type=int, default=40, help="how many to make (default: 40)")
+    practise.add_argument("--starters", type=int, default=4, help="how many start them at once (default: 4)")
+    practise.set_defaults(run=drill.drill)
+
+
+_FIELDS = ", ".join(Scope.model_fields)
+
+
+def _add_ledger(commands: "_Commands[_Parser]", common: _Parser, person: _Parser) -> None:
+    listing = commands.add_parser("list", parents=[common], help="list proposals, newest first")
+    listing.add_argument("--status", type=ActionStatus, choices=list(ActionStatus), help="only those in this state")
+    listing.add_argument("--ticket", type=int, help="only those of this ticket")
+    listing.add_argument("--action-name", help="only those of this name")
+    listing.add_argument("--before-id", type=int, help="only those with a lower id: the next page")
+    listing.add_argument("--limit", type=int, default=50, help="how many at most (default: 50)")
+    listing.set_defaults(run=ledger.list_)
+    show = commands.add_parser("show", parents=[common], help="show one proposal with its record and its history")
+    show.add_argument("id", type=int)
+    show.set_defaults(run=ledger.show)
+    cancel = commands.add_parser("cancel", parents=[common, person], help="cancel one pending proposal")
+    cancel.add_argument("id", type=int)
+    cancel.add_argument("--reason", help="why")
+    cancel.set_defaults(run=ledger.cancel)
+
+
+def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:
+    db = commands.add_parser("db", help="look after the schema")
+    tasks = db.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    upgrade = tasks.add_parser("upgrade", parents=[common], help="bring a database to the revision of this version")
+    upgrade.set_defaults(run=schema.upgrade)

@@ -1,0 +1,116 @@
+"""`drill`: practise a stop on the real ledger, in a scope that nothing else is ever handed."""
+
+import argparse
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+
+from operator_core.actions import (
+    ActionProposal,
+    ActionRecord,
+    ActionStatus,
+    ActionType,
+    Scope,
+    StopReceipt,
+    StopUnconfirmedError,
+    TransitionNotAllowedError,
+)
+from operator_core.cli import screen
+from operator_core.cli.target import existing
+from operator_core.db import ActionDB
+
+PREFIX = "operator_core.drill"
+_RUNNING_BEFORE_STOP = 3  # starts that the drill waits for, so that it stops something that moves
+
+
+@dataclass
+class _Drill:
+    """One drill: its proposals have a name of their own, and so has its scope."""
+
+    db: ActionDB
+    by: str
+    name: str = field(default_factory=lambda: f"{PREFIX}.{secrets.token_hex(4)}")
+    waiting: list[int] = field(default_factory=list)
+    records: list[ActionRecord] = field(default_factory=list)
+    moving: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def propose(self, count: int) -> None:
+        """Make proposals and validate all of them but a few, so that the stop sweeps both kinds."""
+        made = await self.db.create_proposals(
+            [
+                ActionProposal(
+                    action_name=self.name, action_type=ActionType.TOOL, reason="a drill", proposed_by=self.by
+                )
+                for _ in range(count)
+            ]
+        )
+        self.waiting = [proposal.id for proposal in made if proposal.id is not None]
+        for number in self.waiting[count // 10 :]:
+            await self.db.update_proposal_status(number, ActionStatus.VALIDATED, by=self.by)
+
+    async def start_all(self, order: list[int]) -> None:
+        """Start what can be started, as a worker would; what the stop has taken is refused."""
+        for number in order:
+            try:
+                self.records.append(await self.db.start_execution(number, by=self.by))
+            except TransitionNotAllowedError:
+                continue
+            finally:
+                if len(self.records) >= _RUNNING_BEFORE_STOP:
+                    self.moving.set()
+
+    async def started(self) -> set[int]:
+        """Return every proposal of the drill that has ever been started."""
+        found = await self.db.list_proposals(action_name=self.name)
+        return {proposal.id or 0 for proposal in found if proposal.executing_at is not None}
+
+    async def clean_up(self) -> None:
+        """Answer the stop for all that runs, so that everything ends cancelled."""
+        for record in self.records:
+            await self.db.acknowledge_stop(record.id or 0, by=self.by)
+
+
+async def drill(options: argparse.Namespace) -> int:
+    """Propose, start, stop in the middle, try to start again, release, try again, and count the late starts."""
+    async with existing(options.url) as db:
+        practice = _Drill(db, options.by)
+        await practice.propose(max(options.proposals, 2 * _RUNNING_BEFORE_STOP))
+        order = practice.waiting[len(practice.waiting) // 10 :]
+        starters = [
+            asyncio.create_task(practice.start_all(order[i :: options.starters])) for i in range(options.starters)
+        ]
+        await asyncio.wait({asyncio.create_task(practice.moving.wait()), *starters}, return_when="FIRST_COMPLETED")
+        receipt = await _stop(db, practice, options.by)
+        before = await practice.started()
+        await asyncio.gather(*starters)
+        await practice.start_all(practice.waiting)
+        await practice.clean_up()
+        await db.release_kill_switch(by=options.by, reason="the drill is over", generation=receipt.generation)
+        await practice.start_all(practice.waiting)
+        late = await practice.started() - before
+        left = await db.count_proposals(action_name=practice.name)
+    return _report(options, receipt, len(before), len(late), left)
+
+
+async def _stop(db: ActionDB, practice: _Drill, by: str) -> StopReceipt:
+    try:
+        return await db.engage_kill_switch(by=by, reason="a drill", scope=Scope(action_name=practice.name))
+    except StopUnconfirmedError as error:
+        await db.release_kill_switch(by=by, reason="the drill failed", generation=error.receipt.generation)
+        raise
+
+
+def _report(
+    options: argparse.Namespace, receipt: StopReceipt, started: int, late: int, left: dict[ActionStatus, int]
+) -> int:
+    uncancelled = sum(number for status, number in left.items() if status is not ActionStatus.CANCELLED)
+    passed = not late and not uncancelled
+    if options.json:
+        parts = {"started": started, "late_starts": late, "not_cancelled": uncancelled, "passed": passed}
+        screen.emit({**parts, **screen.plain(receipt)})
+    else:
+        screen.say(f"drill: {started} starts before the stop, {len(receipt.cancelled)} pending cancelled by it")
+        screen.say(f"time to stop: {receipt.stop_ms:.0f} ms (new starts refused after {receipt.publish_ms:.0f} ms)")
+        screen.say(f"{late} late starts")
+        screen.say("everything of the drill is cancelled" if not uncancelled else f"NOT cancelled: {uncancelled}")
+    return 0 if passed else 1

@@ -1,0 +1,73 @@
+"""`list`, `show` and `cancel`: the ledger by hand."""
+
+import argparse
+
+from operator_core.actions import ActionProposal, ActionStatus, ProposalNotFoundError
+from operator_core.actions.values import dump_json
+from operator_core.cli import screen
+from operator_core.cli.target import existing
+
+
+async def list_(options: argparse.Namespace) -> int:
+    """List proposals, newest first."""
+    async with existing(options.url) as db:
+        found = await db.list_proposals(
+            options.status,
+            ticket_id=options.ticket,
+            action_name=options.action_name,
+            before_id=options.before_id,
+            limit=options.limit,
+        )
+    for proposal in found:
+        if options.json:
+            screen.emit(screen.plain(proposal))
+        else:
+            screen.say(_line(proposal))
+    return 0
+
+
+def _line(proposal: ActionProposal) -> str:
+    ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
+    reason = screen.clean(proposal.reason.partition("\n")[0])[:60]
+    return (
+        f"{proposal.id:>8}  {proposal.status:<9}  {screen.moment(proposal.status_at)}  ticket {ticket:<8}  "
+        f"{screen.clean(proposal.action_name)}  ({screen.clean(proposal.proposed_by)}: {reason})"
+    )
+
+
+async def show(options: argparse.Namespace) -> int:
+    """Show one proposal with its record and its history."""
+    async with existing(options.url) as db:
+        proposal = await db.get_proposal(options.id)
+        if proposal is None:
+            raise ProposalNotFoundError(proposal_id=options.id)
+        records = await db.get_records_for_proposal(options.id)
+        events = await db.get_events(options.id)
+    if options.json:
+        parts = {"records": [screen.plain(record) for record in records], "events": [screen.plain(e) for e in events]}
+        screen.emit({**screen.plain(proposal), **parts})
+        return 0
+    screen.say(_line(proposal))
+    screen.say(f"  reason: {screen.clean(proposal.reason)}")
+    screen.say(f"  parameters: {screen.clean(dump_json(proposal.parameters))}")
+    for record in records:
+        error = "" if record.error_message is None else f": {screen.clean(record.error_message)}"
+        screen.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
+    for event in events:
+        why = "" if event.reason is None else f": {screen.clean(event.reason)}"
+        step = f"{event.from_status or '(new)'} -> {event.to_status}"
+        screen.say(f"  {screen.moment(event.at)}  {step:<24}  {screen.clean(event.by)}{why}")
+    return 0
+
+
+async def cancel(options: argparse.Namespace) -> int:
+    """Cancel one pending proposal."""
+    async with existing(options.url) as db:
+        cancelled = await db.update_proposal_status(
+            options.id, ActionStatus.CANCELLED, by=options.by, reason=options.reason
+        )
+    if options.json:
+        screen.emit(screen.plain(cancelled))
+    else:
+        screen.say(_line(cancelled))
+    return 0

@@ -1,0 +1,109 @@
+"""How the command line speaks: plain words or JSON on standard output, complaints on standard error."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from operator_core.actions import ActionError, KillSwitchStatus, Stop, StopReceipt
+
+_MANY = 20
+
+
+def say(text: str) -> None:
+    """Print for a person."""
+    print(text, flush=True)  # noqa: T201
+
+
+def emit(value: Any) -> None:
+    """Print one JSON object on one line."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+def warn(text: str) -> None:
+    """Print a warning for a person on standard error."""
+    print(f"operator-core: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def complain(text: str, error: ActionError, *, as_json: bool, **more: Any) -> None:
+    """Print an error for a person on standard error; with `as_json` as an object on standard output besides."""
+    warn(text)
+    if as_json:
+        emit({"error": type(error).__name__, "message": text, **more})
+
+
+def plain(model: BaseModel) -> dict[str, Any]:
+    """Return a DTO as JSON values."""
+    dumped: dict[str, Any] = model.model_dump(mode="json")
+    return dumped
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time as a person reads it, in UTC."""
+    return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def clean(text: str) -> str:
+    """Return text of an agent without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def some(ids: Sequence[int]) -> str:
+    """Return ids as a list that fits a line."""
+    listed = ", ".join(map(str, ids[:_MANY]))
+    return f"{listed} and {len(ids) - _MANY} more" if len(ids) > _MANY else listed
+
+
+def receipt_lines(receipt: StopReceipt) -> list[str]:
+    """Return a receipt in plain words."""
+    lines = [
+        f"stop {receipt.generation} ({clean(str(receipt.scope))}), engaged {moment(receipt.engaged_at)}",
+        f"cancelled: {len(receipt.cancelled)}" + (f" ({some(receipt.cancelled)})" if receipt.cancelled else ""),
+        f"still executing: {len(receipt.still_executing)}",
+    ]
+    lines += [
+        f"  proposal {running.proposal_id} {clean(running.action_name)}, record {running.record_id or '-'}, "
+        f"worker {clean(running.worker)}, since {moment(running.since)}"
+        for running in receipt.still_executing
+    ]
+    if receipt.unswept:
+        lines.append(f"locked by somebody, cannot start either: {some(receipt.unswept)}")
+    lines.append(f"new starts refused after {receipt.publish_ms:.0f} ms, all done after {receipt.stop_ms:.0f} ms")
+    lines.append(f'to release it: operator-core release --generation {receipt.generation} --reason "..."')
+    return lines
+
+
+def stop_line(stop: Stop) -> str:
+    """Return one stop as a line."""
+    text = f"stop {stop.generation} ({clean(str(stop.scope))}) since {moment(stop.engaged_at)} by {clean(stop.by)}: "
+    text += clean(stop.reason)
+    if stop.released_at is not None:
+        text += f"; released {moment(stop.released_at)} by {clean(stop.released_by or '')}: "
+        text += clean(stop.release_reason or "")
+    return text
+
+
+def status_lines(status: KillSwitchStatus) -> list[str]:
+    """Return the status in plain words."""
+    lines = [f"ENGAGED: {stop_line(stop)}" for stop in status.engaged] or ["not engaged"]
+    lines.append(f"still executing: {len(status.still_executing)}")
+    lines += [
+        f"  proposal {running.proposal_id} {clean(running.action_name)}, record {running.record_id or '-'}, "
+        f"worker {clean(running.worker)}, since {moment(running.since)}"
+        for running in status.still_executing
+    ]
+    engaged = {stop.generation for stop in status.engaged}
+    lines += [
+        f"  stop {answer.generation}: proposal {answer.proposal_id}, worker {clean(answer.worker)}: {answer.answer}"
+        f" {'for' if answer.at is None else 'after'} {answer.seconds:.1f} s"
+        for answer in status.answers
+        if answer.generation in engaged or answer.at is None
+    ]
+    if status.unswept:
+        lines.append(f"pending, but can never start: {some(status.unswept)}")
+    past = [stop for stop in status.last_stops if stop.generation not in engaged]
+    lines += ["last stops:"] * bool(past) + [f"  {stop_line(stop)}" for stop in past]
+    return lines
