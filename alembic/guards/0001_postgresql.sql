@@ -8,16 +8,22 @@ BEGIN
     END IF;
     SELECT (SELECT max(k.generation) FROM kill_switch AS k) AS counter, EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') AS readable, s.* INTO stop
     FROM (SELECT 1) AS always LEFT JOIN (
-        SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || NEW.action_type, 'action_name=' || NEW.action_name, 'proposed_by=' || NEW.proposed_by, 'ticket_id=' || NEW.ticket_id) AND k.engaged_at IS NOT NULL AND k.released_at IS NULL
+        SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND k.engaged_at IS NOT NULL AND k.released_at IS NULL
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
     IF NOT stop.readable THEN
         RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
     END IF;
+    IF NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
+    IF NEW.proposed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.status_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
     IF stop.engaged_by IS NULL THEN
         NEW.cancelled_at := NULL;
         NEW.status := 'proposed';
@@ -55,6 +61,9 @@ BEGIN
         IF NEW.status = 'failed' THEN NEW.failed_at := NEW.status_at; END IF;
         IF NEW.status = 'cancelled' THEN NEW.cancelled_at := NEW.status_at; END IF;
     END IF;
+    IF NEW.status_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
     IF NEW.status = 'executing' THEN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION 'OC004: actions are started under READ COMMITTED only' USING ERRCODE = 'OC004';
@@ -63,12 +72,12 @@ BEGIN
         IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') THEN
             RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
         END IF;
-        IF EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || NEW.action_type, 'action_name=' || NEW.action_name, 'proposed_by=' || NEW.proposed_by, 'ticket_id=' || NEW.ticket_id) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
+        IF EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
             RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
         END IF;
         PERFORM pg_advisory_xact_lock_shared(8030029677537292146);
         -- Again, in a new statement: only its snapshot is younger than the lock.
-        IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') OR EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || NEW.action_type, 'action_name=' || NEW.action_name, 'proposed_by=' || NEW.proposed_by, 'ticket_id=' || NEW.ticket_id) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
+        IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') OR EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
             RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
         END IF;
     END IF;
@@ -83,7 +92,7 @@ $guard$
 -- next
 CREATE OR REPLACE FUNCTION operator_core_proposals_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
-    IF OLD.status NOT IN ('completed', 'failed', 'cancelled') OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at) THEN
+    IF OLD.status NOT IN ('completed', 'failed', 'cancelled') OR EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at) THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN OLD;
@@ -94,6 +103,9 @@ CREATE OR REPLACE FUNCTION operator_core_records_insert() RETURNS trigger LANGUA
 BEGIN
     IF NEW.completed_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status = 'executing') THEN
         RAISE EXCEPTION 'OC006: the record does not allow this' USING ERRCODE = 'OC006';
+    END IF;
+    IF NEW.started_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.completed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.cancel_requested_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN NEW;
 END
@@ -108,10 +120,13 @@ BEGIN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     IF NEW.completed_at IS NOT NULL THEN
-        NEW.stop_generation := (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || p.action_type, 'action_name=' || p.action_name, 'proposed_by=' || p.proposed_by, 'ticket_id=' || p.ticket_id) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
+        NEW.stop_generation := (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || CAST(p.action_type AS TEXT), 'action_name=' || CAST(p.action_name AS TEXT), 'proposed_by=' || CAST(p.proposed_by AS TEXT), 'ticket_id=' || CAST(p.ticket_id AS TEXT)) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
     END IF;
     IF NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL THEN
         RAISE EXCEPTION 'OC006: the record does not allow this' USING ERRCODE = 'OC006';
+    END IF;
+    IF NEW.started_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.completed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.cancel_requested_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN NEW;
 END
@@ -148,6 +163,9 @@ BEGIN
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user);
     END IF;
+    IF NEW.engaged_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.released_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
     RETURN NEW;
 END
 $guard$
@@ -158,10 +176,20 @@ BEGIN
 END
 $guard$
 -- next
-CREATE OR REPLACE FUNCTION operator_core_refuse_clients() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE OR REPLACE FUNCTION operator_core_events_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.
-    IF pg_trigger_depth() < 2 THEN
+    IF pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' AND (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1) IS NULL OR p.status = NEW.to_status AND NEW.from_status = (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1))) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_kill_switch_events_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    -- 1 is a client's own statement; the triggers that write history insert at 2.
+    IF pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation AND k.engaged_at IS NOT NULL AND (k.released_at IS NULL) = (NEW.change = 'engaged') AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at) THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN NEW;
@@ -210,8 +238,9 @@ DO $do$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_refuse_clients', 'operator_core_write_event', 'operator_core_write_kill_switch_event'] LOOP
+    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_kill_switch_event'] LOOP
         EXECUTE format('ALTER FUNCTION %I() SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
+        EXECUTE format('REVOKE ALL ON FUNCTION %I() FROM PUBLIC', name);
     END LOOP;
 END
 $do$
@@ -238,9 +267,9 @@ CREATE TRIGGER operator_core_kill_switch_written AFTER INSERT OR UPDATE ON kill_
 -- next
 CREATE TRIGGER operator_core_kill_switch_delete BEFORE DELETE ON kill_switch FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_always()
 -- next
-CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_clients()
+CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events FOR EACH ROW EXECUTE FUNCTION operator_core_events_insert()
 -- next
-CREATE TRIGGER operator_core_kill_switch_events_insert BEFORE INSERT ON kill_switch_events FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_clients()
+CREATE TRIGGER operator_core_kill_switch_events_insert BEFORE INSERT ON kill_switch_events FOR EACH ROW EXECUTE FUNCTION operator_core_kill_switch_events_insert()
 -- next
 CREATE TRIGGER operator_core_events_keep BEFORE UPDATE OR DELETE ON action_events FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_always()
 -- next

@@ -4,8 +4,10 @@ BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_proposals WHERE id = NEW.id);
   SELECT RAISE(ABORT, 'OC005: the latch cannot be read, so nothing is proposed or started') WHERE NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything');
   SELECT RAISE(ABORT, 'OC001: this step is not in the table of steps') WHERE NEW.status NOT IN ('proposed', 'cancelled');
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.proposed_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.proposed_at, 1, 19)) IS NOT substr(NEW.proposed_at, 1, 19) OR substr(NEW.proposed_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.proposed_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.status_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.status_at, 1, 19)) IS NOT substr(NEW.status_at, 1, 19) OR substr(NEW.status_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.status_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
   SELECT RAISE(ABORT, 'OC003: the kill switch bars this') WHERE NEW.generation IS NOT (SELECT max(k.generation) FROM kill_switch AS k);
-  SELECT RAISE(ABORT, 'OC003: the kill switch bars this') WHERE (NEW.status = 'cancelled') IS NOT (EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || NEW.action_type, 'action_name=' || NEW.action_name, 'proposed_by=' || NEW.proposed_by, 'ticket_id=' || NEW.ticket_id) AND k.engaged_at IS NOT NULL AND k.released_at IS NULL));
+  SELECT RAISE(ABORT, 'OC003: the kill switch bars this') WHERE (NEW.status = 'cancelled') IS NOT (EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND k.engaged_at IS NOT NULL AND k.released_at IS NULL));
 END
 -- next
 CREATE TRIGGER operator_core_proposals_update BEFORE UPDATE ON action_proposals
@@ -13,14 +15,15 @@ BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NEW.id IS NOT OLD.id OR NEW.ticket_id IS NOT OLD.ticket_id OR NEW.action_name IS NOT OLD.action_name OR NEW.action_type IS NOT OLD.action_type OR NEW.parameters IS NOT OLD.parameters OR NEW.reason IS NOT OLD.reason OR NEW.proposed_at IS NOT OLD.proposed_at OR NEW.proposed_by IS NOT OLD.proposed_by OR NEW.generation IS NOT OLD.generation;
   SELECT RAISE(ABORT, 'OC001: this step is not in the table of steps') WHERE NOT ((OLD.status = 'proposed' AND NEW.status IN ('validated', 'cancelled')) OR (OLD.status = 'validated' AND NEW.status IN ('executing', 'cancelled')) OR (OLD.status = 'executing' AND NEW.status IN ('completed', 'failed', 'cancelled')));
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.validated_at IS NOT OLD.validated_at AND NEW.status <> 'validated') OR (NEW.executing_at IS NOT OLD.executing_at AND NEW.status <> 'executing') OR (NEW.completed_at IS NOT OLD.completed_at AND NEW.status <> 'completed') OR (NEW.failed_at IS NOT OLD.failed_at AND NEW.status <> 'failed') OR (NEW.cancelled_at IS NOT OLD.cancelled_at AND NEW.status <> 'cancelled');
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.status_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.status_at, 1, 19)) IS NOT substr(NEW.status_at, 1, 19) OR substr(NEW.status_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.status_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
   SELECT RAISE(ABORT, 'OC005: the latch cannot be read, so nothing is proposed or started') WHERE NEW.status = 'executing' AND NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything');
-  SELECT RAISE(ABORT, 'OC003: the kill switch bars this') WHERE NEW.status = 'executing' AND EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || NEW.action_type, 'action_name=' || NEW.action_name, 'proposed_by=' || NEW.proposed_by, 'ticket_id=' || NEW.ticket_id) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation));
+  SELECT RAISE(ABORT, 'OC003: the kill switch bars this') WHERE NEW.status = 'executing' AND EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation));
   SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE OLD.status = 'executing' AND NOT EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id AND ((NEW.status = 'completed' AND r.outcome IN ('succeeded')) OR (NEW.status = 'failed' AND r.outcome IN ('failed', 'unknown')) OR (NEW.status = 'cancelled' AND r.outcome IN ('stopped'))));
 END
 -- next
 CREATE TRIGGER operator_core_proposals_delete BEFORE DELETE ON action_proposals
 BEGIN
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.status NOT IN ('completed', 'failed', 'cancelled') OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p."before" > OLD.status_at);
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.status NOT IN ('completed', 'failed', 'cancelled') OR EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p."before" > OLD.status_at);
 END
 -- next
 CREATE TRIGGER operator_core_proposals_inserted AFTER INSERT ON action_proposals
@@ -31,27 +34,35 @@ END
 -- next
 CREATE TRIGGER operator_core_proposals_updated AFTER UPDATE ON action_proposals
 BEGIN
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.status <> (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = OLD.id ORDER BY e.id DESC LIMIT 1);
   INSERT INTO action_events (proposal_id, from_status, to_status, at, "by", reason, generation, data) VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), CASE WHEN OLD.status = 'executing' THEN (SELECT json_object('record_id', r.id, 'started_at', r.started_at, 'completed_at', r.completed_at, 'success', json(CASE r.success WHEN 1 THEN 'true' WHEN 0 THEN 'false' END), 'error_message', r.error_message, 'result_data', json(r.result_data), 'outcome', r.outcome, 'cancel_requested_at', r.cancel_requested_at, 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason, 'stop_generation', r.stop_generation) FROM action_records AS r WHERE r.proposal_id = NEW.id) END);
 END
 -- next
 CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_events AS e WHERE e.id = NEW.id OR (e.proposal_id = NEW.proposal_id AND e.to_status = NEW.to_status));
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (p.status = NEW.to_status OR NEW.from_status IS NULL));
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' AND (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1) IS NULL OR p.status = NEW.to_status AND NEW.from_status = (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1)));
 END
 -- next
 CREATE TRIGGER operator_core_records_insert BEFORE INSERT ON action_records
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_records AS r WHERE r.id = NEW.id OR r.proposal_id = NEW.proposal_id);
   SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.completed_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status = 'executing');
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.started_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.started_at, 1, 19)) IS NOT substr(NEW.started_at, 1, 19) OR substr(NEW.started_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.started_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.completed_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.completed_at, 1, 19)) IS NOT substr(NEW.completed_at, 1, 19) OR substr(NEW.completed_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.completed_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.cancel_requested_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.cancel_requested_at, 1, 19)) IS NOT substr(NEW.cancel_requested_at, 1, 19) OR substr(NEW.cancel_requested_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.cancel_requested_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
 END
 -- next
 CREATE TRIGGER operator_core_records_update BEFORE UPDATE ON action_records
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.completed_at IS NOT NULL OR NEW.id IS NOT OLD.id OR NEW.proposal_id IS NOT OLD.proposal_id OR NEW.started_at IS NOT OLD.started_at;
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.cancel_requested_at IS NOT NULL AND (NEW.cancel_requested_at IS NOT OLD.cancel_requested_at OR NEW.cancel_requested_by IS NOT OLD.cancel_requested_by OR NEW.cancel_reason IS NOT OLD.cancel_reason);
-  SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.completed_at IS NOT NULL AND NEW.stop_generation IS NOT (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || p.action_type, 'action_name=' || p.action_name, 'proposed_by=' || p.proposed_by, 'ticket_id=' || p.ticket_id) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
+  SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.completed_at IS NOT NULL AND NEW.stop_generation IS NOT (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || CAST(p.action_type AS TEXT), 'action_name=' || CAST(p.action_name AS TEXT), 'proposed_by=' || CAST(p.proposed_by AS TEXT), 'ticket_id=' || CAST(p.ticket_id AS TEXT)) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
   SELECT RAISE(ABORT, 'OC006: the record does not allow this') WHERE NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL;
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.started_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.started_at, 1, 19)) IS NOT substr(NEW.started_at, 1, 19) OR substr(NEW.started_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.started_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.completed_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.completed_at, 1, 19)) IS NOT substr(NEW.completed_at, 1, 19) OR substr(NEW.completed_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.completed_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.cancel_requested_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.cancel_requested_at, 1, 19)) IS NOT substr(NEW.cancel_requested_at, 1, 19) OR substr(NEW.cancel_requested_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.cancel_requested_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
+END
+-- next
+CREATE TRIGGER operator_core_records_updated AFTER UPDATE ON action_records
+BEGIN
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status = 'executing');
 END
 -- next
 CREATE TRIGGER operator_core_records_delete BEFORE DELETE ON action_records
@@ -62,12 +73,12 @@ END
 CREATE TRIGGER operator_core_kill_switch_insert BEFORE INSERT ON kill_switch
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope);
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NOT (NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = (SELECT max(k.generation) FROM kill_switch AS k) + 1)) OR NEW.engaged_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.released_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]';
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NOT (NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = (SELECT max(k.generation) FROM kill_switch AS k) + 1)) OR (NEW.engaged_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.engaged_at, 1, 19)) IS NOT substr(NEW.engaged_at, 1, 19) OR substr(NEW.engaged_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.engaged_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.released_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.released_at, 1, 19)) IS NOT substr(NEW.released_at, 1, 19) OR substr(NEW.released_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.released_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
 END
 -- next
 CREATE TRIGGER operator_core_kill_switch_update BEFORE UPDATE ON kill_switch
 BEGIN
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NEW.scope IS NOT OLD.scope OR NOT ((NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = (SELECT max(k.generation) FROM kill_switch AS k) + 1) OR (OLD.engaged_at IS NOT NULL AND OLD.released_at IS NULL AND NEW.released_at IS NOT NULL AND NOT (NEW.generation IS NOT OLD.generation OR NEW.engaged_at IS NOT OLD.engaged_at OR NEW.engaged_by IS NOT OLD.engaged_by OR NEW.reason IS NOT OLD.reason))) OR NEW.engaged_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.released_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]';
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NEW.scope IS NOT OLD.scope OR NOT ((NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = (SELECT max(k.generation) FROM kill_switch AS k) + 1) OR (OLD.engaged_at IS NOT NULL AND OLD.released_at IS NULL AND NEW.released_at IS NOT NULL AND NOT (NEW.generation IS NOT OLD.generation OR NEW.engaged_at IS NOT OLD.engaged_at OR NEW.engaged_by IS NOT OLD.engaged_by OR NEW.reason IS NOT OLD.reason))) OR (NEW.engaged_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.engaged_at, 1, 19)) IS NOT substr(NEW.engaged_at, 1, 19) OR substr(NEW.engaged_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.engaged_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.released_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.released_at, 1, 19)) IS NOT substr(NEW.released_at, 1, 19) OR substr(NEW.released_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.released_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
 END
 -- next
 CREATE TRIGGER operator_core_kill_switch_inserted AFTER INSERT ON kill_switch
@@ -83,7 +94,7 @@ END
 -- next
 CREATE TRIGGER operator_core_kill_switch_events_insert BEFORE INSERT ON kill_switch_events
 BEGIN
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM kill_switch_events AS e WHERE e.id = NEW.id OR (e.generation = NEW.generation AND e.change = NEW.change)) OR NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation AND (k.released_at IS NULL) = (NEW.change = 'engaged'));
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM kill_switch_events AS e WHERE e.id = NEW.id OR (e.generation = NEW.generation AND e.change = NEW.change)) OR NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation AND k.engaged_at IS NOT NULL AND (k.released_at IS NULL) = (NEW.change = 'engaged') AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at);
 END
 -- next
 CREATE TRIGGER operator_core_prunes_insert BEFORE INSERT ON action_prunes

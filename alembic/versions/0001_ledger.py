@@ -25,7 +25,8 @@ _FUNCTIONS = (
     "kill_switch_counter",
     "kill_switch_change",
     "refuse_always",
-    "refuse_clients",
+    "events_insert",
+    "kill_switch_events_insert",
     "write_event",
     "write_kill_switch_event",
 )
@@ -68,7 +69,7 @@ def _guards() -> list[str]:
 
 
 def _id() -> sa.Column[int]:
-    return sa.Column("id", _ID, sa.Identity(), nullable=False)
+    return sa.Column("id", _ID, sa.Identity(always=True), nullable=False)
 
 
 def _create_proposals() -> None:
@@ -120,6 +121,7 @@ def _create_proposals() -> None:
             "(status NOT IN ('cancelled') OR cancelled_at IS NOT NULL) AND (status NOT IN ('proposed', 'validated', 'executing', 'completed', 'failed') OR cancelled_at IS NULL) AND (status <> 'cancelled' OR status_at = cancelled_at)",
             name=op.f("ck_action_proposals_cancelled_at"),
         ),
+        sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name=op.f("ck_action_proposals_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action_proposals")),
         sqlite_autoincrement=True,
     )
@@ -176,6 +178,7 @@ def _create_records() -> None:
         sa.CheckConstraint(
             "stop_generation IS NULL OR completed_at IS NOT NULL", name=op.f("ck_action_records_stop_generation")
         ),
+        sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name=op.f("ck_action_records_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action_records")),
         sa.ForeignKeyConstraint(
             ["proposal_id"], ["action_proposals.id"], name=op.f("fk_action_records_proposal_id_action_proposals")
@@ -204,6 +207,7 @@ def _create_events() -> None:
         sa.Column("reason", sa.Text()),
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.JSON()),
+        sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name=op.f("ck_action_events_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action_events")),
         sa.UniqueConstraint("proposal_id", "to_status", name=op.f("uq_action_events_proposal_id_to_status")),
         sqlite_autoincrement=True,
@@ -218,6 +222,7 @@ def _create_prunes() -> None:
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", _TIME, nullable=False),
+        sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name=op.f("ck_action_prunes_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_action_prunes")),
         sqlite_autoincrement=True,
     )
@@ -263,6 +268,7 @@ def _create_kill_switch() -> None:
             "change IN ('engaged', 'released')",
             name=op.f("ck_kill_switch_events_change"),
         ),
+        sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name=op.f("ck_kill_switch_events_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_kill_switch_events")),
         sa.UniqueConstraint("generation", "change", name=op.f("uq_kill_switch_events_generation_change")),
         sqlite_autoincrement=True,

@@ -236,14 +236,14 @@ class NotOpenError(ActionError):
 
 @dataclass(eq=False)
 class EngineNotConfiguredError(ActionError):
-    """A host's SQLite engine has not the settings that the promises rest on."""
+    """A host's engine has not the settings that the promises rest on."""
 
     detail: str
 
     def __str__(self) -> str:
         return (
-            f"this SQLite engine is not configured ({self.detail}): "
-            "call operator_core.db.configure_engine(engine) right after you create it"
+            f"this engine is not configured ({self.detail}): on SQLite, call "
+            "operator_core.db.configure_engine(engine) right after you create it; on PostgreSQL, use READ COMMITTED"
         )
 
 

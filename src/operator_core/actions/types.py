@@ -41,6 +41,11 @@ FROM_LEDGER: Final[dict[str, bool]] = {"from_ledger": True}
 """Validation context of values that were checked when they were stored: they are not walked again."""
 
 
+# A day less at both ends: every session can read the time in its own zone.
+_FIRST_TIME = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+
+
 def utc_now() -> datetime:
     """Return the time of this machine's clock, aware, in UTC."""
     return datetime.now(UTC)
@@ -55,10 +60,9 @@ def _trusted(info: ValidationInfo) -> bool:
 
 
 def _to_utc(value: datetime, info: ValidationInfo) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueNotStorableError(path=_field(info), why=f"({value}) lies outside the years 1 to 9999") from error
+    if not _FIRST_TIME <= value < _LAST_TIME:
+        raise ValueNotStorableError(path=_field(info), why=f"({value}) lies outside the years 1 to 9999, less a day")
+    return value.astimezone(UTC)
 
 
 def _text(value: str, info: ValidationInfo) -> str:

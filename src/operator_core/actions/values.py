@@ -8,6 +8,7 @@ integers of more than 4,300 digits into text.
 import json
 import math
 from collections.abc import Iterable, Mapping
+from reprlib import Repr
 from typing import cast
 
 from pydantic import JsonValue
@@ -70,44 +71,58 @@ def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonVal
     """
     if not isinstance(value, Mapping):
         raise _unstorable(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
-    checked = _check_members(cast("Mapping[object, object]", value), path, 1)
+    checked = _Walk(path, largest).members(cast("Mapping[object, object]", value), path, 1)
     size = len(dump_json(checked).encode())
     if size > largest:
         raise _unstorable(path, f"takes {size:,} bytes as JSON; at most {largest:,} are stored")
     return checked
 
 
-def _check_members(value: Mapping[object, object], path: str, depth: int) -> dict[str, JsonValue]:
-    checked: dict[str, JsonValue] = {}
-    for key, member in value.items():
-        if not isinstance(key, str):
-            raise _unstorable(path, f"has the key {key!r}; JSON keys are strings")
-        name = check_text(key, f"{path}[{key!a}]")
-        checked[name] = _check_value(member, _member(path, name), depth + 1)
-    return checked
+class _Walk:
+    """Copies a value, but no more than `largest` bytes of it: what is shared or circular could be vast."""
 
+    def __init__(self, root: str, largest: int) -> None:
+        self._root, self._largest, self._left = root, largest, largest
 
-def _check_value(value: object, path: str, depth: int) -> JsonValue:
-    match value:
-        case None | bool():
-            return value
-        case str():
-            return check_text(value, path, longest=MAX_RESULT_BYTES)
-        case int():
-            return _check_big_integer(value, path)
-        case float():
-            if not math.isfinite(value):
-                raise _unstorable(path, f"is {value}; JSON has no such number")
-            return float.__float__(value)
-        case dict() | list() if depth > MAX_DEPTH:
-            raise _unstorable(path, f"lies deeper than {MAX_DEPTH} levels")
-        case dict():
-            return _check_members(cast("dict[object, object]", value), path, depth)
-        case list():
-            items = cast("list[object]", value)
-            return [_check_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
-        case _:
-            raise _unstorable(path, f"is a {type(value).__name__}; JSON has dict, list, str, int, float, bool and None")
+    def members(self, value: Mapping[object, object], path: str, depth: int) -> dict[str, JsonValue]:
+        checked: dict[str, JsonValue] = {}
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise _unstorable(path, f"has a key that is a {type(key).__name__}; JSON keys are strings")
+            name = check_text(key, f"{path}[{key!a}]")
+            self._spend(len(name))
+            checked[name] = self.value(member, _member(path, name), depth + 1)
+        return checked
+
+    def value(self, value: object, path: str, depth: int) -> JsonValue:
+        self._spend(1)
+        match value:
+            case None | bool():
+                return value
+            case str():
+                self._spend(len(value))
+                return check_text(value, path, longest=MAX_RESULT_BYTES)
+            case int():
+                return _check_big_integer(value, path)
+            case float():
+                if not math.isfinite(value):
+                    raise _unstorable(path, f"is {value}; JSON has no such number")
+                return float.__float__(value)
+            case dict() | list() if depth > MAX_DEPTH:
+                raise _unstorable(path, f"lies deeper than {MAX_DEPTH} levels")
+            case dict():
+                return self.members(cast("dict[object, object]", value), path, depth)
+            case list():
+                items = cast("list[object]", value)
+                return [self.value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
+            case _:
+                name = type(value).__name__
+                raise _unstorable(path, f"is a {name}; JSON has dict, list, str, int, float, bool and None")
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _unstorable(self._root, f"takes more than the {self._largest:,} bytes as JSON that are stored")
 
 
 def _check_big_integer(value: int, path: str) -> int:
@@ -145,34 +160,51 @@ def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[s
         return None
     try:
         return check_object(value, "result_data", largest=largest)
-    except ValueNotStorableError as error:
-        why = sanitise_text(error)
-    except RecursionError:
-        why = "result_data: nested too deep"
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the value must not hide that the action failed
+        why = sanitise_text(error, longest=_LONGEST_NOTE)
     try:
-        tamed = _tame(value, 1)
-        kept = dict(tamed) if isinstance(tamed, dict) else {"value": tamed}
+        tamed = _Tamer(largest).tame(value, 1)
+        kept = tamed if isinstance(tamed, dict) else {"value": tamed}
         return check_object({**kept, "_sanitised": why}, "result_data", largest=largest)
-    except ValueNotStorableError:
+    except Exception:  # noqa: BLE001 - as above
         return {"text": sanitise_text(_describe(value), longest=largest // 16), "_sanitised": why}
+
+
+_LONGEST_NOTE = 1_000
 
 
 def _describe(value: object) -> str:
     try:
-        return repr(value)
+        return _SHORT.repr(value)
     except Exception as error:  # noqa: BLE001 - as in sanitise_text
         return f"<{type(value).__name__}, whose repr failed with {type(error).__name__}>"
 
 
-def _tame(value: object, depth: int) -> JsonValue:
-    match value:
-        case Mapping() if depth < MAX_DEPTH - 1:
-            members = cast("Mapping[object, object]", value)
-            return {sanitise_text(key): _tame(member, depth + 1) for key, member in members.items()}
-        case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH - 1:
-            return [_tame(item, depth + 1) for item in cast("Iterable[object]", value)]
-        case _:
-            try:
-                return _check_value(value, "value", MAX_DEPTH + 1)
-            except ValueNotStorableError:
-                return sanitise_text(value if isinstance(value, str) else _describe(value))
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LONGEST_NOTE
+
+
+class _Tamer:
+    """Replaces what cannot be stored by its text, as far as the room goes."""
+
+    def __init__(self, largest: int) -> None:
+        self._left = largest // 8
+
+    def tame(self, value: object, depth: int) -> JsonValue:
+        self._left -= 1
+        if self._left < 0:
+            raise _unstorable("result_data", "is too large")
+        match value:
+            case Mapping() if depth < MAX_DEPTH - 1:
+                members = cast("Mapping[object, object]", value)
+                return {
+                    sanitise_text(key if isinstance(key, str) else _describe(key)): self.tame(member, depth + 1)
+                    for key, member in members.items()
+                }
+            case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH - 1:
+                return [self.tame(item, depth + 1) for item in cast("Iterable[object]", value)]
+            case _:
+                try:
+                    return _Walk("value", MAX_RESULT_BYTES).value(value, "value", MAX_DEPTH + 1)
+                except ValueNotStorableError:
+                    return sanitise_text(value if isinstance(value, str) else _describe(value))

@@ -87,7 +87,8 @@ class ActionRepository:
         For the next page, pass the id of the last proposal of this one as `before_id`.
         """
         filters = _filters(status, ticket_id, action_name, action_type, proposed_by)
-        return await self._run(Kind.READ, proposals.list_, filters, before_id, _limit(limit))
+        before = None if before_id is None else check_integer(before_id, "before_id")
+        return await self._run(Kind.READ, proposals.list_, filters, before, _limit(limit))
 
     async def iter_proposals(
         self,
@@ -285,7 +286,7 @@ def _reason(reason: str | None) -> str | None:
 def _limit(limit: int | None) -> int | None:
     if limit is not None and limit < 1:
         raise ValueNotStorableError(path="limit", why=f"is {limit}; ask for 1 or more")
-    return limit
+    return None if limit is None else check_integer(limit, "limit")
 
 
 def _filters(
@@ -297,10 +298,10 @@ def _filters(
 ) -> dict[str, Any]:
     return {
         "status": None if status is None else ActionStatus(status),
-        "ticket_id": ticket_id,
-        "action_name": action_name,
+        "ticket_id": None if ticket_id is None else check_integer(ticket_id, "ticket_id"),
+        "action_name": None if action_name is None else check_text(action_name, "action_name"),
         "action_type": None if action_type is None else ActionType(action_type),
-        "proposed_by": proposed_by,
+        "proposed_by": None if proposed_by is None else check_text(proposed_by, "proposed_by"),
     }
 
 

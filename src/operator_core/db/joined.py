@@ -1,15 +1,19 @@
 """How a unit of work runs in the open transaction of a host's session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from operator_core.actions.errors import EngineNotConfiguredError, RetryTransactionError
 from operator_core.db.engine import check_version, refusal_aborts, require_configured, shown
+from operator_core.db.faults import code_of
 from operator_core.db.migrate import check
 from operator_core.db.transitions import RefusedError
 from operator_core.db.units import Kind, translated
@@ -30,16 +34,29 @@ async def run_joined(
     """Flush, then run `unit` on the connection of the session; a refusal leaves the transaction as it was before."""
 
     def whole(sync: Session) -> T:
-        sync.flush()  # a connection does not autoflush
-        connection = sync.connection()
-        _check_once(connection)
-        try:
-            return _guarded(connection, kind, unit, *args, **kwargs)
-        except RefusedError as refused:
-            raise refused.explain(connection) from refused.__cause__
+        sync.flush()  # a connection does not autoflush; an error of the host's own objects is the host's
+        with translated(_shown(session)), _told_to_run_again():
+            connection = sync.connection()
+            _check_once(connection)
+            _require_transaction(connection)
+            try:
+                return _guarded(connection, kind, unit, *args, **kwargs)
+            except RefusedError as refused:
+                raise refused.explain(connection) from refused.__cause__
 
-    with translated(_shown(session)):
-        return await session.run_sync(whole)
+    return await session.run_sync(whole)
+
+
+@contextmanager
+def _told_to_run_again() -> Generator[None]:
+    """Turn "busy" into the one error that says: run your transaction again."""
+    try:
+        yield
+    except DBAPIError as error:
+        code = code_of(error) or ""
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise RetryTransactionError(code=code) from error
+        raise
 
 
 def _guarded(
@@ -63,6 +80,12 @@ def _check_once(connection: sa.Connection) -> None:
         check_version(connection)
         check(connection, connection.engine.url)
         _checked.add(connection.dialect)
+
+
+def _require_transaction(connection: sa.Connection) -> None:
+    dbapi: Any = connection.connection.dbapi_connection
+    if refusal_aborts(connection) and dbapi.autocommit:
+        raise EngineNotConfiguredError(detail="it autocommits, so there is no transaction to join")
 
 
 def _shown(session: AsyncSession) -> str:

@@ -74,12 +74,18 @@ def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"{column} IN ({quoted(values)})", name=column)
 
 
+def _counts_from_1() -> sa.CheckConstraint:
+    # A row with an id that a client chose must be in nobody's way: SQLite shows a trigger -1 for an id that is not
+    # given yet, and gives none after the highest.
+    return sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name="id")
+
+
 class ActionProposalRow(Base):
     """One proposal and its last step."""
 
     __tablename__ = "action_proposals"
 
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
     ticket_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     action_name: Mapped[str] = mapped_column(sa.Text)
     action_type: Mapped[ActionType] = mapped_column(EnumText(ActionType))
@@ -109,6 +115,7 @@ class ActionProposalRow(Base):
             where=any_of([*PENDING, ActionStatus.EXECUTING]),
         ),
         partial_index("ix_action_proposals_ticket_id", "ticket_id", "id", where="ticket_id IS NOT NULL"),
+        _counts_from_1(),
         NEVER_REUSE_IDS,
     )
 
@@ -118,7 +125,7 @@ class ActionRecordRow(Base):
 
     __tablename__ = "action_records"
 
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
     proposal_id: Mapped[int] = mapped_column(sa.BigInteger, sa.ForeignKey("action_proposals.id"), unique=True)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -141,6 +148,7 @@ class ActionRecordRow(Base):
         sa.CheckConstraint("(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)", name="cancel_requested_at"),
         sa.CheckConstraint("stop_generation IS NULL OR completed_at IS NOT NULL", name="stop_generation"),
         partial_index("ix_action_records_stop_generation", "stop_generation", where="stop_generation IS NOT NULL"),
+        _counts_from_1(),
         NEVER_REUSE_IDS,
     )
 
@@ -150,7 +158,7 @@ class ActionEventRow(Base):
 
     __tablename__ = "action_events"
 
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
     proposal_id: Mapped[int] = mapped_column(sa.BigInteger)
     from_status: Mapped[ActionStatus | None] = mapped_column(EnumText(ActionStatus))
     to_status: Mapped[ActionStatus] = mapped_column(EnumText(ActionStatus))
@@ -163,6 +171,7 @@ class ActionEventRow(Base):
     __table_args__ = (
         # No path through the table of steps enters a state twice.
         sa.UniqueConstraint("proposal_id", "to_status"),
+        _counts_from_1(),
         NEVER_REUSE_IDS,
     )
 
@@ -172,13 +181,13 @@ class ActionPruneRow(Base):
 
     __tablename__ = "action_prunes"
 
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
     before: Mapped[datetime] = mapped_column(UtcDateTime)
     by: Mapped[str] = mapped_column(sa.Text)
     reason: Mapped[str] = mapped_column(sa.Text)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (NEVER_REUSE_IDS,)
+    __table_args__ = (_counts_from_1(), NEVER_REUSE_IDS)
 
 
 SCOPE_FIELDS = tuple(Scope.model_fields)
@@ -222,7 +231,7 @@ class KillSwitchEventRow(Base):
 
     __tablename__ = "kill_switch_events"
 
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
     generation: Mapped[int] = mapped_column(sa.BigInteger)
     scope: Mapped[str] = mapped_column(sa.Text)
     change: Mapped[str] = mapped_column(sa.Text)
@@ -233,6 +242,7 @@ class KillSwitchEventRow(Base):
     __table_args__ = (
         _one_of("change", ("engaged", "released")),
         sa.UniqueConstraint("generation", "change"),
+        _counts_from_1(),
         NEVER_REUSE_IDS,
     )
 

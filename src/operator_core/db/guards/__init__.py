@@ -39,7 +39,7 @@ def statements(dialect: str) -> list[str]:
         return list(sqlite.triggers().values())
     functions = [function.ddl for function in postgresql.functions().values()]
     triggers = [trigger.ddl for trigger in postgresql.triggers().values()]
-    return [*functions, postgresql.fix_search_path(), *triggers]
+    return [*functions, postgresql.fix_functions(), *triggers]
 
 
 def install_guards(connection: sa.Connection) -> None:

@@ -79,6 +79,12 @@ def _changed(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in columns)
 
 
+def _unreadable(columns: tuple[str, ...]) -> str:
+    """Is true of a time that Python cannot hold: nobody could read the row."""
+    years = f"NOT BETWEEN '{rules.FIRST_TIME}+00' AND '{rules.LAST_TIME}+00'"
+    return " OR ".join(f"NEW.{column} {years}" for column in columns)
+
+
 def _json(columns: tuple[str, ...], row: str) -> str:
     """Return the arguments of an object of columns, with times as SQLite writes them."""
     utc = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
@@ -105,10 +111,12 @@ BEGIN
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
 {_refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
+{_refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
+{_refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES))}\
     IF stop.engaged_by IS NULL THEN
         NEW.cancelled_at := NULL;
         NEW.status := 'proposed';
@@ -141,6 +149,7 @@ BEGIN
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
 {stamp}\
     END IF;
+{_refuse(CHANGE_REFUSED, _unreadable(("status_at",)))}\
     IF NEW.status = '{EXECUTING}' THEN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
@@ -172,7 +181,7 @@ def _proposals_delete() -> str:
     pruned = "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at)"
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR NOT {pruned}")}\
+{_refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR NOT {pruned}")}\
     RETURN OLD;
 END
 """
@@ -214,6 +223,7 @@ def _records_insert() -> str:
     return f"""
 BEGIN
 {_refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
+{_refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES))}\
     RETURN NEW;
 END
 """
@@ -229,6 +239,7 @@ BEGIN
         NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
     END IF;
 {_refuse(RECORD_DISAGREES, rules.UNASKED)}\
+{_refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES))}\
     RETURN NEW;
 END
 """
@@ -263,6 +274,7 @@ BEGIN
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user);
     END IF;
+{_refuse(CHANGE_REFUSED, _unreadable(rules.LATCH_TIMES))}\
     RETURN NEW;
 END
 """
@@ -293,11 +305,11 @@ END
 """
 
 
-def _refuse_clients() -> str:
+def _expect(condition: str) -> str:
     return f"""
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.
-{_refuse(CHANGE_REFUSED, "pg_trigger_depth() < 2")}\
+{_refuse(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
     RETURN NEW;
 END
 """
@@ -325,7 +337,8 @@ def functions() -> dict[str, Function]:
         "kill_switch_counter": _take_counter_lock(),
         "kill_switch_change": _kill_switch_change(),
         "refuse_always": _refuse_always(),
-        "refuse_clients": _refuse_clients(),
+        "events_insert": _expect(rules.IS_NEXT_EVENT),
+        "kill_switch_events_insert": _expect(rules.IS_NEXT_STOP_EVENT),
     }
     history = {"write_event": _write_event(), "write_kill_switch_event": _write_kill_switch_event()}
     made = [Function(f"operator_core_{name}", body) for name, body in bodies.items()]
@@ -352,8 +365,8 @@ def triggers() -> dict[str, Trigger]:
         _trigger("kill_switch", "change", "BEFORE INSERT OR UPDATE", "kill_switch_change"),
         _trigger("kill_switch", "written", "AFTER INSERT OR UPDATE", "write_kill_switch_event"),
         _trigger("kill_switch", "delete", "BEFORE DELETE", "refuse_always"),
-        _trigger("action_events", "insert", "BEFORE INSERT", "refuse_clients"),
-        _trigger("kill_switch_events", "insert", "BEFORE INSERT", "refuse_clients"),
+        _trigger("action_events", "insert", "BEFORE INSERT", "events_insert"),
+        _trigger("kill_switch_events", "insert", "BEFORE INSERT", "kill_switch_events_insert"),
     ]
     made += [
         _trigger(table, "keep", "BEFORE UPDATE OR DELETE", "refuse_always")
@@ -373,8 +386,8 @@ def triggers() -> dict[str, Trigger]:
     return {trigger.name: trigger for trigger in made}
 
 
-def fix_search_path() -> str:
-    """Return the statement that ties every function to the schema in which the tables are being made."""
+def fix_functions() -> str:
+    """Return the statement that ties every function to the schema of the tables, and lends it to nobody."""
     names = ", ".join(f"'{name}'" for name in functions())
     return f"""DO $do$
 DECLARE
@@ -382,6 +395,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY[{names}] LOOP
         EXECUTE format('ALTER FUNCTION %I() SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
+        EXECUTE format('REVOKE ALL ON FUNCTION %I() FROM PUBLIC', name);
     END LOOP;
 END
 $do$"""

@@ -40,7 +40,8 @@ class Latch:
     @property
     def covers(self) -> str:
         """Is true of a latch row whose scope covers the proposal."""
-        scopes = [f"'{EVERYTHING}'", *(f"'{field}=' || {self.row}.{field}" for field in SCOPE_FIELDS)]
+        # CAST: with an integer PostgreSQL would look for an operator that a client can define.
+        scopes = [f"'{EVERYTHING}'", *(f"'{field}=' || CAST({self.row}.{field} AS TEXT)" for field in SCOPE_FIELDS)]
         return f"k.scope IN ({', '.join(scopes)})"
 
     @property
@@ -89,6 +90,31 @@ def stop_asking(proposal_id: str) -> str:
 
 UNASKED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
 """Is true of a record that answers a stop which nobody asked for."""
+
+_LAST_EVENT = "(SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = {} ORDER BY e.id DESC LIMIT 1)"
+IS_NEXT_EVENT = (
+    "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND ("
+    f"NEW.from_status IS NULL AND NEW.to_status = 'proposed' AND {_LAST_EVENT.format('p.id')} IS NULL "
+    f"OR p.status = NEW.to_status AND NEW.from_status = {_LAST_EVENT.format('p.id')}))"
+)
+"""Is true of the one event that the ledger itself would write: nobody else can know it sooner."""
+
+IS_NEXT_STOP_EVENT = (
+    "EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation "
+    "AND k.engaged_at IS NOT NULL AND (k.released_at IS NULL) = (NEW.change = 'engaged') "
+    "AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at)"
+)
+CHAIN_BROKEN = f"OLD.status <> {_LAST_EVENT.format('OLD.id')}"
+"""Is true when the row has taken another step since this one began, in a trigger of a client."""
+
+HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id)"
+BORN_LATER = " OR ".join(f"NEW.{status}_at IS NOT NULL" for status in TIMED if status is not ActionStatus.CANCELLED)
+"""Is true of a new proposal that claims to have been further already."""
+
+PROPOSAL_TIMES = ("proposed_at", "status_at")
+RECORD_TIMES = ("started_at", "completed_at", "cancel_requested_at")
+LATCH_TIMES = ("engaged_at", "released_at")
+FIRST_TIME, LAST_TIME = "0001-01-02 00:00:00", "9999-12-31 00:00:00"
 
 PROPOSED_COLUMNS = tuple(
     column.name

@@ -18,8 +18,6 @@ from operator_core.db.guards.rules import (
     Latch,
 )
 
-_TIME = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]"
-
 
 def _refuse(code: str, condition: str) -> str:
     return f"SELECT RAISE(ABORT, '{code}: {MESSAGES[code]}') WHERE {condition}"
@@ -33,6 +31,15 @@ def _trigger(name: str, event: str, *statements: str) -> tuple[str, str]:
 
 def _changed(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in columns)
+
+
+def _unreadable(columns: tuple[str, ...]) -> str:
+    """Is true of a time that is not written `YYYY-MM-DD HH:MM:SS.ffffff`, or is none: nobody could read the row."""
+    seconds = "strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19)) IS NOT substr({0}, 1, 19)"
+    fraction = "substr({0}, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'"
+    years = f"{{0}} NOT BETWEEN '{rules.FIRST_TIME}' AND '{rules.LAST_TIME}'"
+    wrong = f"({{0}} IS NOT NULL AND ({seconds} OR {fraction} OR {years}))"
+    return " OR ".join(wrong.format(f"NEW.{column}") for column in columns)
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
@@ -54,6 +61,8 @@ def _proposals() -> Iterator[tuple[str, str]]:
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_proposals WHERE id = NEW.id)"),
         _refuse(LATCH_UNREADABLE, f"NOT {LATCH_READABLE}"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
+        _refuse(CHANGE_REFUSED, rules.BORN_LATER),
+        _refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES)),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
         _refuse(STOPPED, f"(NEW.status = 'cancelled') IS NOT ({stop})"),
     )
@@ -64,6 +73,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         _refuse(CHANGE_REFUSED, _changed(rules.PROPOSED_COLUMNS)),
         _refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})"),
         _refuse(CHANGE_REFUSED, late),
+        _refuse(CHANGE_REFUSED, _unreadable(("status_at",))),
         _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT {LATCH_READABLE}"),
         _refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
         _refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {rules.RECORD_AGREES}"),
@@ -73,7 +83,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         "BEFORE DELETE ON action_proposals",
         _refuse(
             CHANGE_REFUSED,
-            f"OLD.status NOT IN ({FINAL}) "
+            f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} "
             'OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p."before" > OLD.status_at)',
         ),
     )
@@ -98,6 +108,7 @@ def _events() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "proposals_updated",
         "AFTER UPDATE ON action_proposals",
+        _refuse(CHANGE_REFUSED, rules.CHAIN_BROKEN),
         f"INSERT INTO action_events {columns} VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, "
         f"NEW.status_reason, {COUNTER}, {outcome})",
     )
@@ -110,11 +121,7 @@ def _events() -> Iterator[tuple[str, str]]:
             "EXISTS (SELECT 1 FROM action_events AS e WHERE e.id = NEW.id "
             "OR (e.proposal_id = NEW.proposal_id AND e.to_status = NEW.to_status))",
         ),
-        _refuse(
-            CHANGE_REFUSED,
-            "NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id "
-            "AND p.status_at = NEW.at AND (p.status = NEW.to_status OR NEW.from_status IS NULL))",
-        ),
+        _refuse(CHANGE_REFUSED, f"NOT {rules.IS_NEXT_EVENT}"),
     )
 
 
@@ -131,6 +138,7 @@ def _records() -> Iterator[tuple[str, str]]:
             "NEW.completed_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM action_proposals AS p "
             f"WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')",
         ),
+        _refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES)),
     )
     yield _trigger(
         "records_update",
@@ -142,6 +150,17 @@ def _records() -> Iterator[tuple[str, str]]:
             f"NEW.completed_at IS NOT NULL AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
         ),
         _refuse(RECORD_DISAGREES, rules.UNASKED),
+        _refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES)),
+    )
+    yield _trigger(
+        "records_updated",
+        "AFTER UPDATE ON action_records",
+        # Its proposal has moved on since this update began, in a trigger of a client.
+        _refuse(
+            CHANGE_REFUSED,
+            "NOT EXISTS (SELECT 1 FROM action_proposals AS p "
+            f"WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')",
+        ),
     )
     yield _trigger(
         "records_delete",
@@ -155,7 +174,7 @@ def _records() -> Iterator[tuple[str, str]]:
 
 
 def _kill_switch() -> Iterator[tuple[str, str]]:
-    times = " OR ".join(f"NEW.{column} NOT GLOB '{_TIME}'" for column in ("engaged_at", "released_at"))
+    times = _unreadable(rules.LATCH_TIMES)
     engaged = f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {COUNTER} + 1"
     released = (
         "OLD.engaged_at IS NOT NULL AND OLD.released_at IS NULL AND NEW.released_at IS NOT NULL "
@@ -193,8 +212,7 @@ def _kill_switch() -> Iterator[tuple[str, str]]:
             CHANGE_REFUSED,
             "EXISTS (SELECT 1 FROM kill_switch_events AS e WHERE e.id = NEW.id "
             "OR (e.generation = NEW.generation AND e.change = NEW.change)) "
-            "OR NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope "
-            "AND k.generation = NEW.generation AND (k.released_at IS NULL) = (NEW.change = 'engaged'))",
+            f"OR NOT {rules.IS_NEXT_STOP_EVENT}",
         ),
     )
 
