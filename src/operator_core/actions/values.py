@@ -161,7 +161,8 @@ def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[s
     try:
         return check_object(value, "result_data", largest=largest)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the value must not hide that the action failed
-        why = sanitise_text(error, longest=_LONGEST_NOTE)
+        known = isinstance(error, ValueNotStorableError)
+        why = sanitise_text(error if known else f"result_data: {type(error).__name__}: {error}", longest=_LONGEST_NOTE)
     try:
         tamed = _Tamer(largest).tame(value, 1)
         kept = tamed if isinstance(tamed, dict) else {"value": tamed}

@@ -1,5 +1,6 @@
 """Turns what drivers raise into this library's errors, by SQLSTATE and SQLite's error name, never by class."""
 
+import re
 from collections.abc import Iterator
 
 import sqlalchemy.exc
@@ -57,6 +58,9 @@ _CONSTRAINT = ("23", "SQLITE_CONSTRAINT")
 _NO_SUCH_TABLE = ("42P01", "42703")
 
 
+_OURS = re.compile(r"OC\d{3}")  # a host's own triggers say other things
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     waiting = [error]
@@ -82,11 +86,9 @@ def code_of(error: BaseException) -> str | None:
 def refusal_of(error: BaseException) -> str | None:
     """Return the code (`OC001` ...) with which a guard refused, or None where none did."""
     code = code_of(error)
-    if code and code.startswith("OC"):
-        return code
     if code == "SQLITE_CONSTRAINT_TRIGGER":  # SQLite puts the text of RAISE where PostgreSQL has a state
-        return _message(error).partition(":")[0]
-    return None
+        code = _message(error).partition(":")[0]
+    return code if code and _OURS.fullmatch(code) else None
 
 
 def _message(error: BaseException) -> str:

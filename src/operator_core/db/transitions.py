@@ -23,6 +23,7 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import ActionStatus, sources
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionProposal
+from operator_core.db.engine import shown
 from operator_core.db.faults import code_of, refusal_of
 from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
 from operator_core.db.mapping import to_proposal
@@ -163,6 +164,6 @@ def explain_stop(connection: sa.Connection, proposal_id: int, current: ActionSta
 def latch_unreadable(connection: sa.Connection) -> GuardMissingError:
     """Return the error of a ledger without its latch: nothing is started there."""
     return GuardMissingError(
-        url=connection.engine.url.render_as_string(hide_password=True),
+        url=shown(connection.engine.url),
         guards=(f"the latch row '{EVERYTHING}' is missing",),
     )
