@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from operator_core.db import ActionDB
-from operator_core.db.engine import target_url
+from operator_core.db.urls import target_url
 
 
 def database_url(given: str | None) -> URL:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from operator_core.db.guards.postgresql import START_LOCK
+from operator_core.db.guards.plpgsql import START_LOCK
 
 _WAL_WRITE_LOCK = 120  # the byte of the -shm file that the one writer locks, sqlite.org/walformat.html
 

@@ -26,11 +26,12 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.stops import Scope, StillExecuting, Stop, StopReceipt
 from operator_core.db import barrier, kill_switch, stop_status
-from operator_core.db.engine import BEGIN, beside, file_of, is_sqlite, require_ledger_file, shown, without_waiting
+from operator_core.db.engine import BEGIN, beside, is_sqlite, without_waiting
 from operator_core.db.guards import missing_guards
 from operator_core.db.guards.rules import stop_statement
 from operator_core.db.migrate import HEAD, current
 from operator_core.db.units import translated
+from operator_core.db.urls import file_of, require_ledger_file, shown
 
 T = TypeVar("T")
 _PAUSE = 0.02  # seconds between two tries against a server

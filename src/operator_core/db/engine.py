@@ -1,11 +1,9 @@
-"""Engines: which database a target means, and the settings that the promises rest on."""
+"""Engines, and the settings that the promises rest on."""
 
 import asyncio
-import os
-import sqlite3
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -13,23 +11,20 @@ from weakref import WeakSet
 import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Dialect, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.engine import URL, Dialect, Engine
+from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import (
-    DatabaseCorruptError,
     DatabaseNotFoundError,
     DatabaseReplacedError,
-    DatabaseUrlError,
     EngineNotConfiguredError,
     EngineVersionError,
     MissingDriverError,
 )
 from operator_core.db.sqlite_connection import open_connection
+from operator_core.db.urls import file_of, shown
 
-URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
-DEFAULT_PATH = Path("ops.db")
 BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
@@ -39,99 +34,6 @@ NOTIFICATIONS = "operator_core"
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
 _IDLE_SECONDS = 10.0
-_SECRET_WORDS = ("pass", "secret", "token", "key")
-_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
-
-
-def target_url(target: Path | str | URL | None) -> URL:
-    """Return the URL that a target means, with an asynchronous driver in it.
-
-    None means the environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
-
-    Raises:
-        DatabaseUrlError: A text that is no URL, or a URL of a database that this library does not work with.
-    """
-    if target is None:
-        target = os.environ.get(URL_VARIABLE) or DEFAULT_PATH
-    if isinstance(target, Path):
-        return URL.create("sqlite+aiosqlite", database=str(target))
-    if isinstance(target, str):
-        target = _parse(target)
-    backend, _, driver = target.drivername.partition("+")
-    if backend not in _DRIVERS:
-        raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {backend!r}: {shown(target)}")
-    backend = "postgresql" if backend == "postgres" else backend
-    if driver in ("", "pysqlite", "psycopg2"):
-        driver = _DRIVERS[backend]
-    return _normalised(target.set(drivername=f"{backend}+{driver}"), driver)
-
-
-def _parse(text: str) -> URL:
-    try:
-        return make_url(text)
-    except (ArgumentError, ValueError):
-        if "://" in text:
-            # The text may hold a password: it is not repeated.
-            raise DatabaseUrlError(
-                "this database URL cannot be read; it is written postgresql://user:password@host:port/name, "
-                "with special characters in the password percent-encoded"
-            ) from None
-    raise DatabaseUrlError(
-        f"{text!r} is not a database URL. For a file write Path({text!r}) or 'sqlite:///{text}', "
-        "for a server 'postgresql://user@host/name'"
-    )
-
-
-def _normalised(url: URL, driver: str) -> URL:
-    """Speak each driver's dialect of one setting that everybody writes the way libpq does."""
-    if driver == "asyncpg" and "sslmode" in url.query:
-        return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
-    return url
-
-
-def shown(url: URL) -> str:
-    """Return a URL as it may be shown: a path for a file; without passwords, in the place for them or in the query."""
-    file = file_of(url)
-    if file is not None:
-        return str(file)
-    hidden = {name: "***" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
-    url = url.update_query_dict(hidden) if hidden else url
-    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
-
-
-def file_of(url: URL) -> Path | None:
-    """Return the file of a SQLite URL; None in memory and for a server."""
-    if not url.drivername.startswith("sqlite") or url.database in (None, "", ":memory:"):
-        return None
-    if str(url.database).startswith("file:"):
-        return None if "memory" in str(url) else Path(str(url.database).removeprefix("file:").partition("?")[0])
-    return Path(str(url.database))
-
-
-def require_ledger_file(url: URL) -> None:
-    """See that a SQLite URL names a file with a ledger in it, without touching what is there.
-
-    Raises:
-        DatabaseNotFoundError: There is no file, or it holds something else.
-    """
-    file = file_of(url)
-    if file is None:
-        return
-    if not file.is_file():
-        raise DatabaseNotFoundError(url=shown(url), detail="there is no such file")
-    try:
-        # Read only: our own settings would turn any SQLite file into a WAL one.
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            found = connection.execute(_LEDGER_TABLE).fetchone()
-    except sqlite3.OperationalError:
-        return  # it cannot be read this way; opening it says why
-    except sqlite3.DatabaseError as error:
-        raise DatabaseCorruptError(url=shown(url), detail=str(error), code=error.sqlite_errorname) from error
-    if found is None:
-        raise DatabaseNotFoundError(url=shown(url), detail="the file holds something else, or nothing")
-
-
-_LEDGER_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'kill_switch'"
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:

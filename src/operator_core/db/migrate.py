@@ -24,10 +24,11 @@ from operator_core.actions.errors import (
     SchemaOutOfDateError,
     SchemaTooNewError,
 )
-from operator_core.db.engine import URL_VARIABLE, create_engine, is_sqlite, shown, target_url
+from operator_core.db.engine import create_engine, is_sqlite
 from operator_core.db.faults import translate
 from operator_core.db.guards import missing_guards
 from operator_core.db.schema import Base
+from operator_core.db.urls import URL_VARIABLE, shown, target_url
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -26,19 +26,16 @@ from operator_core.db.engine import (
     autocommitting,
     check_version,
     create_engine,
-    file_of,
     is_sqlite,
     notified,
     reading,
     require_configured,
-    require_ledger_file,
-    shown,
-    target_url,
     writer_lock,
 )
 from operator_core.db.joined import run_joined
 from operator_core.db.transitions import RefusedError
 from operator_core.db.units import Kind, translated
+from operator_core.db.urls import file_of, require_ledger_file, shown, target_url
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,0 +1,119 @@
+"""Everything that this library raises, in one tree.
+
+::
+
+    ActionError
+    ├── ProposalNotFoundError          there is no such proposal
+    ├── RecordNotFoundError            there is no such record
+    ├── TransitionNotAllowedError      the table of steps, or the winner of a race, forbids it
+    │   └── KillSwitchEngagedError     a stop covers the start
+    ├── RecordNotAllowedError          the proposal is not executing, or has a record already
+    ├── StopNotEngagedError            a release names a stop that is not engaged
+    ├── StopUnconfirmedError           the stop is engaged, but something may still get through
+    ├── StopFailedError                the stop is NOT engaged
+    ├── OwnTransactionsError           a joined session cannot engage or release
+    ├── NotNewError                    an insert was given an id or a state
+    ├── ValueNotStorableError          a value would not come back equal (not a ValueError: Pydantic lets it through)
+    ├── IsolationLevelError            an action was started outside READ COMMITTED
+    ├── NotOpenError                   an ActionDB was used before `open` or after `close`
+    ├── EngineNotConfiguredError       a host's engine was not passed to `configure_engine`
+    └── DatabaseError
+        ├── DatabaseUrlError           the target is not a URL that this library can use
+        ├── MissingDriverError         the driver of the URL is not installed
+        ├── EngineVersionError         SQLite or PostgreSQL is too old
+        ├── SchemaError
+        │   ├── SchemaOutOfDateError   the database is behind, or holds no ledger
+        │   ├── SchemaTooNewError      the database is ahead of this library
+        │   └── GuardMissingError      a guard is missing, disabled or altered
+        ├── RetryTransactionError      run your transaction again
+        ├── ConstraintError            the database refused a row
+        └── DatabaseUnavailableError   it cannot be reached, or cannot be worked with now
+            ├── ConnectionLostError    the connection broke under a statement, whose outcome is unknown
+            ├── DatabaseNotFoundError  no such folder, file or database
+            ├── DatabaseAccessError    wrong password, or no permission
+            ├── DatabaseLockedError    somebody holds a lock for longer than we wait
+            ├── DatabaseReadOnlyError  it cannot be written
+            ├── DatabaseFullError      no room is left on the disk
+            ├── DatabaseCorruptError   the file is damaged, or is no database
+            └── DatabaseReplacedError  the file was deleted or replaced while it was open
+
+Each carries its data as attributes, builds its own message, and survives pickling. A driver's error is its `__cause__`.
+"""
+
+from operator_core.actions.errors.database import (
+    ConnectionLostError,
+    ConstraintError,
+    DatabaseAccessError,
+    DatabaseCorruptError,
+    DatabaseError,
+    DatabaseFullError,
+    DatabaseLockedError,
+    DatabaseNotFoundError,
+    DatabaseReadOnlyError,
+    DatabaseReplacedError,
+    DatabaseUnavailableError,
+    DatabaseUrlError,
+    EngineVersionError,
+    GuardMissingError,
+    MissingDriverError,
+    RetryTransactionError,
+    SchemaError,
+    SchemaOutOfDateError,
+    SchemaTooNewError,
+)
+from operator_core.actions.errors.ledger import (
+    EngineNotConfiguredError,
+    IsolationLevelError,
+    KillSwitchEngagedError,
+    NotNewError,
+    NotOpenError,
+    OwnTransactionsError,
+    ProposalNotFoundError,
+    RecordNotAllowedError,
+    RecordNotFoundError,
+    StopFailedError,
+    StopNotEngagedError,
+    StopUnconfirmedError,
+    TransitionNotAllowedError,
+    ValueNotStorableError,
+    outcome_text,
+)
+from operator_core.actions.errors.root import ActionError
+
+__all__ = [
+    "ActionError",
+    "ConnectionLostError",
+    "ConstraintError",
+    "DatabaseAccessError",
+    "DatabaseCorruptError",
+    "DatabaseError",
+    "DatabaseFullError",
+    "DatabaseLockedError",
+    "DatabaseNotFoundError",
+    "DatabaseReadOnlyError",
+    "DatabaseReplacedError",
+    "DatabaseUnavailableError",
+    "DatabaseUrlError",
+    "EngineNotConfiguredError",
+    "EngineVersionError",
+    "GuardMissingError",
+    "IsolationLevelError",
+    "KillSwitchEngagedError",
+    "MissingDriverError",
+    "NotNewError",
+    "NotOpenError",
+    "OwnTransactionsError",
+    "ProposalNotFoundError",
+    "RecordNotAllowedError",
+    "RecordNotFoundError",
+    "RetryTransactionError",
+    "SchemaError",
+    "SchemaOutOfDateError",
+    "SchemaTooNewError",
+    "StopFailedError",
+    "StopNotEngagedError",
+    "StopUnconfirmedError",
+    "TransitionNotAllowedError",
+    "ValueNotStorableError",
+    "outcome_text",
+]

@@ -1,0 +1,173 @@
+"""What can be wrong with a database and its schema."""
+
+from dataclasses import dataclass
+
+from operator_core.actions.errors.root import ActionError
+
+
+class DatabaseError(ActionError):
+    """Is the root of what can be wrong with a database."""
+
+
+@dataclass(eq=False)
+class DatabaseUrlError(DatabaseError):
+    """The target of an `ActionDB` is not one that this library can use."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
+class MissingDriverError(DatabaseError):
+    """The driver that a URL names is not installed."""
+
+    driver: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f"the driver {self.driver} is not installed: pip install 'operator-core[{self.extra}]'"
+
+
+@dataclass(eq=False)
+class EngineVersionError(DatabaseError):
+    """The database engine is older than the lowest version that keeps the promises."""
+
+    engine: str
+    version: str
+    lowest: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.version} is too old: operator-core needs {self.lowest} or newer"
+
+
+class SchemaError(DatabaseError):
+    """Is the root of what can be wrong with a schema."""
+
+
+@dataclass(eq=False)
+class SchemaOutOfDateError(SchemaError):
+    """The schema is behind this library; `current` is None when there is no ledger at all."""
+
+    url: str
+    current: str | None
+    expected: str
+    command: str
+
+    def __str__(self) -> str:
+        found = f"is at revision {self.current}" if self.current else "holds no ledger"
+        return f"{self.url} {found}; this version of operator-core needs {self.expected}. Run: {self.command}"
+
+
+@dataclass(eq=False)
+class SchemaTooNewError(SchemaError):
+    """The schema is ahead of this library by more than the one revision that it can work with."""
+
+    url: str
+    current: str
+    expected: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} is at revision {self.current}; this version of operator-core knows {self.expected} "
+            "and works with the one after it at most. Upgrade operator-core"
+        )
+
+
+@dataclass(eq=False)
+class GuardMissingError(SchemaError):
+    """Guards of the database are missing, disabled or altered: no guard, no start."""
+
+    url: str
+    guards: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} lacks guards ({'; '.join(self.guards)}). Nothing is started without them. "
+            "Find out who removed them, then restore them: operator_core.db.install_guards(connection)"
+        )
+
+
+@dataclass(eq=False)
+class RetryTransactionError(DatabaseError):
+    """The database gave up one of two transactions that met; nothing of this one was kept."""
+
+    code: str
+
+    def __str__(self) -> str:
+        return f"this transaction met another one ({self.code}) and was given up: run your transaction again"
+
+
+@dataclass(eq=False)
+class ConstraintError(DatabaseError):
+    """The database refused a row by one of its constraints."""
+
+    code: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"the database refused the change ({self.code}): {self.detail}"
+
+
+@dataclass(eq=False)
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be reached, or cannot be worked with now; `code` is the engine's own name for it."""
+
+    url: str
+    detail: str
+    code: str | None = None
+
+    advice = "see that the server runs and the URL is right"
+
+    def __str__(self) -> str:
+        code = f" ({self.code})" if self.code else ""
+        return f"cannot work with {self.url}: {self.detail}{code}; {self.advice}"
+
+
+class ConnectionLostError(DatabaseUnavailableError):
+    """The connection broke while a statement was under way: it may have been committed or not."""
+
+    advice = "what was under way may have been committed: read the row again before you repeat it"
+
+
+class DatabaseNotFoundError(DatabaseUnavailableError):
+    """There is no such folder, file or database."""
+
+    advice = "create it, or correct the path or URL"
+
+
+class DatabaseAccessError(DatabaseUnavailableError):
+    """The database refused the user, the password or the permission."""
+
+    advice = "check user, password and grants"
+
+
+class DatabaseLockedError(DatabaseUnavailableError):
+    """Somebody holds a lock for longer than this connection waits; nothing was changed."""
+
+    advice = "find who holds the lock, or try again"
+
+
+class DatabaseReadOnlyError(DatabaseUnavailableError):
+    """The database cannot be written; nothing was changed."""
+
+    advice = "check the permissions of the file and its folder, or connect to the primary server"
+
+
+class DatabaseFullError(DatabaseUnavailableError):
+    """No room is left for the database; nothing was changed."""
+
+    advice = "make room on the disk and try again"
+
+
+class DatabaseCorruptError(DatabaseUnavailableError):
+    """The file is damaged, or is not a database."""
+
+    advice = "stop all writers and restore a backup; do not delete the file"
+
+
+class DatabaseReplacedError(DatabaseUnavailableError):
+    """The database file was deleted or replaced while it was open: writes would go to the file that is gone."""
+
+    advice = "nothing was written; open the database anew"

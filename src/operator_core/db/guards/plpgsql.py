@@ -1,0 +1,291 @@
+"""The bodies of PostgreSQL's trigger functions."""
+
+from operator_core.db.guards import rules
+from operator_core.db.guards.rules import (
+    CHANGE_REFUSED,
+    COUNTER,
+    EXECUTING,
+    FINAL,
+    ISOLATION_REFUSED,
+    LATCH_READABLE,
+    LATCH_UNREADABLE,
+    MESSAGES,
+    RECORD_DISAGREES,
+    START_BARRED,
+    STEP_REFUSED,
+    STOPPED,
+    Latch,
+)
+
+START_LOCK = 0x6F70_6572_6174_6F72  # "operator": held shared by every start, exclusively for a moment by a stop
+COUNTER_LOCK = START_LOCK + 1  # held by whoever takes the next generation
+
+
+def _refuse(code: str, condition: str) -> str:
+    return (
+        f"    IF {condition} THEN\n"
+        f"        RAISE EXCEPTION '{code}: {MESSAGES[code]}' USING ERRCODE = '{code}';\n"
+        f"    END IF;\n"
+    )
+
+
+def _changed(columns: tuple[str, ...]) -> str:
+    return " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in columns)
+
+
+def _unreadable(columns: tuple[str, ...]) -> str:
+    """Is true of a time that Python cannot hold: nobody could read the row."""
+    years = f"NOT BETWEEN '{rules.FIRST_TIME}+00' AND '{rules.LAST_TIME}+00'"
+    return " OR ".join(f"NEW.{column} {years}" for column in columns)
+
+
+def _json(columns: tuple[str, ...], row: str) -> str:
+    """Return the arguments of an object of columns, with times as SQLite writes them."""
+    utc = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+    values = (utc.format(f"{row}.{name}") if name.endswith("_at") else f"{row}.{name}" for name in columns)
+    return ", ".join(f"'{name}', {value}" for name, value in zip(columns, values, strict=True))
+
+
+def _changed_proposal() -> str:
+    # json has no equality: its text is compared.
+    return _changed(tuple(c for c in rules.PROPOSED_COLUMNS if c != "parameters")) + (
+        " OR NEW.parameters::text IS DISTINCT FROM OLD.parameters::text"
+    )
+
+
+def proposals_insert() -> str:
+    """Choose the state of a new proposal from the latch, and give it the counter."""
+    return f"""
+DECLARE
+    stop RECORD;
+BEGIN
+{_refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')")}\
+    SELECT {COUNTER} AS counter, {LATCH_READABLE} AS readable, s.* INTO stop
+    FROM (SELECT 1) AS always LEFT JOIN (
+        SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE {Latch().engaged}
+        ORDER BY k.generation DESC LIMIT 1
+    ) AS s ON true;
+{_refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
+{_refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
+    NEW.generation := stop.counter;
+    NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
+    NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user);
+    NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
+{_refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES))}\
+    IF stop.engaged_by IS NULL THEN
+        NEW.cancelled_at := NULL;
+        NEW.status := 'proposed';
+        NEW.status_by := NEW.proposed_by;
+        NEW.status_reason := NULL;
+    ELSE
+        NEW.status := 'cancelled';
+        NEW.status_by := stop.engaged_by;
+        NEW.status_reason := stop.reason;
+        NEW.cancelled_at := NEW.status_at;
+    END IF;
+    RETURN NEW;
+END
+"""
+
+
+def proposals_update() -> str:
+    """Let only legal steps through, and a start only while no stop covers it."""
+    late = " OR ".join(f"(NEW.{s}_at IS DISTINCT FROM OLD.{s}_at AND NEW.status <> '{s}')" for s in rules.TIMED)
+    unset = " OR ".join(f"(NEW.status = '{s}' AND NEW.{s}_at IS NULL)" for s in rules.TIMED)
+    stamp = "".join(f"        IF NEW.status = '{s}' THEN NEW.{s}_at := NEW.status_at; END IF;\n" for s in rules.TIMED)
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, _changed_proposal())}\
+{_refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})")}\
+{_refuse(CHANGE_REFUSED, late)}\
+    -- A client that sets the status alone: say when and who.
+    IF {unset} THEN
+        NEW.status_at := clock_timestamp();
+        NEW.status_by := 'sql:' || session_user;
+        IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
+{stamp}\
+    END IF;
+{_refuse(CHANGE_REFUSED, _unreadable(("status_at",)))}\
+    IF NEW.status = '{EXECUTING}' THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
+        END IF;
+        -- A stop that is published is seen here, without queueing behind its barrier.
+        IF NOT {LATCH_READABLE} THEN
+            RAISE EXCEPTION '{LATCH_UNREADABLE}: {MESSAGES[LATCH_UNREADABLE]}' USING ERRCODE = '{LATCH_UNREADABLE}';
+        END IF;
+        IF {START_BARRED} THEN
+            RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
+        END IF;
+        PERFORM pg_advisory_xact_lock_shared({START_LOCK});
+        -- Again, in a new statement: only its snapshot is younger than the lock.
+        IF NOT {LATCH_READABLE} OR {START_BARRED} THEN
+            RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
+        END IF;
+    END IF;
+    IF OLD.status = '{EXECUTING}' THEN
+        IF NOT {rules.RECORD_AGREES} THEN
+            RAISE EXCEPTION '{RECORD_DISAGREES}: {MESSAGES[RECORD_DISAGREES]}' USING ERRCODE = '{RECORD_DISAGREES}';
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+"""
+
+
+def proposals_delete() -> str:
+    """Let go only of what is finished, has no record any more, and was allowed to be pruned."""
+    pruned = "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at)"
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR NOT {pruned}")}\
+    RETURN OLD;
+END
+"""
+
+
+def write_event() -> str:
+    """Write the history of a proposal."""
+    columns = "(proposal_id, from_status, to_status, at, by, reason, generation, data)"
+    proposed = _json(rules.SNAPSHOT_COLUMNS, "NEW")
+    outcome = _json(rules.OUTCOME_COLUMNS, "r")
+    return f"""
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO action_events {columns}
+        VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, NEW.reason, NEW.generation,
+            json_build_object({proposed}));
+        IF NEW.status <> 'proposed' THEN
+            INSERT INTO action_events {columns}
+            VALUES (NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason,
+                NEW.generation, NULL);
+        END IF;
+    ELSIF OLD.status = '{EXECUTING}' THEN
+        INSERT INTO action_events {columns}
+        SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER},
+            json_build_object('record_id', r.id, {outcome})
+        FROM action_records AS r WHERE r.proposal_id = NEW.id;
+    ELSE
+        INSERT INTO action_events {columns}
+        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL);
+    END IF;
+    RETURN NULL;
+END
+"""
+
+
+def records_insert() -> str:
+    """Open a record only for what is executing."""
+    executing = (
+        f"EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')"
+    )
+    return f"""
+BEGIN
+{_refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
+{_refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES))}\
+    RETURN NEW;
+END
+"""
+
+
+def records_update() -> str:
+    """Close a record once, and stamp it with the stop that asked for it."""
+    requested = f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL OR {_changed(rules.RECORD_KEYS)}")}\
+{_refuse(CHANGE_REFUSED, requested)}\
+    IF NEW.completed_at IS NOT NULL THEN
+        NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
+    END IF;
+{_refuse(RECORD_DISAGREES, rules.UNASKED)}\
+{_refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES))}\
+    RETURN NEW;
+END
+"""
+
+
+def records_delete() -> str:
+    """Let go only of the records of what was allowed to be pruned."""
+    pruned = (
+        "EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q ON q.before > p.status_at "
+        f"WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))"
+    )
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, f"NOT {pruned}")}\
+    RETURN OLD;
+END
+"""
+
+
+def kill_switch_change() -> str:
+    """Engage under the next generation, or release what is engaged; nothing else."""
+    rewritten = _changed(("scope", "generation", "engaged_at", "engaged_by", "reason"))
+    return f"""
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.released_at IS NOT NULL THEN
+        IF OLD.engaged_at IS NULL OR OLD.released_at IS NOT NULL OR {rewritten} THEN
+            RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
+        END IF;
+    ELSE
+        IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
+            RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
+        END IF;
+        NEW.generation := {COUNTER} + 1;
+        NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
+        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user);
+    END IF;
+{_refuse(CHANGE_REFUSED, _unreadable(rules.LATCH_TIMES))}\
+    RETURN NEW;
+END
+"""
+
+
+def write_kill_switch_event() -> str:
+    """Write the history of the latch, and tell who listens."""
+    columns = "(generation, scope, change, at, by, reason)"
+    return f"""
+BEGIN
+    IF NEW.released_at IS NULL THEN
+        INSERT INTO kill_switch_events {columns}
+        VALUES (NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason);
+    ELSE
+        INSERT INTO kill_switch_events {columns}
+        VALUES (NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason);
+    END IF;
+    PERFORM pg_notify('operator_core', NEW.generation::text);
+    RETURN NULL;
+END
+"""
+
+
+def refuse_always() -> str:
+    """Refuse whatever is tried."""
+    return f"""
+BEGIN
+    RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
+END
+"""
+
+
+def expect(condition: str) -> str:
+    """Refuse every event but the one that the ledger itself writes."""
+    return f"""
+BEGIN
+    -- 1 is a client's own statement; the triggers that write history insert at 2.
+{_refuse(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
+    RETURN NEW;
+END
+"""
+
+
+def take_counter_lock() -> str:
+    """Have those who take a generation queue."""
+    return f"""
+BEGIN
+    -- Before any row is locked, so that two stops at once queue instead of meeting crosswise.
+    PERFORM pg_advisory_xact_lock({COUNTER_LOCK});
+    RETURN NULL;
+END
+"""
