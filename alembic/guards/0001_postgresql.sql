@@ -19,7 +19,7 @@ BEGIN
     END IF;
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
-    NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user);
+    NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
     IF NEW.proposed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.status_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
@@ -53,7 +53,7 @@ BEGIN
     -- A client that sets the status alone: say when and who.
     IF (NEW.status = 'validated' AND NEW.validated_at IS NULL) OR (NEW.status = 'executing' AND NEW.executing_at IS NULL) OR (NEW.status = 'completed' AND NEW.completed_at IS NULL) OR (NEW.status = 'failed' AND NEW.failed_at IS NULL) OR (NEW.status = 'cancelled' AND NEW.cancelled_at IS NULL) THEN
         NEW.status_at := clock_timestamp();
-        NEW.status_by := 'sql:' || session_user;
+        NEW.status_by := 'sql:' || session_user::text;
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
         IF NEW.status = 'validated' THEN NEW.validated_at := NEW.status_at; END IF;
         IF NEW.status = 'executing' THEN NEW.executing_at := NEW.status_at; END IF;
@@ -161,7 +161,7 @@ BEGIN
         END IF;
         NEW.generation := (SELECT max(k.generation) FROM kill_switch AS k) + 1;
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
-        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user);
+        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
     END IF;
     IF NEW.engaged_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.released_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';

@@ -22,9 +22,11 @@ _TABLES = (
     "kill_switch_events",
 )
 _ON_POSTGRESQL = sa.text(
-    "SELECT t.tgname, c.relname, t.tgtype, t.tgenabled, t.tgqual IS NULL AS always, "
-    "p.proname, p.prosrc, p.prosecdef, p.proconfig "
-    "FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid "
+    "SELECT t.tgname, c.relname, t.tgtype, t.tgenabled, t.tgqual IS NULL "
+    "AND t.tgattr = ''::int2vector AS always, p.proname, p.prosrc, p.prosecdef, "
+    "p.proconfig = ARRAY['search_path=pg_catalog, ' || quote_ident(n.nspname) || ', pg_temp'] AS fixed "
+    "FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "JOIN pg_proc AS p ON p.oid = t.tgfoid "
     "WHERE NOT t.tgisinternal AND t.tgrelid = ANY(ARRAY["
     + ", ".join(f"to_regclass('{table}')" for table in _TABLES)
     + "])"
@@ -54,7 +56,7 @@ def install_guards(connection: sa.Connection) -> None:
     if not seeded:
         connection.execute(sa.insert(kill_switch).values(scope=EVERYTHING, generation=0))
     for statement in statements(dialect):
-        connection.exec_driver_sql(statement)
+        connection.execute(sa.text(statement.replace(":", r"\:")))  # some drivers read % as a placeholder
 
 
 def _names(dialect: str) -> list[tuple[str, str | None]]:
@@ -98,12 +100,10 @@ def _differences_on_postgresql(connection: sa.Connection, *, exactly: bool) -> I
 
 
 def _is(trigger: postgresql.Trigger, function: postgresql.Function, row: sa.Row[tuple[object, ...]]) -> bool:
-    path = next((s for s in row.proconfig or () if s.startswith("search_path=")), "")
     return (
         (row.relname, row.tgtype, row.always) == (trigger.table, trigger.kind, True)
         and (row.proname, row.prosrc, row.prosecdef) == (function.name, function.body, function.definer)
-        and path.startswith("search_path=pg_catalog, ")
-        and path.endswith(", pg_temp")
+        and bool(row.fixed)
     )
 
 

@@ -69,7 +69,7 @@ BEGIN
 {_refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
-    NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user);
+    NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
 {_refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES))}\
     IF stop.engaged_by IS NULL THEN
@@ -101,7 +101,7 @@ BEGIN
     -- A client that sets the status alone: say when and who.
     IF {unset} THEN
         NEW.status_at := clock_timestamp();
-        NEW.status_by := 'sql:' || session_user;
+        NEW.status_by := 'sql:' || session_user::text;
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
 {stamp}\
     END IF;
@@ -234,7 +234,7 @@ BEGIN
         END IF;
         NEW.generation := {COUNTER} + 1;
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
-        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user);
+        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
     END IF;
 {_refuse(CHANGE_REFUSED, _unreadable(rules.LATCH_TIMES))}\
     RETURN NEW;

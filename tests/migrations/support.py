@@ -1,0 +1,148 @@
+"""Makes databases at any revision, and reads everything that they say about their schema."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from textwrap import indent
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from operator_core.actions import ActionStatus
+from operator_core.db import ActionDB, install_guards, metadata, migrate
+from operator_core.db.urls import target_url
+from tests.support.factories import stored
+from tests.support.ledger import Ledger
+from tests.support.plain_sql import LATER, insert
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+
+_POSTGRESQL_SCHEMA = {
+    "column": "SELECT table_name || '.' || column_name, to_jsonb(c) - 'table_catalog' - 'udt_catalog' "
+    "FROM information_schema.columns AS c WHERE table_schema = 'public'",
+    "constraint": "SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) || convalidated "
+    "FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
+    "index": "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) || i.indisvalid "
+    "FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE c.relnamespace = 'public'::regnamespace",
+    "trigger": "SELECT tgname, pg_get_triggerdef(oid) || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal",
+    "function": "SELECT proname, pg_get_functiondef(oid) || coalesce(proacl::text, '') FROM pg_proc "
+    "WHERE pronamespace = 'public'::regnamespace",
+    "sequence": "SELECT sequencename, concat_ws(' ', data_type, min_value, max_value, increment_by, cycle) "
+    "FROM pg_sequences WHERE schemaname = 'public'",
+    "table": "SELECT relname, concat_ws(' ', relkind::text, relpersistence::text, relrowsecurity, relhasrules) "
+    "FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+}
+
+
+def schema_of(ledger: Ledger, *, version_table: bool = True) -> dict[str, str]:
+    """Return the definition of every object in a database, by kind and name."""
+    found = _sqlite_schema(ledger) if ledger.is_sqlite else _postgresql_schema(ledger)
+    return {name: text for name, text in found.items() if version_table or migrate.VERSION_TABLE not in name}
+
+
+def _sqlite_schema(ledger: Ledger) -> dict[str, str]:
+    with closing(ledger.connect()) as plain:
+        found = plain.execute("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master").fetchall()
+        tables = [name.removeprefix("table ") for name, _ in found if name.startswith("table ")]
+        texts = {name: _normalised(text) if name.startswith("table") else text for name, text in found}
+        for table in tables:
+            texts[f"columns {table}"] = repr(plain.execute(f"PRAGMA table_xinfo({table})").fetchall())
+            texts[f"options {table}"] = repr(plain.execute(f"PRAGMA table_list({table})").fetchall())
+        return texts
+
+
+def _normalised(statement: str) -> str:
+    """Return a CREATE TABLE with its clauses sorted: their order means nothing, and columns are compared apart."""
+    head, _, body = " ".join(statement.split()).partition("(")
+    clauses, depth = [""], 0
+    for letter in body:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            clauses.append("")
+        elif depth >= 0:
+            clauses[-1] += letter
+    return "\n".join([head, *sorted(clause.strip() for clause in clauses), body.rpartition(")")[2]])
+
+
+def _postgresql_schema(ledger: Ledger) -> dict[str, str]:
+    with closing(ledger.connect()) as plain:
+        plain.execute("SET search_path = pg_catalog")  # every name is written with its schema
+        found = {kind: plain.execute(query).fetchall() for kind, query in _POSTGRESQL_SCHEMA.items()}
+    return {f"{kind} {name}": str(text) for kind, rows in found.items() for name, text in rows}
+
+
+def contents_of(ledger: Ledger) -> dict[str, list[str]]:
+    """Return every row of every table in a database, the counters of ids included."""
+    with closing(ledger.connect()) as plain:
+        if ledger.is_sqlite:
+            tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        else:
+            tables = (
+                "SELECT relname FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace = 'public'::regnamespace"
+            )
+        names = [name for (name,) in plain.execute(tables).fetchall()]
+        return {name: sorted(map(repr, plain.execute(f"SELECT * FROM {name}").fetchall())) for name in names}
+
+
+async def fill(ledger: Ledger) -> None:
+    """Store a proposal in each state, and forget the highest ids, which must never be given again."""
+    async with ActionDB(ledger.target) as db:
+        for status in ActionStatus:
+            await stored(db, status)
+        await stored(db, ActionStatus.CANCELLED)
+    with closing(ledger.connect()) as plain:
+        plain.execute(insert("action_prunes", before="2099-01-01 00:00:00.000000", by="ann", reason="old", at=LATER))
+        plain.execute("DELETE FROM action_proposals WHERE id = (SELECT max(id) FROM action_proposals)")
+
+
+async def within(ledger: Ledger, act: Callable[[sa.Connection], T], driver: str | None = None) -> T:
+    """Call `act` on a connection of a host's own engine, in a transaction."""
+    url = target_url(ledger.target)
+    engine = create_async_engine(url.set(drivername=driver) if driver else url, poolclass=sa.NullPool)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(act)
+    finally:
+        await engine.dispose()
+
+
+def create_from_models(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    install_guards(connection)
+
+
+def add_revision(monkeypatch: pytest.MonkeyPatch, folder: Path, upgrade: str, downgrade: str = "pass") -> Path:
+    """Let the code know a revision after its last, in a copy of the scripts; return their folder."""
+    scripts = Path(shutil.copytree(migrate.scripts(), folder / "scripts", ignore=shutil.ignore_patterns("__pycache__")))
+    number = next_revision()
+    head = f"revision = {number!r}\ndown_revision = {migrate.HEAD!r}\n"
+    body = f"def upgrade():\n{indent(upgrade, '    ')}\n\ndef downgrade():\n{indent(downgrade, '    ')}\n"
+    (scripts / "versions" / f"{number}_next.py").write_text(
+        f"import sqlalchemy as sa\nfrom alembic import op\n{head}{body}"
+    )
+    monkeypatch.setattr(migrate, "REVISIONS", (*migrate.REVISIONS, number))
+    monkeypatch.setattr(migrate, "HEAD", number)
+    monkeypatch.setattr(migrate, "scripts", lambda: scripts)
+    return scripts
+
+
+def next_revision(steps: int = 1) -> str:
+    return f"{int(migrate.REVISIONS[-1]) + steps:04d}"
+
+
+def version_of(ledger: Ledger) -> str | None:
+    """Return the revision that a database is at, or None where it has no version table."""
+    if f"table {migrate.VERSION_TABLE}" not in " ".join(schema_of(ledger)):
+        return None
+    with closing(ledger.connect()) as plain:
+        ((version,),) = plain.execute(f"SELECT version_num FROM {migrate.VERSION_TABLE}").fetchall()
+    return version
+
+
+def set_version(ledger: Ledger, revision: str) -> None:
+    with closing(ledger.connect()) as plain:
+        plain.execute(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{revision}'")

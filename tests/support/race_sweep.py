@@ -1,0 +1,171 @@
+"""Every public call of `ActionDB`, and the sweep that cancels one of them at each of its await points."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, closing
+from enum import Enum
+from typing import Any
+from uuid import uuid4
+
+from operator_core.actions import ActionRecord, ActionStatus, Scope
+from operator_core.db import ActionDB
+from tests.support.factories import proposal, running, stored
+from tests.support.ledger import Ledger
+from tests.support.race_steps import Moment, Obstacle, cancelled_at, highest_id, impatient, moments, standing, traces
+
+Arrange = Callable[[ActionDB], Awaitable[Any]]
+Act = Callable[[ActionDB, Any], Awaitable[object]]
+
+
+async def _nothing(_db: ActionDB) -> None:
+    """Arrange nothing."""
+
+
+async def _record(db: ActionDB) -> int:
+    return (await running(db)).id or 0
+
+
+def _in(status: ActionStatus) -> Arrange:
+    async def arrange(db: ActionDB) -> int:
+        return (await stored(db, status)).id or 0
+
+    return arrange
+
+
+async def _executing_without_record(db: ActionDB) -> int:
+    number = await _in(ActionStatus.VALIDATED)(db)
+    await db.update_proposal_status(number, ActionStatus.EXECUTING)
+    return number
+
+
+async def _two_of_a_kind(db: ActionDB) -> str:
+    name = f"iterate-{uuid4()}"
+    await db.create_proposals([proposal(action_name=name), proposal(action_name=name)])
+    return name
+
+
+async def _iterate(db: ActionDB, name: str) -> list[object]:
+    return [found.id async for found in db.iter_proposals(action_name=name, chunk_size=1)]
+
+
+_SCOPE = Scope(action_name="stopped")  # one for all: a release looks at every scope that was ever stopped
+
+
+async def _free(db: ActionDB) -> None:
+    for stop in (await db.kill_switch_status()).engaged:
+        await db.release_kill_switch(by="bob", reason="next trial", generation=stop.generation)
+
+
+async def _pending(db: ActionDB) -> Scope:
+    await _free(db)
+    await stored(db, ActionStatus.VALIDATED, action_name=_SCOPE.action_name)
+    return _SCOPE
+
+
+async def _stopped(db: ActionDB) -> int:
+    receipt = await _engage(db, await _pending(db))
+    return int(receipt.generation)
+
+
+async def _running_and_asked(db: ActionDB) -> int:
+    await _free(db)
+    record = await running(db, action_name=_SCOPE.action_name)
+    await _engage(db, _SCOPE)
+    return record.id or 0
+
+
+def _engage(db: ActionDB, scope: Scope) -> Awaitable[Any]:
+    return db.engage_kill_switch(by="ann", reason="store 4 is on fire", scope=scope)
+
+
+async def _watch(db: ActionDB, _: object) -> object:
+    async with aclosing(db.watch_kill_switch(poll=0.01)) as changes:
+        return await anext(changes)
+
+
+async def _whole_life(db: ActionDB, _: object) -> None:
+    async with db.transaction() as tx:
+        first, _second = await tx.create_proposals([proposal(), proposal()])
+        await tx.update_proposal_status(first.id, ActionStatus.VALIDATED)
+        record = await tx.start_execution(first.id)
+        await tx.finish_execution(record.id, success=True)
+
+
+CALLS: dict[str, tuple[Arrange, Act]] = {
+    "create_proposal": (_nothing, lambda db, _: db.create_proposal(proposal())),
+    "create_proposals": (_nothing, lambda db, _: db.create_proposals([proposal() for _ in range(3)])),
+    "get_proposal": (_in(ActionStatus.PROPOSED), lambda db, number: db.get_proposal(number)),
+    "list_proposals": (_in(ActionStatus.PROPOSED), lambda db, number: db.list_proposals(before_id=number + 1, limit=1)),
+    "iter_proposals": (_two_of_a_kind, _iterate),
+    "count_proposals": (_in(ActionStatus.PROPOSED), lambda db, _: db.count_proposals()),
+    "update_proposal_status": (
+        _in(ActionStatus.VALIDATED),
+        lambda db, number: db.update_proposal_status(number, ActionStatus.EXECUTING),
+    ),
+    "cancel_all_pending": (_in(ActionStatus.VALIDATED), lambda db, _: db.cancel_all_pending(reason="enough")),
+    "create_record": (
+        _executing_without_record,
+        lambda db, number: db.create_record(ActionRecord(proposal_id=number)),
+    ),
+    "get_record": (_record, lambda db, number: db.get_record(number)),
+    "get_records_for_proposal": (_in(ActionStatus.EXECUTING), lambda db, number: db.get_records_for_proposal(number)),
+    "update_record": (_record, lambda db, number: db.update_record(number, success=True)),
+    "start_execution": (_in(ActionStatus.VALIDATED), lambda db, number: db.start_execution(number)),
+    "finish_execution": (_record, lambda db, number: db.finish_execution(number, success=False, error_message="no")),
+    "get_events": (_in(ActionStatus.PROPOSED), lambda db, number: db.get_events(number)),
+    "engage_kill_switch": (_pending, _engage),
+    "release_kill_switch": (
+        _stopped,
+        lambda db, generation: db.release_kill_switch(by="bob", reason="it is out", generation=generation),
+    ),
+    "kill_switch_status": (_stopped, lambda db, _: db.kill_switch_status()),
+    "stop_requested": (_running_and_asked, lambda db, number: db.stop_requested(number)),
+    "acknowledge_stop": (_running_and_asked, lambda db, number: db.acknowledge_stop(number, by="worker")),
+    "watch_kill_switch": (_stopped, _watch),
+    "transaction": (_nothing, _whole_life),
+}
+
+
+class Circumstance(Enum):
+    """What makes a call meet more than its own statements."""
+
+    COLD = "it has to connect first"
+    CONTENDED = "it meets a lock, which is let go a moment after the cancellation"
+
+
+async def sweep(ledger: Ledger, db: ActionDB, name: str, how: str, *under: Circumstance) -> tuple[int, list[str]]:
+    """Cancel one call at each of its moments, until there is damage; return how many there were, and the damage."""
+    cold, contended = Circumstance.COLD in under, Circumstance.CONTENDED in under
+    arrange, act = CALLS[name]
+    damage: list[str] = []
+    last: tuple[int, object] | None = None
+
+    async def trial(moment: Moment) -> bool:
+        nonlocal last
+        if last is not None and standing(client, last[0]) != last[1]:
+            damage.append(f"changed after it was over: {last[1]} -> {standing(client, last[0])}")
+        if damage:
+            return False
+        base = highest_id(client)
+        given = await arrange(db)
+        if cold:
+            await db._engine.dispose()
+        if contended:
+            obstacle.put_up()
+            asyncio.get_running_loop().call_later(0.03, obstacle.remove)
+        tried = await cancelled_at(moment, lambda: act(db, given), how)
+        obstacle.remove()
+        damage.extend(traces(client, db))
+        found = standing(client, base)
+        last = base, found
+        if found != after and (found != before or not tried.cancelled):
+            damage.append(f"half done: {found}, neither {before} nor {after}")
+        return tried.tripped
+
+    with closing(impatient(ledger)) as client, closing(Obstacle(ledger)) as obstacle:
+        base = highest_id(client)
+        given = await arrange(db)
+        before = standing(client, base)
+        await act(db, given)
+        after = standing(client, base)
+        return await moments(trial), damage
