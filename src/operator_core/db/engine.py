@@ -251,6 +251,11 @@ def autocommitting(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+def transacting(engine: Engine) -> Engine:
+    """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
+    return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
+
+
 def reading(engine: Engine) -> Engine:
     """Return `engine` for units that read with several statements from one snapshot."""
     if is_sqlite(engine):
@@ -267,7 +272,7 @@ def beside(engine: AsyncEngine) -> AsyncEngine:
     if is_sqlite(engine) and file_of(engine.url) is None:
         return engine
     sync = engine.sync_engine
-    return AsyncEngine(Engine(sync.pool.recreate(), sync.dialect, sync.url))
+    return AsyncEngine(transacting(Engine(sync.pool.recreate(), sync.dialect, sync.url)))
 
 
 def without_waiting(connection: sa.Connection) -> None:

@@ -30,6 +30,7 @@ from operator_core.db.engine import (
     notified,
     reading,
     require_configured,
+    transacting,
     writer_lock,
 )
 from operator_core.db.joined import run_joined
@@ -132,8 +133,9 @@ class ActionDB(ActionRepository):
                 await engine.dispose()
             raise
         self._engine = engine
-        single, snapshot = autocommitting(engine.sync_engine), reading(engine.sync_engine)
-        self._engines = {Kind.READ: single, Kind.WRITE: single, Kind.SNAPSHOT: snapshot}
+        single, several = autocommitting(engine.sync_engine), transacting(engine.sync_engine)
+        snapshot = reading(engine.sync_engine)
+        self._engines = {Kind.READ: single, Kind.WRITE: single, Kind.TRANSACTION: several, Kind.SNAPSHOT: snapshot}
         self._writers = writer_lock(engine)
 
     async def _prepare(self, engine: AsyncEngine) -> None:
@@ -200,8 +202,8 @@ class ActionDB(ActionRepository):
     async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
         engine = self._opened()
 
-        def whole(session: Session) -> T:
-            bind: Any = self._engines.get(kind) or session.get_bind()
+        def whole(_session: Session) -> T:
+            bind = self._engines[kind]
             try:
                 with bind.begin() as connection:
                     return unit(connection)
