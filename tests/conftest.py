@@ -1,5 +1,6 @@
 """Gives tests a fresh ledger on each engine; without a PostgreSQL they fail, they never skip."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from operator_core.db import ActionDB, upgrade
 from tests.support.ledger import Ledger
-from tests.support.postgres import PrivatePostgres
+from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
 
 ENGINES = ("sqlite", "postgresql")
 _VERSION: list[str] = []
@@ -20,7 +21,9 @@ _VERSION: list[str] = []
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
     """Is the real and private server of this test process."""
-    with PrivatePostgres.start() as server:
+    # Only a crash of the whole machine could tell the difference; tests of durability start servers of their own.
+    quick = None if ENVIRONMENT_URL in os.environ else {"fsync": "off", "full_page_writes": "off"}
+    with PrivatePostgres.start(quick) as server:
         _VERSION.append(server.version)
         yield server
 
