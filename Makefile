@@ -36,7 +36,7 @@ lock: ## Write the newest versions of all dependencies to constraints.txt.
 		--upgrade --output-file constraints.txt pyproject.toml
 
 migration: $(STAMP) ## Start a new revision: make migration m="what it adds".
-	$(BIN)/alembic revision -m "$(m)"
+	$(BIN)/alembic revision -m "$(m)" --rev-id $$(printf '%04d' $$(( $$(ls alembic/versions/*.py | wc -l) + 1 )))
 
 clean: ## Remove the virtual environment and all caches.
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

@@ -17,6 +17,7 @@ from operator_core.actions import (
     ValueNotStorableError,
 )
 from operator_core.db import ActionDB
+from tests.support import latch
 from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -99,43 +100,24 @@ async def test_what_runs_or_is_finished_is_not_touched(db, status):
     assert await db.get_proposal(made.id) == made
 
 
-async def test_a_refused_start_raises_an_error_that_carries_the_stop(db):
-    receipt = await stop(db, by="ann", reason=REASON, scope=Scope(ticket_id=7))
+async def test_a_start_of_what_the_stop_has_cancelled_is_refused_with_who_and_why(db):
     made = await stored(db, ActionStatus.VALIDATED)
-    covering = await stop(db, by="bob", reason="flood", scope=Scope(action_name="drain_store"))
-    with pytest.raises(TransitionNotAllowedError):
-        await db.start_execution(made.id)  # the sweep was first
-    under_way = await db.create_proposal(proposal(ticket_id=7))
+    await stop(db, by="ann", reason=REASON)
 
-    stops = (await db.kill_switch_status()).engaged
-
-    assert [(one.generation, one.by, one.reason, one.engaged_at) for one in stops] == [
-        (receipt.generation, "ann", REASON, receipt.engaged_at),
-        (covering.generation, "bob", "flood", covering.engaged_at),
-    ]
-    assert (under_way.status, under_way.status_reason) == (ActionStatus.CANCELLED, "flood")
+    with pytest.raises(TransitionNotAllowedError, match=f"ann took the step to cancelled at .*, {REASON}"):
+        await db.start_execution(made.id)
 
 
-async def test_the_error_of_a_refused_start_names_generation_scope_who_why_and_since(db, plain):
-    """What a plain client has left pending under a stop is what a worker may still try to start."""
+async def test_a_start_of_what_the_stop_has_not_swept_yet_is_refused_with_the_stop(db, plain):
     made = await stored(db, ActionStatus.VALIDATED)
-    receipt = await stop(db, by="ann", reason=REASON, scope=Scope(ticket_id=7))
-    await plain_stop_of_everything(plain)
+    generation = latch.engage(plain, by="ann", reason=REASON)
 
     with pytest.raises(KillSwitchEngagedError) as caught:
         await db.start_execution(made.id)
 
     error = caught.value
-    assert (error.id, error.generation, error.scope) == (made.id, receipt.generation + 1, "everything")
+    assert (error.id, error.generation, error.scope, error.since) == (made.id, generation, "everything", latch.SINCE)
     assert (error.by, error.reason, error.released_at) == ("ann", REASON, None)
-    assert error.since == (await db.kill_switch_status()).engaged[-1].engaged_at
-
-
-async def plain_stop_of_everything(plain) -> None:
-    """Publish without a sweep."""
-    from tests.support import latch
-
-    latch.engage(plain, by="ann", reason=REASON)
 
 
 # -- again -------------------------------------------------------------------------------------------------------------

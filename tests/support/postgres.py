@@ -45,6 +45,7 @@ _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.
 _FOLDER_PREFIX = "operator-core-pg-"
 _SOCKET_PATH_LIMIT = 103  # macOS; Linux has 107
 _PATIENCE = 60.0  # seconds, for what should take less than one
+_PATIENCE_AT_CLOSE = 2.0
 
 
 @dataclass(eq=False, repr=False)
@@ -164,8 +165,10 @@ class PrivatePostgres:
         if self._process is not None:
             self.stop("immediate")
         if self._reaper is not None:
-            os.close(self._lifeline)  # the reaper removes the folder
-            self._reaper.wait(_PATIENCE)
+            os.close(self._lifeline)  # the reaper removes the folder, and need not be waited for when that takes long
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._reaper.wait(_PATIENCE_AT_CLOSE)
+            self._reaper.returncode = 0
             self._reaper = None
 
     def __enter__(self) -> Self:

@@ -103,7 +103,7 @@ def test_a_result_code_of_sqlite_becomes_the_error_that_it_means(code: str) -> N
 
 @pytest.mark.parametrize(
     ("statement", "kind"),
-    [("INSERT INTO t VALUES (1), (1)", ConstraintError), ("SELECT * FROM nothing", GuardMissingError)],
+    [("INSERT INTO t VALUES (1), (1)", ConstraintError), ("SELECT * FROM gone", GuardMissingError)],
 )
 def test_what_sqlite_really_raises_is_known(statement: str, kind: type[ActionError]) -> None:
     found = translate(of_sqlite(statement), URL)

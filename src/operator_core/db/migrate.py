@@ -27,7 +27,7 @@ from operator_core.actions.errors import (
 from operator_core.db.engine import create_engine, is_sqlite
 from operator_core.db.faults import translate
 from operator_core.db.guards import missing_guards
-from operator_core.db.schema import Base
+from operator_core.db.schema import Base, kill_switch
 from operator_core.db.urls import URL_VARIABLE, shown, target_url
 
 if TYPE_CHECKING:
@@ -50,9 +50,14 @@ def scripts() -> Path:
 
 
 def current(connection: sa.Connection) -> str | None:
-    """Return the revision that a database is at, or None where it holds no ledger."""
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return None
+    """Return the revision that a database is at, or None where it holds no ledger.
+
+    A ledger without our version table was made by a host from our metadata: it is at the revision of the code that made
+    it, and the texts of the guards tell whether that is ours.
+    """
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(VERSION_TABLE):
+        return HEAD if inspector.has_table(kill_switch.name) else None
     version: str | None = connection.scalar(sa.text(f"SELECT max(version_num) FROM {VERSION_TABLE}"))  # noqa: S608
     return version
 
