@@ -1,13 +1,13 @@
 """The kill switch beside a host: its sessions, its engines, its exhausted pools, and ledgers that are not there."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiosqlite
 import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from operator_core.actions import ActionStatus, DatabaseNotFoundError, NotOpenError, OwnTransactionsError, Scope
@@ -123,26 +123,18 @@ async def test_a_stop_is_engaged_while_all_connections_of_its_own_handle_are_bus
 # -- a host's engine ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("any_ledger", ["sqlite", "asyncpg"], indirect=True)
 async def test_a_stop_from_a_hosts_engine_is_made_by_the_hosts_creator(any_ledger):
     ledger, driver = any_ledger
-    calls = []
+    calls: list[str] = []
 
-    async def connect():
+    async def connect() -> aiosqlite.Connection | asyncpg.Connection:
         calls.append(driver)
-        if driver == "sqlite":
-            return await aiosqlite.connect(ledger.target)
-        return await asyncpg.connect(
-            make_url(ledger.target).set(drivername="postgresql").render_as_string(hide_password=False)
-        )
+        return await (aiosqlite.connect(ledger.target) if ledger.is_sqlite else asyncpg.connect(ledger.dsn))
 
-    if driver == "psycopg":
-        pytest.skip("its connections are made the same way as asyncpg's")
-    # Only the creator knows the way: the URL names no database.
-    engine = configure_engine(
-        create_async_engine(
-            f"{DRIVERS[driver]}:///elsewhere" if driver == "sqlite" else f"{DRIVERS[driver]}://", async_creator=connect
-        )
-    )
+    # Only the creator knows the way to the server.
+    url = f"sqlite+aiosqlite:///{ledger.target}" if ledger.is_sqlite else "postgresql+asyncpg://"
+    engine = configure_engine(create_async_engine(url, async_creator=connect))
     try:
         async with ActionDB(engine) as db:
             before = len(calls)
@@ -197,11 +189,11 @@ async def test_a_file_that_is_not_there_is_not_made_by_one_who_only_checks(tmp_p
     with pytest.raises(DatabaseNotFoundError):
         await ActionDB(tmp_path / "typo.db", migrate="check").open()
 
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_handle_that_is_not_open_stops_nothing(tmp_path: Path):
     with pytest.raises(NotOpenError):
         await stop(ActionDB(tmp_path / "ops.db"))
 
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []

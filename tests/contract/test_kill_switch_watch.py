@@ -1,6 +1,7 @@
 """Watching the kill switch: what is engaged comes first, then every change, whoever makes it."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -166,7 +167,10 @@ async def test_a_watch_that_is_given_up_while_it_waits_leaves_the_ledger_usable(
     assert (await stop(db)).generation == 1
 
 
-LISTENERS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity "
+    "WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state LIKE 'idle%'"
+)
 
 
 async def listener(plain: psycopg.Connection) -> int:
@@ -208,3 +212,19 @@ async def test_a_watch_that_ends_leaves_no_listener_behind(db, plain):
 
     await until(lambda: plain.execute(LISTENERS).fetchall() == [], "the end of the listener")
     assert plain.execute(LISTENERS).fetchall() == []
+
+
+@on_postgresql
+async def test_where_there_is_no_connection_left_to_listen_a_watch_polls(db, plain, ledger):
+    role = f"app_{secrets.token_hex(4)}"
+    plain.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}' CONNECTION LIMIT 1")
+    plain.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+    await stop(db)
+
+    async with ActionDB(make_url(ledger.target).set(username=role, password=role)) as limited:
+        async with watching(limited) as changes:
+            found = await following(changes, 1)
+            await stop(db)
+            found += await following(changes, 1)
+
+    assert found == [(1, "everything", "engaged"), (2, "everything", "engaged")]
