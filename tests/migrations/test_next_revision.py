@@ -9,7 +9,6 @@ from operator_core.db import ActionDB, downgrade, migrate, upgrade
 from tests.migrations.support import add_revision, contents_of, fill, next_revision, schema_of, set_version, version_of
 from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
-from tests.support.ledger import Ledger
 from tests.support.plain_sql import on_sqlite, rows
 
 COLOUR = 'op.add_column("action_proposals", sa.Column("colour", sa.Text()))'
@@ -226,6 +225,14 @@ async def test_code_refuses_a_revision_that_it_does_not_know(ledger, revision):
     assert caught.value.current == revision
 
 
+async def test_a_ledger_that_a_host_made_from_the_metadata_is_told_by_its_guards(ledger):
+    with closing(ledger.connect()) as plain:
+        plain.execute(f"DROP TABLE {migrate.VERSION_TABLE}")
+
+    async with ActionDB(ledger.target) as db:
+        assert await db.create_proposal(proposal())
+
+
 async def test_a_version_table_without_a_row_is_no_ledger(ledger):
     with closing(ledger.connect()) as plain:
         plain.execute(f"DELETE FROM {migrate.VERSION_TABLE}")
@@ -237,9 +244,8 @@ async def test_a_version_table_without_a_row_is_no_ledger(ledger):
     assert caught.value.current is None
 
 
-async def test_the_command_that_the_error_names_has_no_password(postgres, postgres_url):
-    with closing(Ledger(postgres_url).connect()) as plain:
-        plain.execute(f"DROP TABLE {migrate.VERSION_TABLE}")
+async def test_the_command_that_the_error_names_has_no_password(postgres):
+    postgres_url = postgres.url(postgres.create_database())
 
     with pytest.raises(SchemaOutOfDateError) as caught:
         async with ActionDB(postgres_url):

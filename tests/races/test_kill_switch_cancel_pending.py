@@ -11,7 +11,7 @@ from tests.support.race_rounds import rounds, seed
 from tests.support.stop_race import Crew, crew
 
 CREW = {"broom": 3, "proposer": 2, "by_library": 2}
-EVENTS = "SELECT \"by\", count(*) FROM action_events WHERE to_status = 'cancelled' GROUP BY \"by\""
+EVENTS = 'SELECT "by", count(*) FROM action_events WHERE to_status = \'cancelled\' GROUP BY "by"'
 
 
 def brooms(members: Crew) -> dict[str, int]:

@@ -1,0 +1,171 @@
+"""A server that refuses, dies or comes back gives one clear error, and calls work again by themselves."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from operator_core.actions import ActionStatus
+from operator_core.actions.errors import (
+    DatabaseAccessError,
+    DatabaseNotFoundError,
+    DatabaseReadOnlyError,
+    DatabaseUnavailableError,
+)
+from operator_core.db import ActionDB, upgrade
+from tests.support.factories import proposal, stored
+from tests.support.history import check_history
+from tests.support.ledger import Ledger
+from tests.support.postgres import PrivatePostgres
+
+
+async def created(url: str) -> object:
+    """Open a ledger, create one proposal, and close it."""
+    async with ActionDB(url) as db:
+        return await db.create_proposal(proposal())
+
+
+async def test_a_wrong_password_is_an_error_of_access(postgres: PrivatePostgres) -> None:
+    with pytest.raises(DatabaseAccessError, match="password authentication failed"):
+        await created(postgres.url(password="wrong"))  # noqa: S106 - it is wrong
+
+
+async def test_a_database_that_does_not_exist_is_named(postgres: PrivatePostgres) -> None:
+    with pytest.raises(DatabaseNotFoundError, match='"missing" does not exist'):
+        await created(postgres.url("missing"))
+
+
+async def test_a_user_without_grants_is_an_error_of_access(postgres: PrivatePostgres, postgres_url: str) -> None:
+    name, ledger = "stranger", Ledger(postgres_url)
+    with closing(ledger.connect()) as admin:
+        admin.execute(
+            f"DO $$ BEGIN CREATE ROLE {name} LOGIN PASSWORD '{name}'; EXCEPTION WHEN duplicate_object THEN END $$"
+        )
+    database = psycopg.conninfo.conninfo_to_dict(ledger.dsn)["dbname"]
+
+    with pytest.raises(DatabaseAccessError, match="permission denied"):
+        await created(postgres.url(str(database), user=name, password=name))
+
+
+async def test_a_server_that_only_reads_is_an_error(postgres_url: str) -> None:
+    ledger = Ledger(postgres_url)
+    database = psycopg.conninfo.conninfo_to_dict(ledger.dsn)["dbname"]
+    with closing(ledger.connect()) as admin:
+        admin.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+
+    with pytest.raises(DatabaseReadOnlyError):
+        await created(postgres_url)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivatePostgres]:
+    """Is a server that a test may crash."""
+    with PrivatePostgres.start(private=True) as started:
+        yield started
+
+
+@pytest.fixture
+def doomed(server: PrivatePostgres) -> str:
+    """Is the URL of a ledger on it."""
+    url = server.url(server.create_database())
+    upgrade(url)
+    return url
+
+
+async def test_calls_fail_while_the_server_is_gone_and_work_again_when_it_is_back(
+    server: PrivatePostgres, doomed: str
+) -> None:
+    async with ActionDB(doomed) as db:
+        made = await stored(db, ActionStatus.VALIDATED)
+        await asyncio.to_thread(server.crash)
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailableError):
+                await db.get_proposal(made.id or 0)
+            with pytest.raises(DatabaseUnavailableError):
+                await db.start_execution(made.id or 0)
+        await asyncio.to_thread(server.restart)
+
+        record = await db.start_execution(made.id or 0)
+
+        assert (await db.finish_execution(record.id or 0, success=True)).success
+        assert db._engine.pool.checkedout() == 0
+    assert check_history(Ledger(doomed)) == []
+
+
+async def test_a_crash_that_nobody_noticed_costs_one_call_for_each_connection_at_most(
+    server: PrivatePostgres, doomed: str
+) -> None:
+    async with ActionDB(doomed) as db:
+        made = await stored(db)
+        connections = db._engine.pool.checkedin()
+        server.crash()  # the loop does not run meanwhile
+        server.restart()
+        failures = 0
+
+        while True:
+            try:
+                found = await db.get_proposal(made.id or 0)
+                break
+            except DatabaseUnavailableError:
+                failures += 1
+                assert failures <= connections
+
+        assert found == made
+
+
+async def test_what_was_acknowledged_survives_a_crash_of_the_server(server: PrivatePostgres, doomed: str) -> None:
+    async with ActionDB(doomed) as db:
+        made = [await stored(db, status) for status in ActionStatus]
+    await asyncio.to_thread(server.crash)
+    await asyncio.to_thread(server.restart)
+
+    async with ActionDB(doomed) as db:
+        found = await db.list_proposals()
+
+    assert found == made[::-1]
+    assert check_history(Ledger(doomed)) == []
+
+
+async def test_a_crash_in_a_transaction_keeps_none_of_it(server: PrivatePostgres, doomed: str) -> None:
+    async with ActionDB(doomed) as db:
+        with pytest.raises(DatabaseUnavailableError):
+            await _crash_within(db, server)
+        await asyncio.to_thread(server.restart)
+
+        assert await db.list_proposals() == []
+
+
+async def _crash_within(db: ActionDB, server: PrivatePostgres) -> None:
+    async with db.transaction() as tx:
+        await tx.create_proposal(proposal())
+        await asyncio.to_thread(server.crash)
+
+
+async def test_a_server_that_is_gone_cannot_be_opened_and_leaves_nothing_behind(
+    server: PrivatePostgres, doomed: str
+) -> None:
+    db = ActionDB(doomed)
+    await asyncio.to_thread(server.crash)
+    with pytest.raises(DatabaseUnavailableError):
+        await db.open()
+    await asyncio.to_thread(server.restart)
+
+    async with db:
+        assert await db.list_proposals() == []
+
+
+async def test_a_connection_that_an_administrator_ends_is_replaced(postgres_url: str) -> None:
+    async with ActionDB(postgres_url) as db:
+        made = await stored(db)
+        with closing(Ledger(postgres_url).connect()) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'operator_core'"
+            )
+        await asyncio.sleep(0.05)
+
+        found = await db.get_proposal(made.id or 0)
+
+        assert found == made
