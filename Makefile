@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test lint check race lock migration clean
+.PHONY: help demo test test-lowest race lint check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,11 @@ lint: $(STAMP) ## Check style, types and import layers.
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
+test-lowest: $(STAMP) ## Run the contract tests on the lowest versions that pyproject.toml allows.
+	$(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-lowest
+	$(BIN)/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest -q -n 2 -p no:cacheprovider tests/contract
+
 race: $(STAMP) ## Run the long forms of all races, kills and forced schedules; prints one figure a line, with its seed.
 	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/races tests/contract/test_kill_switch*.py
 
@@ -39,4 +44,4 @@ migration: $(STAMP) ## Start a new revision: make migration m="what it adds".
 	$(BIN)/alembic revision -m "$(m)" --rev-id $$(printf '%04d' $$(( $$(ls alembic/versions/*.py | wc -l) + 1 )))
 
 clean: ## Remove the virtual environment and all caches.
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

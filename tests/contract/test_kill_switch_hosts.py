@@ -1,7 +1,6 @@
 """The kill switch beside a host: its sessions, its engines, its exhausted pools, and ledgers that are not there."""
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -185,15 +184,19 @@ async def test_a_ledger_in_memory_is_stopped_beside_its_own_calls():
 # -- no ledger ---------------------------------------------------------------------------------------------------------
 
 
+def contents(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 async def test_a_file_that_is_not_there_is_not_made_by_one_who_only_checks(tmp_path: Path):
     with pytest.raises(DatabaseNotFoundError):
         await ActionDB(tmp_path / "typo.db", migrate="check").open()
 
-    assert os.listdir(tmp_path) == []
+    assert contents(tmp_path) == []
 
 
 async def test_a_handle_that_is_not_open_stops_nothing(tmp_path: Path):
     with pytest.raises(NotOpenError):
         await stop(ActionDB(tmp_path / "ops.db"))
 
-    assert os.listdir(tmp_path) == []
+    assert contents(tmp_path) == []

@@ -69,6 +69,8 @@ def server() -> Iterator[PrivatePostgres]:
 @pytest.fixture
 def doomed(server: PrivatePostgres) -> str:
     """Is the URL of a ledger on it."""
+    if server.postmaster_pid is None:  # a test has failed in between
+        server.restart()
     url = server.url(server.create_database())
     upgrade(url)
     return url

@@ -1,6 +1,7 @@
 """Engines, and the settings that the promises rest on."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,15 +14,16 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Dialect, Engine
 from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import (
+    DatabaseAccessError,
     DatabaseNotFoundError,
-    DatabaseReplacedError,
     EngineNotConfiguredError,
     EngineVersionError,
     MissingDriverError,
 )
+from operator_core.db.file_watch import FileWatch
 from operator_core.db.sqlite_connection import open_connection
 from operator_core.db.urls import file_of, shown
 
@@ -76,20 +78,38 @@ def _pragmas(lock_timeout: float) -> tuple[str, ...]:
 
 def _sqlite_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     file = file_of(url)
-    if file is not None and not file.parent.is_dir():
-        raise DatabaseNotFoundError(url=shown(url), detail=f"there is no folder {file.parent}")
-    if file is not None and file.is_dir():
-        raise DatabaseNotFoundError(url=shown(url), detail="this is a folder, not a file")
-    database, is_uri = str(url.database or ":memory:"), str(url.database or "").startswith("file:")
+    if file is not None:
+        _require_access(file, shown(url))
+    (database,), arguments = url.get_dialect()().create_connect_args(url)
+
+    watch = None if file is None else FileWatch(file, shown(url))
 
     async def connect() -> aiosqlite.Connection:
-        return await open_connection(database, _pragmas(lock_timeout), uri=is_uri)
+        if watch is not None:
+            watch.compare()
+        return await open_connection(database, _pragmas(lock_timeout), uri=bool(arguments.get("uri")))
 
     engine = create_async_engine(url, async_creator=connect, **options)
     _begin_as_told(engine.sync_engine)
-    if file is not None:
-        _notice_replacement(engine.sync_engine, file, shown(url))
+    if watch is not None:
+        watch.attach(engine.sync_engine)
     return engine
+
+
+def _require_access(file: Path, url: str) -> None:
+    """Say what SQLite calls "unable to open database file"."""
+
+    def permitted(path: Path, mode: int) -> bool:
+        return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+    if not file.parent.is_dir():
+        raise DatabaseNotFoundError(url=url, detail=f"there is no folder {file.parent}")
+    if not permitted(file.parent, os.X_OK):
+        raise DatabaseAccessError(url=url, detail=f"the folder {file.parent} may not be entered")
+    if file.is_dir():
+        raise DatabaseNotFoundError(url=url, detail="this is a folder, not a file")
+    if file.exists() and not permitted(file, os.R_OK):
+        raise DatabaseAccessError(url=url, detail="the file may not be read")
 
 
 def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> AsyncEngine:
@@ -103,7 +123,7 @@ def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> Asyn
         _begin_as_told(engine.sync_engine)
         file = file_of(engine.url)
         if file is not None:
-            _notice_replacement(engine.sync_engine, file, shown(engine.url))
+            FileWatch(file, shown(engine.url)).attach(engine.sync_engine)
     return engine
 
 
@@ -123,25 +143,6 @@ def _begin_as_told(engine: Engine) -> None:
         how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
         if how != "NONE":
             connection.exec_driver_sql(f"BEGIN {how}")
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _notice_replacement(engine: Engine, file: Path, url: str) -> None:
-    @event.listens_for(engine, "connect")
-    def remember(_connection: object, record: Any) -> None:
-        record.info["operator_core_file"] = _identity(file)
-
-    @event.listens_for(engine, "checkout")
-    def compare(_connection: object, record: Any, _proxy: object) -> None:
-        if record.info.get("operator_core_file") != _identity(file):
-            raise DatabaseReplacedError(url=url, detail="the file was deleted or replaced while it was open")
 
 
 _configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is shared by all options of an engine
@@ -298,17 +299,22 @@ async def notified(engine: AsyncEngine) -> AsyncGenerator[Callable[[float], Awai
             await asyncio.wait_for(rung.wait(), seconds)
         rung.clear()
 
-    own = beside(engine)
     if is_sqlite(engine) or engine.dialect.driver != "asyncpg":
         yield wait
         return
+    own = beside(engine)
+    connection: AsyncConnection | None = None
     try:
-        async with own.connect() as connection:
+        # Whatever is wrong with the listener, the wait goes on without it.
+        with suppress(Exception):
+            connection = await own.connect()
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await driver.add_listener(NOTIFICATIONS, _ring)
-            yield wait
-            await connection.invalidate()
+        yield wait
     finally:
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
         await own.dispose()
 
 

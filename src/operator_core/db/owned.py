@@ -66,9 +66,13 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
 class _Transaction(ActionRepository):
     """Is the repository within `ActionDB.transaction`: its calls are settled before a cancellation is delivered."""
 
+    ended = False
+
     async def _run(
         self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        if self.ended:
+            raise NotOpenError(target="the transaction, whose block has ended,")
         return await settled(run_joined(self._session, kind, unit, *args, **kwargs))
 
 
@@ -289,12 +293,9 @@ class ActionDB(ActionRepository):
 
         Asks the database every `poll` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
         """
-        seen = 0
-        engaged = {stop.generation for stop in (await super().kill_switch_status()).engaged}
-        for change in await self._run(Kind.READ, stop_status.changes, seen):
-            seen = change.id
-            if change.generation in engaged and change.change == "engaged":
-                yield change
+        engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
+        for change in engaged:
+            yield change
         async with notified(self._opened()) as hint:
             while True:
                 for change in await self._run(Kind.READ, stop_status.changes, seen):
@@ -312,9 +313,11 @@ class ActionDB(ActionRepository):
         engine = self._opened()
         async with self._writing(Kind.TRANSACTION):
             session = AsyncSession(engine, expire_on_commit=False)
+            tx = _Transaction(session)
             try:
-                yield _Transaction(session)
+                yield tx
                 with translated(shown(self._url)):
                     await settled(session.commit())
             finally:
+                tx.ended = True
                 await settled(session.close())

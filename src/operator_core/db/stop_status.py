@@ -198,6 +198,16 @@ _CHANGES = (
 )
 
 
+_LAST_CHANGE = sa.select(sa.func.coalesce(sa.func.max(kill_switch_events.c.id), 0))
+
+
+def changes_so_far(connection: sa.Connection) -> tuple[list[KillSwitchChange], int]:
+    """Return the engage of every stop that is engaged, and the id of the last change; wants one snapshot."""
+    engaged = {stop.generation for stop in latches(connection) if stop.released_at is None}
+    found = [c for c in changes(connection, 0) if c.generation in engaged] if engaged else []
+    return found, connection.scalars(_LAST_CHANGE).one()
+
+
 def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchChange]:
     """Return every engage and release after the one with this id, oldest first."""
     return [
