@@ -47,9 +47,7 @@ async def test_a_cancelled_call_is_settled(ledger: Ledger, db: ActionDB, name: s
 
 @pytest.mark.parametrize("how", [how for how in HOWS if how != "twice"])
 @pytest.mark.parametrize("name", ["update_proposal_status", "transaction"])
-async def test_a_call_is_settled_however_else_it_is_cancelled(
-    ledger: Ledger, db: ActionDB, name: str, how: str
-) -> None:
+async def test_a_call_is_settled_however_it_is_cancelled(ledger: Ledger, db: ActionDB, name: str, how: str) -> None:
     tried, damage = await sweep(ledger, db, name, how)
 
     print(f"cancel {how} {name}: {tried} moments, {len(damage)} damaged")

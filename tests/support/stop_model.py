@@ -50,9 +50,11 @@ class Model:
             self.latch[named[0]] = (generation, False)
         return bool(named)
 
+    def pending(self) -> dict[int, Item]:
+        return {number: item for number, item in self.items.items() if item.status in PENDING}
+
     def sweep(self, *scopes: Scope) -> list[int]:
-        """Cancel what is pending and older than the stops of these scopes, or of all."""
-        swept = [n for n, item in self.items.items() if item.status in PENDING and self.asked(item, *scopes)]
+        swept = [number for number, item in self.pending().items() if self.asked(item, *scopes)]
         for number in swept:
             self.items[number].status = ActionStatus.CANCELLED
         return swept

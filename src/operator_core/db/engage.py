@@ -8,6 +8,7 @@ transaction of the three.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from operator_core.actions.errors import (
     ActionError,
     DatabaseAccessError,
+    DatabaseFullError,
     DatabaseLockedError,
     DatabaseNotFoundError,
     GuardMissingError,
@@ -92,7 +94,10 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
     own = beside(engine)
     progress = Progress()
     try:
-        await (_on_sqlite if is_sqlite(engine) else _on_server)(own, url, order, progress)
+        if is_sqlite(engine):
+            await _on_sqlite(own, url, order, progress)
+        else:
+            await _on_server((own, engine), url, order, progress)
     finally:
         if own is not engine:
             await own.dispose()
@@ -136,7 +141,7 @@ async def _look_at_guards(connection: AsyncConnection, progress: Progress) -> No
 
 
 async def _on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Progress) -> None:
-    problem = "the file stays locked"
+    problem, unit = "the file stays locked", kill_switch.engage_at_once
     while True:
         try:
             with translated(shown(url)):
@@ -144,8 +149,10 @@ async def _on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Prog
                     await connection.execution_options(**{BEGIN: "NONE"})
                     await connection.run_sync(without_waiting)
                     await _begin_by_polling(connection, url, order)
-                    await _stop_at_once(connection, order, progress)
+                    await _stop_at_once(connection, order, progress, unit)
                     return
+        except DatabaseFullError as error:
+            problem, unit = str(error), kill_switch.engage_without_sweep
         except DatabaseLockedError:
             file = file_of(url)
             pid = None if file is None else barrier.writer_of(file)
@@ -170,12 +177,16 @@ async def _begin_by_polling(connection: AsyncConnection, url: URL, order: Order)
             await asyncio.sleep(_POLL)
 
 
-async def _stop_at_once(connection: AsyncConnection, order: Order, progress: Progress) -> None:
-    stop, cancelled = await connection.run_sync(kill_switch.engage_at_once, order.scope, order.by, order.reason)
+_Unit = Callable[[sa.Connection, Scope, str, str], tuple[Stop, list[int]]]
+
+
+async def _stop_at_once(connection: AsyncConnection, order: Order, progress: Progress, unit: _Unit) -> None:
+    stop, cancelled = await connection.run_sync(unit, order.scope, order.by, order.reason)
     executing = await connection.run_sync(stop_status.still_executing, order.scope)
     await connection.commit()
     progress.published(stop, order)
     progress.cancelled, progress.executing = cancelled, executing
+    progress.unswept = await connection.run_sync(kill_switch.leftovers, stop)
     await _look_at_guards(connection, progress)
 
 
@@ -184,9 +195,13 @@ async def _stop_at_once(connection: AsyncConnection, order: Order, progress: Pro
 
 @dataclass
 class _Server:
-    """One connection of our own, opened anew after it broke; every transaction on it is bounded by the deadline."""
+    """One connection of our own, opened anew after it broke; every transaction on it is bounded by the deadline.
+
+    Where the server gives no connection besides those of the pool, `spare` is the engine with that pool.
+    """
 
     engine: AsyncEngine
+    spare: AsyncEngine
     url: URL
     order: Order
     pid: int = 0
@@ -221,8 +236,8 @@ class _Server:
             await connection.close()
 
 
-async def _on_server(engine: AsyncEngine, url: URL, order: Order, progress: Progress) -> None:
-    server = _Server(engine, url, order)
+async def _on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: Order, progress: Progress) -> None:
+    server = _Server(*engines, url, order)
     try:
         await _publish(server, order, progress)
         for phase in (_barrier, _sweep, _see_what_runs):
@@ -242,14 +257,44 @@ async def _publish(server: _Server, order: Order, progress: Progress) -> None:
         except (DatabaseAccessError, DatabaseNotFoundError) as error:
             raise _failed(server.url, order, str(error)) from error  # trying again would not help
         except ActionError as error:
-            if isinstance(error, GuardMissingError) and await server.run(current) is None:
+            if isinstance(error, GuardMissingError) and await server.run(current, 1.0) is None:
                 raise DatabaseNotFoundError(url=shown(server.url), detail="it holds no such tables") from error
             if order.left <= 0:
-                raise _failed(server.url, order, str(error)) from error
+                stop = await _engaged_after_all(server, order, error)
+                progress.problems.append(f"the database has not confirmed its commit: {error}")
+                progress.published(stop, order)
+                return
             await asyncio.sleep(_PAUSE)
         else:
             progress.published(stop, order)
             return
+
+
+async def _engaged_after_all(server: _Server, order: Order, error: ActionError) -> Stop:
+    """Look whether a publish came through whose answer did not."""
+    try:
+        latches = await _besides(server, kill_switch.latches)
+    except ActionError:
+        problem = f"{error} (and the database does not say whether it came through)"
+        raise _failed(server.url, order, problem) from error
+    for stop in latches:
+        if stop.released_at is None and stop.scope == order.scope and stop.by == order.by:
+            return stop
+    raise _failed(server.url, order, str(error)) from error
+
+
+async def _besides(server: _Server, unit: Callable[[sa.Connection], T]) -> T:
+    """Run a unit on a second connection: one of our own, else one of the pool."""
+    for engine in (server.engine, server.spare):
+        helper = _Server(engine, engine, server.url, server.order, durable=False)
+        try:
+            return await helper.run(unit, 1.0)
+        except ActionError:
+            if engine is server.spare:
+                raise
+        finally:
+            await helper.close()
+    raise AssertionError("unreachable: the last engine returns or raises")
 
 
 async def _watched(server: _Server, order: Order, progress: Progress) -> Stop:
@@ -259,13 +304,10 @@ async def _watched(server: _Server, order: Order, progress: Progress) -> Stop:
     )
     done, _ = await asyncio.wait({publishing}, timeout=order.left / 2)
     if not done and server.pid:
-        helper = _Server(server.engine, server.url, order)
-        try:
-            if await helper.run(lambda connection: barrier.stop_waiting_for_standby(connection, server.pid)):
+        with suppress(ActionError):  # then the deadline ends the wait
+            if await _besides(server, lambda connection: barrier.stop_waiting_for_standby(connection, server.pid)):
                 progress.on_standby = server.durable = False
                 progress.problems.append("it is engaged here, not on the standby, which does not answer")
-        finally:
-            await helper.close()
     return await publishing
 
 

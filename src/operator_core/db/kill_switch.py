@@ -146,6 +146,11 @@ def sweep_leftovers(connection: sa.Connection) -> list[int]:
     return swept
 
 
+def engage_without_sweep(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
+    """Publish alone, where there is no room to write down what a sweep would cancel: none of it can start."""
+    return publish(connection, scope, by, reason), []
+
+
 def engage_at_once(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
     """Publish and sweep in one transaction, where the engine has a single writer; return what was cancelled too."""
     stop = publish(connection, scope, by, reason)

@@ -23,6 +23,7 @@ from operator_core.db import kill_switch, migrate, stop_status
 from operator_core.db.actions import ActionRepository
 from operator_core.db.engage import Order, engage
 from operator_core.db.engine import (
+    BEGIN,
     autocommitting,
     check_version,
     create_engine,
@@ -107,6 +108,7 @@ class ActionDB(ActionRepository):
         self._engine: AsyncEngine | None = None
         self._engines: dict[Kind, Engine] = {}
         self._writers: asyncio.Lock | None = None
+        self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"ActionDB({shown(self._url)!r})"
@@ -121,8 +123,9 @@ class ActionDB(ActionRepository):
             SchemaOutOfDateError, SchemaTooNewError, GuardMissingError: The schema cannot be used.
             DatabaseUnavailableError: It cannot be reached or worked with.
         """
-        if self._engine is None:
-            await settled(self._open())
+        async with self._opening:
+            if self._engine is None:
+                await settled(self._open())
         return self
 
     async def _open(self) -> None:
@@ -151,20 +154,25 @@ class ActionDB(ActionRepository):
                 require_configured(connection)
             migrate.check(connection, self._url)
 
-        async with engine.connect() as connection:
-            try:
-                await connection.run_sync(look)
-            except SchemaOutOfDateError:
-                if self._migrate != "auto" or not is_sqlite(engine):
-                    raise
-            else:
-                return
-            await connection.rollback()
-            if file_of(self._url) is None:
+        try:
+            await self._look(engine, look)
+        except SchemaOutOfDateError:
+            if self._migrate != "auto" or not is_sqlite(engine):
+                raise
+        else:
+            return
+        if file_of(self._url) is None:
+            async with engine.connect() as connection:
                 await connection.run_sync(migrate.upgrade_on)
-        if file_of(self._url) is not None:
+        else:
             await asyncio.to_thread(migrate.upgrade, self._url)
+        await self._look(engine, look)
+
+    @staticmethod
+    async def _look(engine: AsyncEngine, look: Callable[[sa.Connection], None]) -> None:
+        """Look as a reader: a ledger can be opened while somebody writes to it."""
         async with engine.connect() as connection:
+            await connection.execution_options(**{BEGIN: "DEFERRED"})
             await connection.run_sync(look)
 
     async def migrate(self) -> None:
@@ -182,7 +190,11 @@ class ActionDB(ActionRepository):
             await settled(engine.dispose())
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        try:
+            return await self.open()
+        except asyncio.CancelledError:
+            await self.close()  # it was opened all the same, and nobody will leave the block
+            raise
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()

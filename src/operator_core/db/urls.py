@@ -105,4 +105,4 @@ def require_ledger_file(url: URL) -> None:
         raise DatabaseNotFoundError(url=shown(url), detail="the file holds something else, or nothing")
 
 
-_LEDGER_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'kill_switch'"
+_LEDGER_TABLE = "SELECT 1 FROM sqlite_master WHERE name IN ('operator_core_version', 'kill_switch')"

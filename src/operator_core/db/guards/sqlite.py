@@ -8,7 +8,6 @@ from operator_core.db.guards.rules import (
     COUNTER,
     EXECUTING,
     FINAL,
-    LATCH_READABLE,
     LATCH_UNREADABLE,
     MESSAGES,
     RECORD_DISAGREES,
@@ -16,6 +15,11 @@ from operator_core.db.guards.rules import (
     STEP_REFUSED,
     STOPPED,
     Latch,
+)
+
+# A renamed table takes its name in the triggers along: what every process looks for is gone, so nothing may start.
+LATCH_READABLE = (
+    "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kill_switch') AND " + rules.LATCH_READABLE
 )
 
 
@@ -59,7 +63,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         "BEFORE INSERT ON action_proposals",
         # REPLACE fires no delete trigger: it must be met before it removes the row.
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_proposals WHERE id = NEW.id)"),
-        _refuse(LATCH_UNREADABLE, f"NOT {LATCH_READABLE}"),
+        _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
         _refuse(CHANGE_REFUSED, rules.BORN_LATER),
         _refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES)),
@@ -74,7 +78,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         _refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})"),
         _refuse(CHANGE_REFUSED, late),
         _refuse(CHANGE_REFUSED, _unreadable(("status_at",))),
-        _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT {LATCH_READABLE}"),
+        _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT ({LATCH_READABLE})"),
         _refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
         _refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {rules.RECORD_AGREES}"),
     )
