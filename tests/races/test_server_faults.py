@@ -1,8 +1,11 @@
 """A server that refuses, dies or comes back gives one clear error, and calls work again by themselves."""
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
@@ -13,6 +16,7 @@ from operator_core.actions.errors import (
     DatabaseNotFoundError,
     DatabaseReadOnlyError,
     DatabaseUnavailableError,
+    StopFailedError,
 )
 from operator_core.db import ActionDB, upgrade
 from tests.support.factories import proposal, stored
@@ -171,3 +175,35 @@ async def test_a_connection_that_an_administrator_ends_is_replaced(postgres_url:
         found = await db.get_proposal(made.id or 0)
 
         assert found == made
+
+
+async def test_a_stop_at_a_frozen_server_ends_by_itself_and_is_called_failed() -> None:
+    with PrivatePostgres.start(private=True) as server:
+        url = server.url(server.create_database())
+        upgrade(url)
+        async with ActionDB(url) as db:
+            frozen = _processes_of(server)
+            _signal(frozen, signal.SIGSTOP)
+            thawing = threading.Timer(30, _signal, (frozen, signal.SIGCONT))
+            thawing.start()
+            try:
+                with pytest.raises(StopFailedError):
+                    await db.engage_kill_switch(by="ann", reason="fire", wait=0.5)
+                was_frozen = thawing.is_alive()
+            finally:
+                thawing.cancel()
+                _signal(frozen, signal.SIGCONT)
+
+    assert was_frozen
+
+
+def _processes_of(server: PrivatePostgres) -> list[int]:
+    with closing(psycopg.connect(server.dsn(), autocommit=True)) as plain:
+        children = [row[0] for row in plain.execute("SELECT pid FROM pg_stat_activity").fetchall()]
+    return [server.postmaster_pid, *children]
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

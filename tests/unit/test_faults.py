@@ -187,7 +187,6 @@ REFUSED_LATER = (
     f"postgresql://ann:p@{SECRET}@127.0.0.1:1/ledger",  # the @ should have been written %40
     f"postgresql://ann:{SECRET}#1@127.0.0.1:1/ledger",
     f"postgresql://ann:{SECRET}/1@127.0.0.1:1/ledger",
-    f"postgresql+nodriver://ann:{SECRET}@127.0.0.1:1/ledger",
     f"postgresql://ann:{SECRET}@127.0.0.1:1/ledger?unknown=1",
     f"postgresql://ann:{SECRET}@127.0.0.1:1/ledger?sslmode=unknown",
 )

@@ -28,6 +28,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.stops import Scope, StillExecuting, Stop, StopReceipt
 from operator_core.db import barrier, kill_switch, stop_status
+from operator_core.db.bounded import BoundedConnection
 from operator_core.db.engine import BEGIN, beside, is_sqlite, without_waiting
 from operator_core.db.guards import missing_guards
 from operator_core.db.guards.rules import stop_statement
@@ -194,46 +195,16 @@ async def _stop_at_once(connection: AsyncConnection, order: Order, progress: Pro
 
 
 @dataclass
-class _Server:
-    """One connection of our own, opened anew after it broke; every transaction on it is bounded by the deadline.
-
-    Where the server gives no connection besides those of the pool, `spare` is the engine with that pool.
-    """
+class _Server(BoundedConnection):
+    """The connection of a stop. Where the server gives no second one, `spare` is the engine whose pool has some."""
 
     engine: AsyncEngine
     spare: AsyncEngine
     url: URL
     order: Order
-    pid: int = 0
-    durable: bool = True
-    connection: AsyncConnection | None = None
 
-    async def run(self, unit: Callable[[sa.Connection], T], seconds: float | None = None) -> T:
-        """Run a unit in a transaction of its own that waits for no lock longer than `seconds`."""
-        allowed = self.order.left if seconds is None else seconds
-        try:
-            with translated(shown(self.url)):
-                # The server ends the wait itself; ours is for a server that does not answer.
-                async with asyncio.timeout(max(allowed, _PAUSE) + 1.0):
-                    return await self._transact(unit, allowed)
-        except BaseException:
-            await self.close()
-            raise
-
-    async def _transact(self, unit: Callable[[sa.Connection], T], allowed: float) -> T:
-        if self.connection is None:
-            self.connection = await self.engine.connect()
-        self.pid = await self.connection.run_sync(lambda sync: barrier.bound(sync, allowed, durable=self.durable))
-        result = await self.connection.run_sync(unit)
-        await self.connection.commit()
-        return result
-
-    async def close(self) -> None:
-        """Give the connection up, whatever state it is in."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            await connection.invalidate()
-            await connection.close()
+    def __post_init__(self) -> None:
+        super().__init__(self.engine, self.url)
 
 
 async def _on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: Order, progress: Progress) -> None:
@@ -286,7 +257,8 @@ async def _engaged_after_all(server: _Server, order: Order, error: ActionError) 
 async def _besides(server: _Server, unit: Callable[[sa.Connection], T]) -> T:
     """Run a unit on a second connection: one of our own, else one of the pool."""
     for engine in (server.engine, server.spare):
-        helper = _Server(engine, engine, server.url, server.order, durable=False)
+        helper = BoundedConnection(engine, server.url)
+        helper.durable = False
         try:
             return await helper.run(unit, 1.0)
         except ActionError:
@@ -300,7 +272,7 @@ async def _besides(server: _Server, unit: Callable[[sa.Connection], T]) -> T:
 async def _watched(server: _Server, order: Order, progress: Progress) -> Stop:
     """Publish, and when the commit waits for a standby that does not answer, have it wait no longer."""
     publishing = asyncio.ensure_future(
-        server.run(lambda connection: kill_switch.publish(connection, order.scope, order.by, order.reason))
+        server.run(lambda connection: kill_switch.publish(connection, order.scope, order.by, order.reason), order.left)
     )
     done, _ = await asyncio.wait({publishing}, timeout=order.left / 2)
     if not done and server.pid:
@@ -316,7 +288,7 @@ async def _barrier(server: _Server, order: Order, progress: Progress) -> None:
     if order.terminate:
         if await _passed(server, until * _TERMINATE_AFTER):
             return
-        await server.run(barrier.terminate_blockers)
+        await server.run(barrier.terminate_blockers, max(order.left, 1.0))
         until = order.left * (1 - _SWEEP_SHARE)
     if await _passed(server, until):
         return

@@ -1,10 +1,12 @@
 """Engines, and the settings that the promises rest on."""
 
 import asyncio
+import inspect
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -19,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from operator_core.actions.errors import (
     DatabaseAccessError,
     DatabaseNotFoundError,
+    DatabaseUrlError,
     EngineNotConfiguredError,
     EngineVersionError,
     MissingDriverError,
@@ -36,6 +39,7 @@ NOTIFICATIONS = "operator_core"
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
 _IDLE_SECONDS = 10.0
+_SILENCE_SECONDS = 330.0  # for one statement: longer than the server's own timeout, for a server that does not answer
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
@@ -184,11 +188,24 @@ def _postgresql_settings(lock_timeout: float) -> dict[str, str]:
     }
 
 
+def _require_known_options(url: URL) -> None:
+    """Name an option that asyncpg does not have, which would be a bare TypeError when it connects."""
+    driver: Any = import_module("asyncpg")
+    known = {*inspect.signature(driver.connect).parameters, *_OPTIONS_OF_SQLALCHEMY}
+    unknown = sorted(set(url.query) - known)
+    if unknown:
+        raise DatabaseUrlError(f"asyncpg has no option {', '.join(unknown)}: take it out of the URL {shown(url)}")
+
+
+_OPTIONS_OF_SQLALCHEMY = ("async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func")
+
+
 def _postgresql_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     settings = _postgresql_settings(lock_timeout)
     arguments: dict[str, Any]
     if url.get_driver_name() == "asyncpg":
-        arguments = {"server_settings": settings, "timeout": 10}
+        _require_known_options(url)
+        arguments = {"server_settings": settings, "timeout": 10, "command_timeout": _SILENCE_SECONDS}
     else:
         given = url.query.get("options", "")
         escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
@@ -281,6 +298,13 @@ def without_waiting(connection: sa.Connection) -> None:
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 0")
     cursor.close()
+
+
+def hang_up(driver: Any) -> None:
+    """End the connection of a driver at once, without a word to a server that may not answer."""
+    end = getattr(driver, "terminate", None) or getattr(getattr(driver, "pgconn", None), "finish", None)
+    if end is not None:
+        end()
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from operator_core.actions.errors import (
     DatabaseLockedError,
     DatabaseNotFoundError,
     DatabaseReadOnlyError,
+    DatabaseReplacedError,
     DatabaseUnavailableError,
     GuardMissingError,
     RetryTransactionError,
@@ -45,7 +46,7 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     "SQLITE_BUSY": DatabaseLockedError,
     "SQLITE_LOCKED": DatabaseLockedError,
     "SQLITE_READONLY": DatabaseReadOnlyError,
-    "SQLITE_READONLY_DBMOVED": DatabaseUnavailableError,
+    "SQLITE_READONLY_DBMOVED": DatabaseReplacedError,
     "SQLITE_FULL": DatabaseFullError,
     "SQLITE_CORRUPT": DatabaseCorruptError,
     "SQLITE_NOTADB": DatabaseCorruptError,
@@ -127,5 +128,15 @@ def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionEr
     if isinstance(error, OSError | sqlalchemy.exc.InterfaceError):
         return DatabaseUnavailableError(url=url, detail=message)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return DatabaseUnavailableError(url=url, detail=message)
+        return _OF_LIBPQ.get(next((words for words in _OF_LIBPQ if words in message), ""), DatabaseUnavailableError)(
+            url=url, detail=message
+        )
     return None
+
+
+_OF_LIBPQ: dict[str, type[DatabaseUnavailableError]] = {
+    # libpq has no SQLSTATE for a connection that was refused: psycopg has only the server's words
+    "password authentication failed": DatabaseAccessError,
+    "no password supplied": DatabaseAccessError,
+    "does not exist": DatabaseNotFoundError,
+}

@@ -15,6 +15,7 @@ DEFAULT_PATH = Path("ops.db")
 
 _SECRET_WORDS = ("pass", "secret", "token", "key")
 _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
+_KNOWN_DRIVERS = {"sqlite": ("aiosqlite",), "postgresql": ("asyncpg", "psycopg", "psycopg_async")}
 
 
 def target_url(target: Path | str | URL | None) -> URL:
@@ -31,12 +32,17 @@ def target_url(target: Path | str | URL | None) -> URL:
         return URL.create("sqlite+aiosqlite", database=str(target))
     if isinstance(target, str):
         target = _parse(target)
+    if "@" in (target.host or ""):
+        raise _unreadable()
     backend, _, driver = target.drivername.partition("+")
     if backend not in _DRIVERS:
         raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {backend!r}: {shown(target)}")
     backend = "postgresql" if backend == "postgres" else backend
     if driver in ("", "pysqlite", "psycopg2"):
         driver = _DRIVERS[backend]
+    if driver not in _KNOWN_DRIVERS[backend]:
+        names = " or ".join(_KNOWN_DRIVERS[backend])
+        raise DatabaseUrlError(f"for {backend} the driver is {names}, not {driver!r}: {shown(target)}")
     return _normalised(target.set(drivername=f"{backend}+{driver}"), driver)
 
 
@@ -44,15 +50,19 @@ def _parse(text: str) -> URL:
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
-        if "://" in text:
-            # The text may hold a password: it is not repeated.
-            raise DatabaseUrlError(
-                "this database URL cannot be read; it is written postgresql://user:password@host:port/name, "
-                "with special characters in the password percent-encoded"
-            ) from None
+        if "://" in text or "@" in text:
+            raise _unreadable() from None
     raise DatabaseUrlError(
         f"{text!r} is not a database URL. For a file write Path({text!r}) or 'sqlite:///{text}', "
         "for a server 'postgresql://user@host/name'"
+    )
+
+
+def _unreadable() -> DatabaseUrlError:
+    # The text may hold a password: it is not repeated.
+    return DatabaseUrlError(
+        "this database URL cannot be read; it is written postgresql://user:password@host:port/name, "
+        "with special characters in the password percent-encoded"
     )
 
 
@@ -68,7 +78,7 @@ def shown(url: URL) -> str:
     file = file_of(url)
     if file is not None:
         return str(file)
-    hidden = {name: "***" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
+    hidden = {name: "hidden" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
     url = url.update_query_dict(hidden) if hidden else url
     return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 

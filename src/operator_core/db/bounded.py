@@ -1,0 +1,76 @@
+"""A connection to a server whose every transaction ends in time, also when the server is frozen or silent."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from operator_core.actions.errors import DatabaseUnavailableError
+from operator_core.db import barrier
+from operator_core.db.engine import hang_up
+from operator_core.db.units import translated
+from operator_core.db.urls import shown
+
+T = TypeVar("T")
+_GRACE = 1.0  # seconds: the server ends a wait itself, with a better message; ours is for one that does not answer
+
+
+class BoundedConnection:
+    """Runs units in transactions of their own on one connection, which is opened anew after it broke."""
+
+    def __init__(self, engine: AsyncEngine, url: URL) -> None:
+        self._engine, self._url = engine, url
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+        self.pid = 0
+        """The server process of the transaction that runs."""
+        self.durable = True
+        """Whether a commit waits for the disk and for the synchronous standbys; else for the disk here alone."""
+
+    async def run(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
+        """Run a unit that waits for no lock longer than `seconds`, and no longer for the server to answer.
+
+        Raises:
+            DatabaseUnavailableError: There was no answer; whether it was committed is not known.
+        """
+        working = asyncio.ensure_future(self._transact(unit, seconds))
+        done, _ = await asyncio.wait({working}, timeout=seconds + _GRACE)
+        if not done:
+            # A driver that is cancelled asks the server's leave to go, and this one does not answer.
+            hang_up(self._driver)
+            working.cancel()
+            working.add_done_callback(_forget)
+            self._connection = self._driver = None
+            raise DatabaseUnavailableError(url=shown(self._url), detail=f"no answer within {seconds + _GRACE:.1f} s")
+        try:
+            with translated(shown(self._url)):
+                return working.result()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _transact(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+            self._driver = (await self._connection.get_raw_connection()).driver_connection
+        connection = self._connection
+        self.pid = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
+        result = await connection.run_sync(unit)
+        await connection.commit()
+        return result
+
+    async def close(self) -> None:
+        """Give the connection up, whatever state it is in."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            hang_up(self._driver)
+            await connection.invalidate()
+            await connection.close()
+
+
+def _forget(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
