@@ -102,6 +102,20 @@ async def test_a_stop_with_a_disabled_guard_is_engaged_but_unconfirmed(db, plain
         await stop(db)
 
 
+async def test_a_stop_that_is_committed_is_not_called_failed_when_its_guards_cannot_be_looked_at(
+    db, plain, monkeypatch
+):
+    def unreadable(*_: object, **__: object) -> tuple[str, ...]:
+        raise DatabaseUnavailableError(url="ledger", detail="input/output error")
+
+    monkeypatch.setattr("operator_core.db.engage.missing_guards", unreadable)
+
+    with pytest.raises(StopUnconfirmedError, match="input/output error") as caught:
+        await stop(db, wait=SHORT)
+
+    assert (caught.value.receipt.generation, engaged(plain)) == (1, [("everything", 1)])
+
+
 # -- the database is gone ----------------------------------------------------------------------------------------------
 
 

@@ -19,16 +19,17 @@ class Blocker:
 
 
 _BOUNDS = sa.text(
-    "SELECT set_config('lock_timeout', :timeout, true), set_config('statement_timeout', :timeout, true), "
+    "SELECT set_config('lock_timeout', :timeout, false), set_config('statement_timeout', :timeout, false), "
+    "set_config('default_transaction_isolation', 'read committed', false), "
     # Twelve of twelve acknowledged stops were lost in a crash of a server that does not wait for its disk.
     "set_config('synchronous_commit', CASE WHEN :durable AND current_setting('synchronous_commit') IN ('off', 'local') "
-    "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, true), "
+    "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, false), "
     "pg_backend_pid() AS pid"
 )
 
 
 def bound(connection: sa.Connection, seconds: float, *, durable: bool = True) -> int:
-    """Bound every wait of this transaction, have its commit on disk and on the standbys, and return its server pid."""
+    """Bound every wait of this session, have its commits on disk and on the standbys, and return its server pid."""
     milliseconds = f"{max(1, round(seconds * 1000))}"
     return int(connection.execute(_BOUNDS, {"timeout": milliseconds, "durable": durable}).one().pid)
 
@@ -58,13 +59,27 @@ def blockers(connection: sa.Connection) -> list[Blocker]:
     return [Blocker(row.pid, _describe(row)) for row in connection.execute(_BLOCKERS, _START_LOCK_IN_HALVES)]
 
 
-def _describe(row: sa.Row[tuple[object, ...]]) -> str:
+def _describe(row: sa.Row[tuple[object, ...]], what: str = "holds a start open") -> str:
     if row.pid is None:
         return "a prepared transaction holds a start open: see pg_prepared_xacts"
     since = "" if row.seconds is None else f" for {row.seconds:.1f} s"
     where = f" from {row.client_addr}" if row.client_addr else ""
     who = f"{row.application_name or 'a client'} (user {row.usename}{where})"
-    return f"server pid {row.pid}, {who}, holds a start open{since}, {row.state or 'in an unknown state'}"
+    return f"server pid {row.pid}, {who}, {what}{since}, {row.state or 'in an unknown state'}"
+
+
+_HOLDERS = sa.text(
+    "SELECT DISTINCT l.pid, a.application_name, a.usename, a.client_addr, a.state, "
+    "extract(epoch FROM clock_timestamp() - a.xact_start) AS seconds "
+    "FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid "
+    "WHERE l.relation = to_regclass('kill_switch') AND l.granted AND l.pid <> pg_backend_pid() "
+    "AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')"
+)
+
+
+def latch_holders(connection: sa.Connection) -> list[Blocker]:
+    """Return who holds the latch locked, so that no stop can be written into it."""
+    return [Blocker(row.pid, _describe(row, "holds the latch locked")) for row in connection.execute(_HOLDERS)]
 
 
 def terminate_blockers(connection: sa.Connection) -> None:

@@ -15,18 +15,24 @@ from operator_core.db.units import translated
 from operator_core.db.urls import shown
 
 T = TypeVar("T")
+_NEARLY = 0.9  # a bound that is nearly right is not set again: that would be a round trip
 _GRACE = 1.0  # seconds: the server ends a wait itself, with a better message; ours is for one that does not answer
 
 
 class BoundedConnection:
-    """Runs units in transactions of their own on one connection, which is opened anew after it broke."""
+    """Runs units on one connection, which is opened anew after it broke; every statement is a transaction of its own.
+
+    Its settings are those of the session, so that no begin and no commit is needed: each would be a round trip. They
+    end with the connection, which never goes back to a pool.
+    """
 
     def __init__(self, engine: AsyncEngine, url: URL) -> None:
         self._engine, self._url = engine, url
         self._connection: AsyncConnection | None = None
         self._driver: Any = None
+        self._bounds = (0.0, True)
         self.pid = 0
-        """The server process of the transaction that runs."""
+        """The server process of the connection; 0 before there is one."""
         self.durable = True
         """Whether a commit waits for the disk and for the synchronous standbys; else for the disk here alone."""
 
@@ -55,12 +61,14 @@ class BoundedConnection:
     async def _transact(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
         if self._connection is None:
             self._connection = await self._engine.connect()
+            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
             self._driver = (await self._connection.get_raw_connection()).driver_connection
-        connection = self._connection
-        self.pid = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
-        result = await connection.run_sync(unit)
-        await connection.commit()
-        return result
+            self._bounds = (0.0, True)
+        connection, (bound, durable) = self._connection, self._bounds
+        if durable != self.durable or not _NEARLY * bound <= seconds <= bound:
+            self.pid = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
+            self._bounds = (seconds, self.durable)
+        return await connection.run_sync(unit)
 
     async def close(self) -> None:
         """Give the connection up, whatever state it is in."""

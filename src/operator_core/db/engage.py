@@ -23,6 +23,7 @@ from operator_core.actions.errors import (
     DatabaseLockedError,
     DatabaseNotFoundError,
     GuardMissingError,
+    RetryTransactionError,
     StopFailedError,
     StopUnconfirmedError,
 )
@@ -128,16 +129,6 @@ def _failed(url: URL, order: Order, problem: str) -> StopFailedError:
     return StopFailedError(problem=problem, sql=sql)
 
 
-async def _look_at_guards(connection: AsyncConnection, progress: Progress) -> None:
-    """Say so when the stop stands on guards that are not there."""
-
-    def look(sync: sa.Connection) -> tuple[str, ...]:
-        return missing_guards(sync, exactly=current(sync) == HEAD)
-
-    missing = await connection.run_sync(look)
-    progress.problems += [f"the guards of the database do not hold: {guard}" for guard in missing]
-
-
 # -- SQLite ------------------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +141,7 @@ async def _on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Prog
                     await connection.execution_options(**{BEGIN: "NONE"})
                     await connection.run_sync(without_waiting)
                     await _begin_by_polling(connection, url, order)
-                    await _stop_at_once(connection, order, progress, unit)
+                    await _stop_at_once(connection, url, order, progress, unit)
                     return
         except DatabaseFullError as error:
             problem, unit = str(error), kill_switch.engage_without_sweep
@@ -181,14 +172,18 @@ async def _begin_by_polling(connection: AsyncConnection, url: URL, order: Order)
 _Unit = Callable[[sa.Connection, Scope, str, str], tuple[Stop, list[int]]]
 
 
-async def _stop_at_once(connection: AsyncConnection, order: Order, progress: Progress, unit: _Unit) -> None:
-    stop, cancelled = await connection.run_sync(unit, order.scope, order.by, order.reason)
-    executing = await connection.run_sync(stop_status.still_executing, order.scope)
+async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, progress: Progress, unit: _Unit) -> None:
+    stop, progress.cancelled = await connection.run_sync(unit, order.scope, order.by, order.reason)
     await connection.commit()
     progress.published(stop, order)
-    progress.cancelled, progress.executing = cancelled, executing
-    progress.unswept = await connection.run_sync(kill_switch.leftovers, stop)
-    await _look_at_guards(connection, progress)
+    try:
+        with translated(shown(url)):
+            seen = await connection.run_sync(_look, stop)
+    except ActionError as error:  # the stop is engaged all the same
+        progress.problems.append(str(error))
+    else:
+        progress.executing, progress.unswept, missing = seen
+        progress.problems += missing
 
 
 # -- PostgreSQL --------------------------------------------------------------------------------------------------------
@@ -211,7 +206,7 @@ async def _on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: 
     server = _Server(*engines, url, order)
     try:
         await _publish(server, order, progress)
-        for phase in (_barrier, _sweep, _see_what_runs):
+        for phase in (_barrier, _sweep):
             try:
                 await phase(server, order, progress)
             except ActionError as error:
@@ -251,7 +246,15 @@ async def _engaged_after_all(server: _Server, order: Order, error: ActionError) 
     for stop in latches:
         if stop.released_at is None and stop.scope == order.scope and stop.by == order.by:
             return stop
-    raise _failed(server.url, order, str(error)) from error
+    raise _failed(server.url, order, await _who_is_in_the_way(server, error)) from error
+
+
+async def _who_is_in_the_way(server: _Server, error: ActionError) -> str:
+    with suppress(ActionError):
+        if isinstance(error, DatabaseLockedError):
+            found = await _besides(server, barrier.latch_holders)
+            return "; ".join([blocker.text for blocker in found] or [str(error)])
+    return str(error)
 
 
 async def _besides(server: _Server, unit: Callable[[sa.Connection], T]) -> T:
@@ -306,30 +309,31 @@ async def _passed(server: _Server, seconds: float) -> bool:
 
 
 async def _sweep(server: _Server, order: Order, progress: Progress) -> None:
-    """Cancel in batches, each a transaction of its own, until nothing is left that is not locked, or the deadline."""
+    """Cancel in batches until nothing is left that is not locked, or the deadline; then see what runs.
+
+    What runs is read in a new snapshot, after the barrier: what had started before it is there.
+    """
     stop = progress.stop
     assert stop is not None  # noqa: S101 - _publish has set it
     while True:
         try:
             swept = await server.run(lambda connection: kill_switch.sweep(connection, stop), max(order.left, 0.5))
-        except DatabaseLockedError:
+        except (DatabaseLockedError, RetryTransactionError):
             swept = []
         progress.cancelled += swept
-        if len(swept) < kill_switch.SWEEP_ROWS:
-            progress.unswept = await server.run(
-                lambda connection: kill_switch.leftovers(connection, stop), max(order.left, 1.0)
-            )
-            if not progress.unswept or order.left <= 0:
-                return
-            await asyncio.sleep(_PAUSE)
+        if len(swept) == kill_switch.SWEEP_ROWS:
+            continue
+        seen = await server.run(lambda connection: _look(connection, stop), max(order.left, 1.0))
+        progress.executing, progress.unswept, missing = seen
+        if not progress.unswept or order.left <= 0:
+            progress.problems += missing
+            return
+        await asyncio.sleep(_PAUSE)
 
 
-async def _see_what_runs(server: _Server, order: Order, progress: Progress) -> None:
-    """Look in a new snapshot, after the barrier: what had started before it is there."""
-
-    def look(connection: sa.Connection) -> tuple[tuple[StillExecuting, ...], tuple[str, ...]]:
-        executing = stop_status.still_executing(connection, order.scope)
-        return executing, missing_guards(connection, exactly=current(connection) == HEAD)
-
-    progress.executing, missing = await server.run(look, max(order.left, 1.0))
-    progress.problems += [f"the guards of the database do not hold: {guard}" for guard in missing]
+def _look(connection: sa.Connection, stop: Stop) -> tuple[tuple[StillExecuting, ...], list[int], list[str]]:
+    """Return what runs, what could not be swept, and which guards this stop cannot stand on."""
+    executing = stop_status.still_executing(connection, stop.scope)
+    missing = missing_guards(connection, exactly=current(connection) == HEAD)
+    problems = [f"the guards of the database do not hold: {guard}" for guard in missing]
+    return executing, kill_switch.leftovers(connection, stop), problems

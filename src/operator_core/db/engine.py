@@ -290,7 +290,7 @@ def beside(engine: AsyncEngine) -> AsyncEngine:
     if is_sqlite(engine) and file_of(engine.url) is None:
         return engine
     sync = engine.sync_engine
-    return AsyncEngine(transacting(Engine(sync.pool.recreate(), sync.dialect, sync.url)))
+    return AsyncEngine(Engine(sync.pool.recreate(), sync.dialect, sync.url))
 
 
 def without_waiting(connection: sa.Connection) -> None:
