@@ -159,6 +159,9 @@ BEGIN
         IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
             RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
         END IF;
+    IF NOT (NEW.scope = 'everything' OR NEW.scope IN ('action_type=subject', 'action_type=tool', 'action_type=workflow') OR substr(NEW.scope, 1, 12) IN ('action_name=', 'proposed_by=') AND length(NEW.scope) BETWEEN 13 AND 267 AND trim(substr(NEW.scope, 13)) <> '' OR substr(NEW.scope, 1, 10) = 'ticket_id=' AND substr(NEW.scope, 11) ~ '^(0|-?[1-9][0-9]{0,18})$') THEN
+        RAISE EXCEPTION 'OC007: a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value' USING ERRCODE = 'OC007';
+    END IF;
         NEW.generation := (SELECT max(k.generation) FROM kill_switch AS k) + 1;
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);

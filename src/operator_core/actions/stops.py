@@ -1,5 +1,6 @@
 """What a stop is: its scope, its receipt, and how it stands."""
 
+import re
 from enum import StrEnum
 from typing import Any, Self
 
@@ -52,6 +53,17 @@ class Scope(_Frozen):
         return str(self)
 
     @classmethod
+    def of(cls, scope: "Scope | str | None") -> "Scope":
+        """Return a scope that was given as one, as its text, or not at all, which means everything."""
+        if scope is None:
+            return cls()
+        if isinstance(scope, str):
+            return cls.parse(scope)
+        if not isinstance(scope, Scope):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+            raise ValueNotStorableError(path="scope", why=f"is a {type(scope).__name__}; a Scope or its text is wanted")
+        return scope
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read `everything` or `field=value`, as the command line and the table write it.
 
@@ -65,7 +77,7 @@ class Scope(_Frozen):
             fields = ", ".join(f"{name}=..." for name in cls.model_fields)
             raise ValueNotStorableError(path="scope", why=f"is {text!r}; write {EVERYTHING}, or one of {fields}")
         if field == "ticket_id":
-            if not value.removeprefix("-").isdecimal():
+            if not re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
                 raise ValueNotStorableError(path="scope", why=f"is {text!r}; a ticket_id is a whole number")
             return cls.model_validate({field: int(value)})
         if field == "action_type" and value not in list(ActionType):

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
+from operator_core.db.faults import code_of
 from operator_core.db.guards.plpgsql import START_LOCK
 
 _WAL_WRITE_LOCK = 120  # the byte of the -shm file that the one writer locks, sqlite.org/walformat.html
@@ -30,7 +32,7 @@ _BOUNDS = sa.text(
 
 def bound(connection: sa.Connection, seconds: float, *, durable: bool = True) -> int:
     """Bound every wait of this session, have its commits on disk and on the standbys, and return its server pid."""
-    milliseconds = f"{max(1, round(seconds * 1000))}"
+    milliseconds = f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}"
     return int(connection.execute(_BOUNDS, {"timeout": milliseconds, "durable": durable}).one().pid)
 
 
@@ -82,14 +84,25 @@ def latch_holders(connection: sa.Connection) -> list[Blocker]:
     return [Blocker(row.pid, _describe(row, "holds the latch locked")) for row in connection.execute(_HOLDERS)]
 
 
-def terminate_blockers(connection: sa.Connection) -> None:
-    """End the connections that hold a start open, and with them their transactions.
+def terminate_blockers(connection: sa.Connection) -> list[str]:
+    """End the connections that hold a start open, and with them their transactions; return what was not permitted."""
+    return terminate(connection, blockers(connection))
+
+
+def terminate(connection: sa.Connection, found: list[Blocker]) -> list[str]:
+    """End the connections of clients, each by itself; return a text for each that this role may not end.
 
     The role needs to be that of the client, or to have pg_signal_backend.
     """
-    for blocker in blockers(connection):
-        if blocker.pid is not None:
+    refused: list[str] = []
+    for blocker in found:
+        if blocker.pid is None:
+            continue
+        try:
             connection.execute(sa.select(sa.func.pg_terminate_backend(blocker.pid)))
+        except DBAPIError as error:
+            refused.append(f"server pid {blocker.pid} may not be ended by this role ({code_of(error)})")
+    return refused
 
 
 _CANCEL = sa.text("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND wait_event = 'SyncRep'")

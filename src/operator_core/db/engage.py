@@ -126,6 +126,8 @@ def _receipt(order: Order, progress: Progress) -> StopReceipt:
 
 def _failed(url: URL, order: Order, problem: str) -> StopFailedError:
     sql = stop_statement(url.get_backend_name(), order.by, order.reason)
+    if order.scope.field is not None:
+        problem += f". The statement stops EVERYTHING, not only {order.scope}"
     return StopFailedError(problem=problem, sql=sql)
 
 
@@ -209,8 +211,8 @@ async def _on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: 
         for phase in (_barrier, _sweep):
             try:
                 await phase(server, order, progress)
-            except ActionError as error:
-                progress.problems.append(str(error))
+            except Exception as error:  # noqa: BLE001 - the stop is engaged, and its receipt must reach whoever stops
+                progress.problems.append(str(error) or type(error).__name__)
     finally:
         await server.close()
 
@@ -244,7 +246,7 @@ async def _engaged_after_all(server: _Server, order: Order, error: ActionError) 
         problem = f"{error} (and the database does not say whether it came through)"
         raise _failed(server.url, order, problem) from error
     for stop in latches:
-        if stop.released_at is None and stop.scope == order.scope and stop.by == order.by:
+        if stop.released_at is None and stop.scope == order.scope:
             return stop
     raise _failed(server.url, order, await _who_is_in_the_way(server, error)) from error
 
@@ -253,6 +255,8 @@ async def _who_is_in_the_way(server: _Server, error: ActionError) -> str:
     with suppress(ActionError):
         if isinstance(error, DatabaseLockedError):
             found = await _besides(server, barrier.latch_holders)
+            if server.order.terminate and found:
+                await _besides(server, lambda connection: barrier.terminate(connection, found))
             return "; ".join([blocker.text for blocker in found] or [str(error)])
     return str(error)
 
@@ -287,16 +291,18 @@ async def _watched(server: _Server, order: Order, progress: Progress) -> Stop:
 
 
 async def _barrier(server: _Server, order: Order, progress: Progress) -> None:
+    refused: list[str] = []
     until = order.left * (1 - _SWEEP_SHARE)
     if order.terminate:
         if await _passed(server, until * _TERMINATE_AFTER):
             return
-        await server.run(barrier.terminate_blockers, max(order.left, 1.0))
+        refused = await server.run(barrier.terminate_blockers, max(order.left, 1.0))
         until = order.left * (1 - _SWEEP_SHARE)
     if await _passed(server, until):
         return
     found = await server.run(barrier.blockers, max(order.left, 1.0))
     progress.problems += [blocker.text for blocker in found] or ["the barrier was not passed in time"]
+    progress.problems += refused
     progress.pids += [blocker.pid for blocker in found if blocker.pid is not None]
 
 
@@ -321,7 +327,7 @@ async def _sweep(server: _Server, order: Order, progress: Progress) -> None:
         except (DatabaseLockedError, RetryTransactionError):
             swept = []
         progress.cancelled += swept
-        if len(swept) == kill_switch.SWEEP_ROWS:
+        if len(swept) == kill_switch.SWEEP_ROWS and order.left > 0:
             continue
         seen = await server.run(lambda connection: _look(connection, stop), max(order.left, 1.0))
         progress.executing, progress.unswept, missing = seen

@@ -61,7 +61,7 @@ def create_engine(url: URL, *, lock_timeout: float = 10.0, **options: Any) -> As
     """
     make = _sqlite_engine if url.drivername.startswith("sqlite") else _postgresql_engine
     try:
-        return make(url, lock_timeout, options)
+        return make(url, lock_timeout, {"hide_parameters": True, **options})
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         driver = url.get_driver_name()
         extra = "psycopg" if driver.startswith("psycopg") else "postgres"

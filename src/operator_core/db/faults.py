@@ -41,6 +41,9 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     "25006": DatabaseReadOnlyError,
     "XX001": DatabaseCorruptError,
     "XX002": DatabaseCorruptError,
+    "XX": DatabaseUnavailableError,
+    "58": DatabaseUnavailableError,
+    "55": DatabaseUnavailableError,
     # SQLite's result codes, sqlite.org/rescode.html
     "SQLITE_CANTOPEN": DatabaseNotFoundError,
     "SQLITE_BUSY": DatabaseLockedError,
@@ -53,6 +56,9 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     "SQLITE_IOERR": DatabaseUnavailableError,
     "SQLITE_PERM": DatabaseAccessError,
     "SQLITE_AUTH": DatabaseAccessError,
+    "SQLITE_PROTOCOL": DatabaseUnavailableError,
+    "SQLITE_NOMEM": DatabaseUnavailableError,
+    "SQLITE_INTERRUPT": DatabaseUnavailableError,
 }
 _RETRY = ("40001", "40P01", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_SCHEMA")
 _CONSTRAINT = ("23", "SQLITE_CONSTRAINT")

@@ -5,6 +5,7 @@ Alembic of a host in the same database. Alembic is imported when something is mi
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from operator_core.db.engine import create_engine, is_sqlite
 from operator_core.db.faults import translate
 from operator_core.db.guards import missing_guards
 from operator_core.db.schema import Base, kill_switch
-from operator_core.db.urls import URL_VARIABLE, shown, target_url
+from operator_core.db.urls import URL_VARIABLE, file_of, shown, target_url
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -38,6 +39,7 @@ REVISIONS = ("0001",)
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "operator_core_version"
 
+_ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration that runs in a global of the process
 _MIGRATION_LOCK = 0x6F70_636F_7265_6D67  # of PostgreSQL, for the session that migrates
 _LOCK_WAIT_SECONDS = 120.0
 _DDL_LOCK_TIMEOUT = "5s"  # an upgrade that waits for a lock makes all traffic wait behind it
@@ -81,10 +83,12 @@ def check(connection: sa.Connection, url: URL) -> None:
 
 
 def _upgrade_command(url: URL) -> str:
-    """Return what to type; a URL with a password is not shown, so it is taken from the environment."""
-    if url.password:
+    """Return what to type; a URL with a password in it is not shown, so it is taken from the environment."""
+    if file_of(url) is not None:
+        return f"operator-core db upgrade --url '{shown(url)}'"
+    if shown(url) != url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False):
         return f"{URL_VARIABLE}=... operator-core db upgrade"
-    return f"operator-core db upgrade --url '{url.set(drivername=url.get_backend_name())}'"
+    return f"operator-core db upgrade --url '{shown(url)}'"
 
 
 def upgrade(target: Path | str | URL | None = None, revision: str = "head") -> None:
@@ -113,7 +117,8 @@ def _command(name: str, attributes: dict[str, Any], revision: str) -> None:
 
     config = _config()
     config.attributes.update(attributes)
-    getattr(command, name)(config, revision)
+    with _ONE_AT_A_TIME:
+        getattr(command, name)(config, revision)
 
 
 def _config() -> "Config":

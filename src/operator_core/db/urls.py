@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -50,7 +51,7 @@ def _parse(text: str) -> URL:
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
-        if "://" in text or "@" in text:
+        if any(sign in text for sign in ("://", "@", "=")):
             raise _unreadable() from None
     raise DatabaseUrlError(
         f"{text!r} is not a database URL. For a file write Path({text!r}) or 'sqlite:///{text}', "
@@ -87,9 +88,11 @@ def file_of(url: URL) -> Path | None:
     """Return the file of a SQLite URL; None in memory and for a server."""
     if not url.drivername.startswith("sqlite") or url.database in (None, "", ":memory:"):
         return None
-    if str(url.database).startswith("file:"):
-        return None if "memory" in str(url) else Path(str(url.database).removeprefix("file:").partition("?")[0])
-    return Path(str(url.database))
+    if not str(url.database).startswith("file:"):
+        return Path(str(url.database))
+    path = unquote(str(url.database).removeprefix("file:").partition("?")[0])
+    in_memory = path in ("", ":memory:") or url.query.get("mode") == "memory"
+    return None if in_memory else Path(path)
 
 
 def require_ledger_file(url: URL) -> None:

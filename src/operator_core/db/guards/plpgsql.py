@@ -11,6 +11,7 @@ from operator_core.db.guards.rules import (
     LATCH_UNREADABLE,
     MESSAGES,
     RECORD_DISAGREES,
+    SCOPE_REFUSED,
     START_BARRED,
     STEP_REFUSED,
     STOPPED,
@@ -221,6 +222,8 @@ END
 
 def kill_switch_change() -> str:
     """Engage under the next generation, or release what is engaged; nothing else."""
+    is_ticket = "substr(NEW.scope, 11) ~ '^(0|-?[1-9][0-9]{{0,18}})$'"
+    miswritten = rules.SCOPE_MISWRITTEN.replace("{is_ticket}", is_ticket.replace("{{", "{").replace("}}", "}"))
     rewritten = _changed(("scope", "generation", "engaged_at", "engaged_by", "reason"))
     return f"""
 BEGIN
@@ -232,6 +235,7 @@ BEGIN
         IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
             RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
         END IF;
+{_refuse(SCOPE_REFUSED, miswritten)}\
         NEW.generation := {COUNTER} + 1;
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);

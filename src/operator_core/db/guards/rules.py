@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
 from operator_core.actions.stops import EVERYTHING
+from operator_core.actions.types import ActionType
 from operator_core.db.schema import SCOPE_FIELDS, proposals, quoted, records
 
 STEP_REFUSED = "OC001"
@@ -15,6 +16,7 @@ STOPPED = "OC003"
 ISOLATION_REFUSED = "OC004"
 LATCH_UNREADABLE = "OC005"
 RECORD_DISAGREES = "OC006"
+SCOPE_REFUSED = "OC007"
 
 MESSAGES = {
     STEP_REFUSED: "this step is not in the table of steps",
@@ -23,6 +25,7 @@ MESSAGES = {
     ISOLATION_REFUSED: "actions are started under READ COMMITTED only",
     LATCH_UNREADABLE: "the latch cannot be read, so nothing is proposed or started",
     RECORD_DISAGREES: "the record does not allow this",
+    SCOPE_REFUSED: "a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value",
 }
 
 EXECUTING = ActionStatus.EXECUTING
@@ -62,6 +65,15 @@ class Latch:
         """Is true of a latch row that asks the running proposal to stop."""
         return f"{self.covers} AND k.generation > {self.row}.generation"
 
+
+SCOPE_MISWRITTEN = (
+    f"NOT (NEW.scope = '{EVERYTHING}' "
+    f"OR NEW.scope IN ({quoted(f'action_type={kind}' for kind in ActionType)}) "
+    "OR substr(NEW.scope, 1, 12) IN ('action_name=', 'proposed_by=') "
+    "AND length(NEW.scope) BETWEEN 13 AND 267 AND trim(substr(NEW.scope, 13)) <> '' "
+    "OR substr(NEW.scope, 1, 10) = 'ticket_id=' AND {is_ticket})"
+)
+"""Is true of a scope that the library could not read, or that would cover nothing; `is_ticket` differs by engine."""
 
 COUNTER = "(SELECT max(k.generation) FROM kill_switch AS k)"
 LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"

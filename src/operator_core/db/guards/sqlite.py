@@ -11,6 +11,7 @@ from operator_core.db.guards.rules import (
     LATCH_UNREADABLE,
     MESSAGES,
     RECORD_DISAGREES,
+    SCOPE_REFUSED,
     START_BARRED,
     STEP_REFUSED,
     STOPPED,
@@ -178,6 +179,8 @@ def _records() -> Iterator[tuple[str, str]]:
 
 
 def _kill_switch() -> Iterator[tuple[str, str]]:
+    is_ticket = "NEW.scope = 'ticket_id=' || CAST(CAST(substr(NEW.scope, 11) AS INTEGER) AS TEXT)"
+    miswritten = rules.SCOPE_MISWRITTEN.format(is_ticket=is_ticket)
     times = _unreadable(rules.LATCH_TIMES)
     engaged = f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {COUNTER} + 1"
     released = (
@@ -191,6 +194,7 @@ def _kill_switch() -> Iterator[tuple[str, str]]:
         "kill_switch_insert",
         "BEFORE INSERT ON kill_switch",
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope)"),
+        _refuse(SCOPE_REFUSED, miswritten),
         _refuse(CHANGE_REFUSED, f"(NOT ({engaged})) OR {times}"),
     )
     yield _trigger(
