@@ -239,3 +239,93 @@ async def test_a_drill_stops_what_it_started_and_leaves_all_of_it_cancelled(
     assert found[ActionStatus.CANCELLED] == sum(found.values()) - 1
     assert (await db.get_proposal(bystander.id)).status is ActionStatus.VALIDATED
     assert (await db.kill_switch_status()).engaged == ()
+
+
+@pytest.mark.parametrize("arguments", [["--reason", "St\udcf6rung"], ["--reason", "x", "--by", "\udcf6"],
+                                       ["--reason", "", "--by", ""]])  # fmt: skip
+async def test_an_emergency_is_no_time_to_refuse_a_reason(db: ActionDB, command: Run, arguments: list[str]) -> None:
+    ran = command("stop", *arguments)
+
+    assert ran.code == 0, ran.err
+    assert (await db.kill_switch_status()).engaged[0].by
+
+
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1", "soon"])
+def test_a_wait_that_is_none_is_refused(sqlite_path: Path, wait: str) -> None:
+    ran = run_command("stop", "--reason", "x", f"--wait={wait}", "--url", str(sqlite_path))
+
+    assert ran.code == 1
+    assert "NOTHING WAS DONE" in ran.err
+
+
+@pytest.mark.parametrize("url", ["", "mysql://host/name", "sqlite://ops.db", "nope.db"])
+def test_a_stop_that_finds_no_ledger_says_that_nothing_is_stopped(url: str, tmp_path: Path) -> None:
+    ran = run_command("stop", "--reason", "x", "--url", url and url.replace("nope", str(tmp_path / "nope")))
+
+    assert ran.code == 1
+    assert "FAILED, NOTHING IS STOPPED" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def _held(file: Path) -> subprocess.Popen[bytes]:
+    code = f"import sqlite3, sys; c = sqlite3.connect({str(file)!r}, isolation_level=None); "
+    code += "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    return holder
+
+
+def test_an_interrupted_stop_does_not_look_engaged(sqlite_path: Path) -> None:
+    with _held(sqlite_path) as holder:
+        stop = subprocess.Popen(
+            [sys.executable, "-m", "operator_core", "stop", "--reason", "x", "--wait", "3", "--url", str(sqlite_path)],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            stop.communicate(timeout=1.5)
+        except subprocess.TimeoutExpired:
+            stop.send_signal(signal.SIGINT)
+        _, complaint = stop.communicate()
+        holder.stdin.close()
+
+    assert stop.returncode in (1, 130)
+    assert "STOPPED" in complaint
+
+
+def test_a_reader_that_is_gone_does_not_turn_a_failure_into_a_success(sqlite_path: Path) -> None:
+    with _held(sqlite_path) as holder:
+        command = [sys.executable, "-m", "operator_core", "stop", "--json", "--reason", "x", "--wait", "0.2", "--url"]
+        stop = subprocess.Popen([*command, str(sqlite_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stop.stdout.close()
+        stop.wait()
+        stop.stderr.close()
+        holder.stdin.close()
+
+    assert stop.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_screen_that_takes_nothing_does_not_turn_a_stop_into_a_failure(sqlite_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "operator_core", "stop", "--reason", "x", "--url", str(sqlite_path)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+async def test_there_is_no_drill_while_a_stop_is_engaged(db: ActionDB, command: Run) -> None:
+    await db.engage_kill_switch(by="ann", reason="fire", scope=Scope(ticket_id=7))
+
+    ran = command("drill")
+
+    assert ran.code == 1
+    assert "release it, or practise later" in ran.err
+    assert await db.list_proposals() == []
+
+
+@pytest.mark.parametrize("arguments", [["--starters", "0"], ["--proposals", "-1"]])
+def test_a_drill_needs_something_to_do(sqlite_path: Path, arguments: list[str]) -> None:
+    ran = run_command("drill", *arguments, "--url", str(sqlite_path))
+
+    assert ran.code == 1
+    assert "is not a number from 1 to" in ran.err

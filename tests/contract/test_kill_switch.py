@@ -104,8 +104,10 @@ async def test_a_start_of_what_the_stop_has_cancelled_is_refused_with_who_and_wh
     made = await stored(db, ActionStatus.VALIDATED)
     await stop(db, by="ann", reason=REASON)
 
-    with pytest.raises(TransitionNotAllowedError, match=f"ann took the step to cancelled at .*, {REASON}"):
+    with pytest.raises(KillSwitchEngagedError, match=f"engaged by ann at .*: {REASON}") as caught:
         await db.start_execution(made.id)
+
+    assert (caught.value.current, caught.value.generation) == (ActionStatus.CANCELLED, 1)
 
 
 async def test_a_start_of_what_the_stop_has_not_swept_yet_is_refused_with_the_stop(db, plain):

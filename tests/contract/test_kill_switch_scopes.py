@@ -1,7 +1,9 @@
 """Scopes on each engine: a stop covers what its scope names and touches nothing else."""
 
+import sqlite3
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from operator_core.actions import (
@@ -192,3 +194,18 @@ async def test_only_what_is_covered_is_reported_as_still_executing(db, scope):
     receipt = await stop(db, scope=scope)
 
     assert [one.record_id for one in receipt.still_executing] == [inside.id]
+
+
+MISWRITTEN = ("", "ticket_id=abc", "ticket_id=007", "ticket_id=", "ACTION_NAME=x", "actionZname=x", "action_name=",
+             "all",               "action_type=nothing", "action_name=   ", "everything ", "ticket_id=1 ")  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", MISWRITTEN)
+async def test_a_scope_that_nobody_could_read_is_refused_in_plain_sql_too(db, plain, ledger, scope):
+    generation = "(SELECT max(generation) + 1 FROM kill_switch)"
+    values = f"'{scope}', {generation}, '2026-01-01 00:00:00.000000', 'bob', 'fire'"
+
+    with pytest.raises((sqlite3.Error, psycopg.Error)):
+        plain.execute(f"INSERT INTO kill_switch (scope, generation, engaged_at, engaged_by, reason) VALUES ({values})")
+
+    assert (await db.kill_switch_status()).engaged == ()

@@ -35,7 +35,7 @@ async def test_a_transaction_keeps_all_its_calls(db: ActionDB) -> None:
 
 
 async def test_a_transaction_that_raises_keeps_none_of_its_calls(db: ActionDB) -> None:
-    with pytest.raises(LookupError):  # noqa: PT012 - it is raised within the transaction
+    with pytest.raises(LookupError):
         async with db.transaction() as tx:
             await every_call(tx)
             raise LookupError
@@ -75,7 +75,7 @@ async def test_a_transaction_in_a_transaction_gives_an_error_and_no_hang(ledger:
 
 @on_postgresql
 async def test_writing_beside_an_open_transaction_is_a_transaction_of_its_own(db: ActionDB) -> None:
-    with pytest.raises(LookupError):  # noqa: PT012 - the same
+    with pytest.raises(LookupError):
         async with db.transaction() as tx:
             await tx.create_proposal(proposal(action_name="within"))
             await db.create_proposal(proposal(action_name="beside"))

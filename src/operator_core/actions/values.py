@@ -8,12 +8,15 @@ integers of more than 4,300 digits into text.
 import json
 import math
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from reprlib import Repr
-from typing import cast
+from typing import TypeVar, cast
 
 from pydantic import JsonValue
 
 from operator_core.actions.errors import ValueNotStorableError
+
+E = TypeVar("E", bound=StrEnum)
 
 MAX_DEPTH = 32
 MAX_PARAMETERS_BYTES = 256 * 1024
@@ -37,6 +40,8 @@ def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> s
     Raises:
         ValueNotStorableError: It holds NUL or a lone surrogate, or is longer than `longest` characters.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise _unstorable(path, f"is a {type(text).__name__}; a text is wanted")
     if "\x00" in text:
         raise _unstorable(path, "holds a NUL character, which PostgreSQL cannot store")
     try:
@@ -50,16 +55,37 @@ def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> s
 
 def check_name(name: str, path: str) -> str:
     """Return `name`, which must be storable text of 1 to 255 characters with something to read in it."""
+    name = check_text(name, path, longest=MAX_NAME_CHARACTERS)
     if not name.strip():
         raise _unstorable(path, "is empty; give a name")
-    return check_text(name, path, longest=MAX_NAME_CHARACTERS)
+    return name
 
 
 def check_integer(value: int, path: str) -> int:
     """Return `value`, which must fit a signed 64-bit column."""
+    if not isinstance(value, int) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise _unstorable(path, f"is a {type(value).__name__}; a whole number is wanted")
     if not -INT64 <= value < INT64:
         raise _unstorable(path, "does not fit a 64-bit integer column")
     return value
+
+
+def check_member(value: str, path: str, enum: type[E]) -> E:
+    """Return the member of an enum that `value` is or names."""
+    try:
+        return enum(value)
+    except ValueError as error:
+        raise _unstorable(path, f"is {value!a}; it is one of {', '.join(enum)}") from error
+
+
+def check_seconds(value: float, path: str) -> float:
+    """Return a number of seconds from 0 to 86,400, a day."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _DAY:  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise _unstorable(path, f"is {value!a}; seconds from 0 to {_DAY:,} are wanted")
+    return float(value)
+
+
+_DAY = 86_400
 
 
 def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonValue]:

@@ -9,9 +9,10 @@ from typing import NoReturn
 
 from operator_core import __version__
 from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, SchemaOutOfDateError, Scope
+from operator_core.actions.values import check_seconds
 from operator_core.cli import brake, drill, ledger, schema, screen
 
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,28 +24,45 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 not done, 2 stopped but not confirmed."""
+    """Run one command and return its exit code: 0 done, 1 not done, 2 stopped but not confirmed, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
         code: int = asyncio.run(options.run(options))
     except ActionError as error:
-        screen.complain(_plain(error), error, as_json=options.json)
+        screen.complain(options.failed + _plain(error), error, as_json=options.json)
         return FAILED
     except KeyboardInterrupt:
-        screen.warn("interrupted: what was under way may have been done; look with `operator-core status`")
-        return brake.UNCONFIRMED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough; Python would complain about its standard output
-        return 0
+        if options.interrupted:
+            screen.warn(options.interrupted)
+        return INTERRUPTED
     return code
 
 
 def _plain(error: ActionError) -> str:
     if isinstance(error, SchemaOutOfDateError) and error.current is None:
-        return f"no ledger at {error.url}"
+        return f"no ledger at {error.url}. {_ELSEWHERE}"
     if isinstance(error, DatabaseNotFoundError):
-        return f"no ledger at {error.url}: {error.detail}"
+        return f"no ledger at {error.url}: {error.detail}. {_ELSEWHERE}"
     return str(error)
+
+
+_ELSEWHERE = "Name another with --url or OPERATOR_CORE_DATABASE_URL, or make one with `operator-core db upgrade`"
+
+
+def _seconds(text: str) -> float:
+    try:
+        return check_seconds(float(text), "--wait")
+    except (ActionError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _some(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {_MOST}")
+    return int(text)
+
+
+_MOST = 10_000
 
 
 def _login() -> str:
@@ -68,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     person = _Parser(add_help=False)
     person.add_argument("--by", default=_login(), help="who does it (default: the login name)")
     parser = _Parser(prog="operator-core", description=__doc__)
+    parser.set_defaults(failed="", interrupted="")
     parser.add_argument("--version", action="version", version=f"operator-core {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_brake(commands, common, person)
@@ -83,9 +102,9 @@ def _add_brake(commands: "_Commands[_Parser]", common: _Parser, person: _Parser)
     stop = commands.add_parser("stop", parents=[common, person], help="stop everything, or what a scope covers")
     stop.add_argument("--reason", required=True, help="why; whoever is refused reads it")
     stop.add_argument("--scope", type=_scope, default=Scope(), help="everything (default), or field=value: " + _FIELDS)
-    stop.add_argument("--wait", type=float, default=5.0, help="seconds for all of it (default: 5)")
+    stop.add_argument("--wait", type=_seconds, default=5.0, help="seconds for all of it (default: 5)")
     stop.add_argument("--terminate", action="store_true", help="end connections that hold a start open (PostgreSQL)")
-    stop.set_defaults(run=brake.stop)
+    stop.set_defaults(run=brake.stop, failed=brake.NOTHING_STOPPED, interrupted=brake.INTERRUPTED)
     release = commands.add_parser("release", parents=[common, person], help="release one stop; revives nothing")
     release.add_argument("--reason", required=True, help="why")
     release.add_argument("--generation", required=True, type=int, help="the number of the stop")
@@ -94,8 +113,8 @@ def _add_brake(commands: "_Commands[_Parser]", common: _Parser, person: _Parser)
     status.add_argument("--watch", action="store_true", help="go on showing it at every change")
     status.set_defaults(run=brake.status)
     practise = commands.add_parser("drill", parents=[common, person], help="practise a stop in a scope of its own")
-    practise.add_argument("--proposals", type=int, default=40, help="how many to make (default: 40)")
-    practise.add_argument("--starters", type=int, default=4, help="how many start them at once (default: 4)")
+    practise.add_argument("--proposals", type=_some, default=40, help="how many to make (default: 40)")
+    practise.add_argument("--starters", type=_some, default=4, help="how many start them at once (default: 4)")
     practise.set_defaults(run=drill.drill)
 
 

@@ -1,8 +1,10 @@
 """`stop`, `release` and `status`: the kill switch by hand."""
 
 import argparse
+import asyncio
 
 from operator_core.actions import KillSwitchStatus, StopFailedError, StopUnconfirmedError
+from operator_core.actions.values import sanitise_text
 from operator_core.cli import screen
 from operator_core.cli.target import database_url, existing
 from operator_core.db import ActionDB
@@ -10,12 +12,17 @@ from operator_core.db.engage import Order, engage
 from operator_core.db.engine import create_engine
 
 CONFIRMED, NOT_ENGAGED, UNCONFIRMED = 0, 1, 2
+NOTHING_STOPPED = "FAILED, NOTHING IS STOPPED: "
+INTERRUPTED = "interrupted: NOT KNOWN TO BE STOPPED. Look with `operator-core status`, or stop again"
+_LONGEST_NAME = 255
 
 
 async def stop(options: argparse.Namespace) -> int:
     """Engage a stop without looking at revisions first: it works also on a schema that is newer, or damaged."""
     url = database_url(options.url)
-    order = Order(options.scope, options.by, options.reason, options.wait, options.terminate)
+    # An emergency is no time to refuse a reason: what cannot be stored is made storable.
+    by = sanitise_text(options.by, longest=_LONGEST_NAME).strip() or "unknown"
+    order = Order(options.scope, by, sanitise_text(options.reason), options.wait, options.terminate)
     engine = create_engine(url, lock_timeout=options.wait)
     try:
         receipt = await engage(engine, url, order)
@@ -66,13 +73,29 @@ async def status(options: argparse.Namespace) -> int:
     async with existing(options.url) as db:
         await _show(db, as_json=options.json)
         if options.watch:
-            last = await db.kill_switch_status()
-            async for _change in db.watch_kill_switch():
-                found = await db.kill_switch_status()
-                if (found.generation, found.engaged) != (last.generation, last.engaged):
-                    _print(found, as_json=options.json)
-                last = found
+            await _watch(db, as_json=options.json)
     return 0
+
+
+async def _watch(db: ActionDB, *, as_json: bool) -> None:
+    """Print the status again whenever a stop, what runs, or an answer has changed."""
+    last = await db.kill_switch_status()
+    while True:
+        await asyncio.sleep(_LOOK_AGAIN)
+        found = await db.kill_switch_status()
+        if _gist(found) != _gist(last):
+            if not as_json:
+                screen.say(f"-- {screen.moment(found.at)}")
+            _print(found, as_json=as_json)
+        last = found
+
+
+_LOOK_AGAIN = 0.5  # seconds
+
+
+def _gist(found: KillSwitchStatus) -> object:
+    answers = [(one.generation, one.proposal_id, one.answer) for one in found.answers]
+    return found.engaged, found.still_executing, answers, found.unswept
 
 
 async def _show(db: ActionDB, *, as_json: bool) -> None:

@@ -3,16 +3,17 @@
 import argparse
 import asyncio
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from operator_core.actions import (
+    ActionError,
     ActionProposal,
     ActionRecord,
     ActionStatus,
     ActionType,
     Scope,
     StopReceipt,
-    StopUnconfirmedError,
     TransitionNotAllowedError,
 )
 from operator_core.cli import screen
@@ -20,6 +21,7 @@ from operator_core.cli.target import existing
 from operator_core.db import ActionDB
 
 PREFIX = "operator_core.drill"
+FAILED = 1
 _RUNNING_BEFORE_STOP = 3  # starts that the drill waits for, so that it stops something that moves
 
 
@@ -64,6 +66,21 @@ class _Drill:
         found = await self.db.list_proposals(action_name=self.name)
         return {proposal.id or 0 for proposal in found if proposal.executing_at is not None}
 
+    async def stop(self) -> StopReceipt:
+        """Engage the scope of the drill."""
+        return await self.db.engage_kill_switch(by=self.by, reason="a drill", scope=Scope(action_name=self.name))
+
+    async def release(self, receipt: StopReceipt, reason: str) -> None:
+        """Release the scope of the drill."""
+        await self.db.release_kill_switch(by=self.by, reason=reason, generation=receipt.generation)
+
+    async def abandon(self) -> None:
+        """Leave nothing of a drill that was broken off pending."""
+        with suppress(ActionError):
+            receipt = await self.stop()
+            await self.clean_up()
+            await self.release(receipt, "the drill was broken off")
+
     async def clean_up(self) -> None:
         """Answer the stop for all that runs, so that everything ends cancelled."""
         for record in self.records:
@@ -73,31 +90,37 @@ class _Drill:
 async def drill(options: argparse.Namespace) -> int:
     """Propose, start, stop in the middle, try to start again, release, try again, and count the late starts."""
     async with existing(options.url) as db:
+        engaged = (await db.kill_switch_status()).engaged
+        if engaged:
+            screen.warn(f"{screen.stop_line(engaged[0])}: release it, or practise later. NOTHING WAS DONE")
+            return FAILED
         practice = _Drill(db, options.by)
-        await practice.propose(max(options.proposals, 2 * _RUNNING_BEFORE_STOP))
-        order = practice.waiting[len(practice.waiting) // 10 :]
-        starters = [
-            asyncio.create_task(practice.start_all(order[i :: options.starters])) for i in range(options.starters)
-        ]
-        await asyncio.wait({asyncio.create_task(practice.moving.wait()), *starters}, return_when="FIRST_COMPLETED")
-        receipt = await _stop(db, practice, options.by)
-        before = await practice.started()
-        await asyncio.gather(*starters)
-        await practice.start_all(practice.waiting)
-        await practice.clean_up()
-        await db.release_kill_switch(by=options.by, reason="the drill is over", generation=receipt.generation)
+        try:
+            receipt, before = await _practise(practice, options)
+        except BaseException:
+            await practice.abandon()
+            raise
         await practice.start_all(practice.waiting)
         late = await practice.started() - before
         left = await db.count_proposals(action_name=practice.name)
     return _report(options, receipt, len(before), len(late), left)
 
 
-async def _stop(db: ActionDB, practice: _Drill, by: str) -> StopReceipt:
-    try:
-        return await db.engage_kill_switch(by=by, reason="a drill", scope=Scope(action_name=practice.name))
-    except StopUnconfirmedError as error:
-        await db.release_kill_switch(by=by, reason="the drill failed", generation=error.receipt.generation)
-        raise
+async def _practise(practice: _Drill, options: argparse.Namespace) -> tuple[StopReceipt, set[int]]:
+    """Return the receipt of the stop, and what had started when it was given."""
+    await practice.propose(max(options.proposals, 2 * _RUNNING_BEFORE_STOP))
+    order = practice.waiting[len(practice.waiting) // 10 :]
+    starters = [asyncio.create_task(practice.start_all(order[i :: options.starters])) for i in range(options.starters)]
+    moving = asyncio.create_task(practice.moving.wait())
+    await asyncio.wait({moving, *starters}, return_when="FIRST_COMPLETED")
+    receipt = await practice.stop()
+    before = await practice.started()
+    await asyncio.gather(*starters)
+    moving.cancel()
+    await practice.start_all(practice.waiting)
+    await practice.clean_up()
+    await practice.release(receipt, "the drill is over")
+    return receipt, before
 
 
 def _report(
@@ -113,4 +136,4 @@ def _report(
         screen.say(f"time to stop: {receipt.stop_ms:.0f} ms (new starts refused after {receipt.publish_ms:.0f} ms)")
         screen.say(f"{late} late starts")
         screen.say("everything of the drill is cancelled" if not uncancelled else f"NOT cancelled: {uncancelled}")
-    return 0 if passed else 1
+    return 0 if passed else FAILED

@@ -1,10 +1,12 @@
 """How the command line speaks: plain words or JSON on standard output, complaints on standard error."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 
@@ -15,17 +17,27 @@ _MANY = 20
 
 def say(text: str) -> None:
     """Print for a person."""
-    print(text, flush=True)  # noqa: T201
+    _write(text, sys.stdout)
 
 
 def emit(value: Any) -> None:
-    """Print one JSON object on one line."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201
+    """Print one JSON object on one line, in ASCII: it must get through any pipe."""
+    _write(json.dumps(value), sys.stdout)
 
 
 def warn(text: str) -> None:
     """Print a warning for a person on standard error."""
-    print(f"operator-core: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    _write(f"operator-core: {text}", sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Write what the stream can show. A reader that is gone, or a full disk, must not change what a command returns."""
+    encoding = stream.encoding or "ascii"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complain(text: str, error: ActionError, *, as_json: bool, **more: Any) -> None:
@@ -105,5 +117,8 @@ def status_lines(status: KillSwitchStatus) -> list[str]:
     if status.unswept:
         lines.append(f"pending, but can never start: {some(status.unswept)}")
     past = [stop for stop in status.last_stops if stop.generation not in engaged]
-    lines += ["last stops:"] * bool(past) + [f"  {stop_line(stop)}" for stop in past]
+    lines += ["last stops:"] * bool(past)
+    lines += [f"  {stop_line(stop)}" + ("" if stop.released_at else "; engaged again since") for stop in past]
+    command = 'operator-core release --reason "..." --generation'
+    lines += [f"to release it: {command} {stop.generation}" for stop in status.engaged]
     return lines

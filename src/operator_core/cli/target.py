@@ -1,16 +1,26 @@
 """Which database a command works on."""
 
+import os
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from operator_core.actions import DatabaseUrlError
 from operator_core.db import ActionDB
-from operator_core.db.urls import target_url
+from operator_core.db.urls import DEFAULT_PATH, URL_VARIABLE, target_url
 
 
 def database_url(given: str | None) -> URL:
-    """Return the URL of `--url`, which may also be the path of a file; without it, that of the environment."""
-    return target_url(Path(given) if given and "://" not in given else given or None)
+    """Return the URL of `--url` or of the environment, each of which may also be the path of a file.
+
+    Raises:
+        DatabaseUrlError: `--url` is empty, as from a variable that is not set: it must not mean another database.
+    """
+    if given is None:
+        given = os.environ.get(URL_VARIABLE) or str(DEFAULT_PATH)
+    if not given.strip():
+        raise DatabaseUrlError("--url is empty: name the database")
+    return target_url(given if "://" in given else Path(given))
 
 
 def existing(given: str | None) -> ActionDB:

@@ -16,6 +16,7 @@ from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecor
 from operator_core.actions.values import (
     MAX_RESULT_BYTES,
     check_integer,
+    check_member,
     check_name,
     check_object,
     check_text,
@@ -65,6 +66,8 @@ class ActionRepository:
         Raises:
             NotNewError, ValueNotStorableError: As `create_proposal`.
         """
+        if isinstance(proposals_, ActionProposal):
+            raise ValueNotStorableError(path="proposals", why="is one proposal; give a list, or call create_proposal")
         return await self._run(Kind.TRANSACTION, proposals.insert_many, list(proposals_))
 
     async def get_proposal(self, proposal_id: int) -> ActionProposal | None:
@@ -105,7 +108,7 @@ class ActionRepository:
         Each chunk is read on its own: nothing is locked in between, and what is proposed meanwhile is not seen.
         """
         filters = _filters(status, ticket_id, action_name, action_type, proposed_by)
-        size, before_id = _limit(chunk_size), None
+        size, before_id = _limit(chunk_size, "chunk_size"), None
         while True:
             chunk = await self._run(Kind.READ, proposals.list_, filters, before_id, size)
             for proposal in chunk:
@@ -139,7 +142,7 @@ class ActionRepository:
             KillSwitchEngagedError: A stop bars the step to `executing`.
             IsolationLevelError: The step to `executing` was tried outside READ COMMITTED.
         """
-        number, wanted = check_integer(proposal_id, "proposal_id"), ActionStatus(status)
+        number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
         return await self._run(Kind.WRITE, transitions.step, number, wanted, _by(by), _reason(reason))
 
     async def cancel_all_pending(self, *, by: str = "system", reason: str | None = None) -> int:
@@ -265,7 +268,7 @@ class ActionRepository:
             RecordNotFoundError: There is no such record.
             TransitionNotAllowedError: The record is closed, or nobody asked the action to stop.
         """
-        number, ended = check_integer(record_id, "record_id"), ActionOutcome(outcome)
+        number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
         return await self._run(Kind.TRANSACTION, executions.finish, number, ended, None, None, _by(by))
 
     # -- history -------------------------------------------------------------------------------------------------------
@@ -283,10 +286,10 @@ def _reason(reason: str | None) -> str | None:
     return None if reason is None else check_text(reason, "reason")
 
 
-def _limit(limit: int | None) -> int | None:
-    if limit is not None and limit < 1:
-        raise ValueNotStorableError(path="limit", why=f"is {limit}; ask for 1 or more")
-    return None if limit is None else check_integer(limit, "limit")
+def _limit(limit: int | None, path: str = "limit") -> int | None:
+    if limit is not None and check_integer(limit, path) < 1:
+        raise ValueNotStorableError(path=path, why=f"is {limit}; ask for 1 or more")
+    return limit
 
 
 def _filters(
@@ -297,15 +300,17 @@ def _filters(
     proposed_by: str | None,
 ) -> dict[str, Any]:
     return {
-        "status": None if status is None else ActionStatus(status),
+        "status": None if status is None else check_member(status, "status", ActionStatus),
         "ticket_id": None if ticket_id is None else check_integer(ticket_id, "ticket_id"),
         "action_name": None if action_name is None else check_text(action_name, "action_name"),
-        "action_type": None if action_type is None else ActionType(action_type),
+        "action_type": None if action_type is None else check_member(action_type, "action_type", ActionType),
         "proposed_by": None if proposed_by is None else check_text(proposed_by, "proposed_by"),
     }
 
 
 def _outcome(success: bool) -> ActionOutcome:  # noqa: FBT001 - it is the value itself
+    if not isinstance(success, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - "false" is true
+        raise ValueNotStorableError(path="success", why=f"is {success!a}; True or False is wanted")
     return ActionOutcome.SUCCEEDED if success else ActionOutcome.FAILED
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import NotNewError
+from operator_core.actions.errors import NotNewError, ValueNotStorableError
 from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, checked
 from operator_core.actions.values import dump_json
 from operator_core.db.schema import events, proposals, records
@@ -45,6 +45,8 @@ def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
         NotNewError: It has an id, or a status other than proposed.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
+    if not isinstance(proposal, ActionProposal):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise ValueNotStorableError(path="proposal", why=f"is a {type(proposal).__name__}; give an ActionProposal")
     values = checked(proposal)
     if values["id"] is not None:
         raise NotNewError(kind="proposal", field="id", value=values["id"])
@@ -60,6 +62,8 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
         NotNewError: It has an id, or says how it ended.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
+    if not isinstance(record, ActionRecord):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise ValueNotStorableError(path="record", why=f"is a {type(record).__name__}; give an ActionRecord")
     values = checked(record)
     for name in _GIVEN_BY_DATABASE:
         if values[name] is not None:

@@ -1,24 +1,28 @@
 """`ActionDB`: the repository with an engine and transactions of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import (
     DatabaseLockedError,
+    DatabaseUnavailableError,
+    DatabaseUrlError,
     NotOpenError,
     RetryTransactionError,
     SchemaOutOfDateError,
+    ValueNotStorableError,
 )
 from operator_core.actions.stops import KillSwitchChange, KillSwitchStatus, Scope, Stop, StopReceipt
-from operator_core.actions.values import check_name, check_text
+from operator_core.actions.values import check_integer, check_name, check_seconds, check_text
 from operator_core.db import kill_switch, migrate, stop_status
 from operator_core.db.actions import ActionRepository
 from operator_core.db.engage import Order, engage
@@ -44,7 +48,7 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 
 
-async def settled(work: Coroutine[Any, Any, T]) -> T:
+async def settled(work: Awaitable[T]) -> T:
     """Run `work` in a task of its own and wait until it is settled, also when the caller is cancelled.
 
     A task that is cancelled inside SQLAlchemy and aiosqlite can leave SQLite's write lock held, so the cancellation is
@@ -101,14 +105,19 @@ class ActionDB(ActionRepository):
         migrate: Literal["auto", "check"] = "auto",
         lock_timeout: float = 10.0,
     ) -> None:
+        if not isinstance(target, Path | str | URL | AsyncEngine | None):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+            raise DatabaseUrlError(f"a {type(target).__name__} is no target: give a Path, a URL or an AsyncEngine")
+        if migrate not in ("auto", "check"):
+            raise ValueNotStorableError(path="migrate", why=f"is {migrate!a}; it is 'auto' or 'check'")
         self._given = target if isinstance(target, AsyncEngine) else None
         self._url = target.url if isinstance(target, AsyncEngine) else target_url(target)
         self._migrate = migrate
-        self._lock_timeout = lock_timeout
+        self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._engine: AsyncEngine | None = None
         self._engines: dict[Kind, Engine] = {}
         self._writers: asyncio.Lock | None = None
         self._opening = asyncio.Lock()
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     def __repr__(self) -> str:
         return f"ActionDB({shown(self._url)!r})"
@@ -187,7 +196,13 @@ class ActionDB(ActionRepository):
         """Close all connections, unless the engine is a host's; a second call does nothing."""
         engine, self._engine = self._engine, None
         if engine is not None and self._given is None:
-            await settled(engine.dispose())
+            await settled(self._dispose(engine))
+
+    async def _dispose(self, engine: AsyncEngine) -> None:
+        """Let the calls under way come to their end: a connection that is in use would be left open."""
+        while self._under_way:
+            await asyncio.wait(set(self._under_way))
+        await engine.dispose()
 
     async def __aenter__(self) -> Self:
         try:
@@ -204,19 +219,23 @@ class ActionDB(ActionRepository):
     async def _run(
         self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await settled(self._repeated(kind, lambda connection: unit(connection, *args, **kwargs)))
+        self._opened()
+        work = asyncio.ensure_future(self._repeated(kind, lambda connection: unit(connection, *args, **kwargs)))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        return await settled(work)
 
     async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
         """Run a unit again that met another transaction: nothing of it was kept."""
+        engine = self._opened()  # now: `close` waits for what has begun
         for attempt in range(1, _ATTEMPTS):
             try:
-                return await self._once(kind, unit)
+                return await self._once(engine, kind, unit)
             except RetryTransactionError:
                 await asyncio.sleep(0.01 * attempt)
-        return await self._once(kind, unit)
+        return await self._once(engine, kind, unit)
 
-    async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
-        engine = self._opened()
+    async def _once(self, engine: AsyncEngine, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
 
         def whole(_session: Session) -> T:
             bind = self._engines[kind]
@@ -257,7 +276,7 @@ class ActionDB(ActionRepository):
     # -- kill switch ---------------------------------------------------------------------------------------------------
 
     async def engage_kill_switch(
-        self, *, by: str, reason: str, scope: Scope | None = None, wait: float = 5.0, terminate: bool = False
+        self, *, by: str, reason: str, scope: Scope | str | None = None, wait: float = 5.0, terminate: bool = False
     ) -> StopReceipt:
         """Stop everything, or what `scope` covers: once this returns, nothing of it starts until a release.
 
@@ -276,7 +295,8 @@ class ActionDB(ActionRepository):
             StopUnconfirmedError: It is engaged, but a start that was under way could still get through; the error
                 holds the receipt and says who is in the way.
         """
-        order = Order(scope or Scope(), check_name(by, "by"), check_text(reason, "reason"), wait, terminate)
+        who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(wait, "wait")
+        order = Order(Scope.of(scope), who, why, seconds, terminate)
         engine = self._opened()
         if file_of(self._url) is None and is_sqlite(engine):
             async with self._writing(Kind.TRANSACTION):
@@ -290,14 +310,18 @@ class ActionDB(ActionRepository):
             StopNotEngagedError: That stop is not engaged, or somebody has engaged its scope again since.
         """
         name, why = check_name(by, "by"), check_text(reason, "reason")
-        return await self._run(Kind.TRANSACTION, kill_switch.release, name, why, generation)
+        number = check_integer(generation, "generation")
+        return await self._run(Kind.TRANSACTION, kill_switch.release, name, why, number)
 
     async def kill_switch_status(self) -> KillSwitchStatus:
         """Return what is engaged, what runs, and who has answered; sweeps what was in flight across a stop."""
         status = await super().kill_switch_status()
         if not status.unswept:
             return status
-        await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        try:
+            await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        except (DatabaseUnavailableError, RetryTransactionError):
+            return status  # who may only look still sees; what is unswept cannot start
         return await super().kill_switch_status()
 
     async def watch_kill_switch(self, *, poll: float = 0.25) -> AsyncGenerator[KillSwitchChange]:
@@ -324,7 +348,7 @@ class ActionDB(ActionRepository):
         """
         engine = self._opened()
         async with self._writing(Kind.TRANSACTION):
-            session = AsyncSession(engine, expire_on_commit=False)
+            session = AsyncSession(AsyncEngine(transacting(engine.sync_engine)), expire_on_commit=False)
             tx = _Transaction(session)
             try:
                 yield tx
@@ -332,4 +356,7 @@ class ActionDB(ActionRepository):
                     await settled(session.commit())
             finally:
                 tx.ended = True
-                await settled(session.close())
+                try:
+                    await settled(session.close())
+                except SQLAlchemyError:  # the connection is lost; what broke it is under way to the caller
+                    await settled(session.invalidate())

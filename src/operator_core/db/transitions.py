@@ -106,6 +106,11 @@ def explain_step(
     found = connection.execute(_STATUS, {"proposal_id": proposal_id}).one_or_none()
     if found is None:
         return ProposalNotFoundError(proposal_id=proposal_id)
+    if found.status is ActionStatus.CANCELLED and wanted is ActionStatus.EXECUTING:
+        stop = explain_stop(connection, proposal_id, found.status)
+        taken = (found.status_by, found.status_reason)
+        if isinstance(stop, KillSwitchEngagedError) and (stop.by, stop.reason) == taken:
+            return stop
     if code == STOPPED:
         return explain_stop(connection, proposal_id, found.status)
     if code == ISOLATION_REFUSED:
@@ -127,7 +132,7 @@ def _disagreement(connection: sa.Connection, proposal_id: int, wanted: ActionSta
     if record is None:
         return "it has no record yet: create_record, then update_record; or finish_execution does it in one"
     if record.outcome is None and wanted is ActionStatus.CANCELLED:
-        return "it is running: ask it to stop, and its worker answers"
+        return "it is running, and only its worker can end it: a stop that covers it asks it to"
     if record.outcome is None:
         return "its record is open: update_record first; or finish_execution does it in one"
     return f"its record is {outcome_text(record.outcome)}"

@@ -35,6 +35,8 @@ def target_url(target: Path | str | URL | None) -> URL:
         target = _parse(target)
     if "@" in (target.host or ""):
         raise _unreadable()
+    if target.drivername.startswith("sqlite") and target.host:
+        raise DatabaseUrlError(f"SQLite has no host: for the file {target.host} write sqlite:///{target.host}")
     backend, _, driver = target.drivername.partition("+")
     if backend not in _DRIVERS:
         raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {backend!r}: {shown(target)}")

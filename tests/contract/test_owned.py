@@ -1,0 +1,75 @@
+"""What `ActionDB` does around its calls: opening, closing, transactions, and the isolation of a host's engine."""
+
+import asyncio
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from operator_core.actions import ActionProposal, ActionStatus, NotOpenError
+from operator_core.db import ActionDB
+from tests.support.factories import proposal, stored
+from tests.support.ledger import Ledger
+from tests.support.plain_sql import on_postgresql
+
+
+async def test_many_new_files_are_made_at_once_in_one_process(tmp_path: Path) -> None:
+    ledgers = [ActionDB(tmp_path / f"{number}.db") for number in range(6)]
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(ledger.open() for ledger in ledgers))
+    made = [await ledger.create_proposal(proposal()) for ledger in ledgers]
+    await asyncio.gather(*(ledger.close() for ledger in ledgers))
+
+    assert [one.id for one in made] == [1] * 6
+
+
+async def test_a_close_lets_the_calls_under_way_come_to_their_end(ledger: Ledger) -> None:
+    threads, patience = threading.active_count(), 5.0
+    db = await ActionDB(ledger.target).open()
+    calls = [asyncio.create_task(db.create_proposal(proposal())) for _ in range(6)]
+    await asyncio.sleep(0)
+
+    await db.close()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(one) for one in ended} <= {ActionProposal, NotOpenError}
+    while threading.active_count() > threads and (patience := patience - 0.01) > 0:
+        await asyncio.sleep(0.01)
+    assert threading.active_count() <= threads
+
+
+@on_postgresql
+@pytest.mark.parametrize("level", ["SERIALIZABLE", "REPEATABLE READ"])
+async def test_a_transaction_starts_actions_on_an_engine_of_a_stricter_host(ledger: Ledger, level: str) -> None:
+    engine = create_async_engine(ledger.target, isolation_level=level)
+
+    async with ActionDB(engine) as db:
+        made = await stored(db, ActionStatus.VALIDATED)
+        async with db.transaction() as tx:
+            await tx.start_execution(made.id)
+        found = await db.get_proposal(made.id)
+    await engine.dispose()
+
+    assert found.status is ActionStatus.EXECUTING
+
+
+@on_postgresql
+async def test_a_lost_connection_does_not_hide_what_went_wrong_in_a_transaction(ledger: Ledger) -> None:
+    async with ActionDB(ledger.target) as db:
+        with pytest.raises(ZeroDivisionError):
+            async with db.transaction() as tx:
+                await tx.create_proposal(proposal())
+                _end_all_others(ledger)
+                raise ZeroDivisionError
+
+        assert await db.list_proposals() == []
+
+
+def _end_all_others(ledger: Ledger) -> None:
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    with closing(psycopg.connect(ledger.dsn, autocommit=True)) as plain:
+        plain.execute(f"{others} AND pid <> pg_backend_pid()")
