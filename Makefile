@@ -17,7 +17,7 @@ demo: $(STAMP) ## Run the main job on SQLite: propose, validate, execute, and wh
 	$(BIN)/python examples/incident.py
 
 test: $(STAMP) ## Run every test, on SQLite and on a real PostgreSQL.
-	$(BIN)/pytest -n 2 tests
+	$(BIN)/pytest -n 4 --dist worksteal tests
 
 lint: $(STAMP) ## Check style, types and import layers.
 	$(BIN)/ruff check .
@@ -29,7 +29,7 @@ lint: $(STAMP) ## Check style, types and import layers.
 test-lowest: $(STAMP) ## Run the contract tests on the lowest versions that pyproject.toml allows.
 	$(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
-	.venv-lowest/bin/python -m pytest -q -n 2 -p no:cacheprovider tests/contract
+	.venv-lowest/bin/python -m pytest -q -n 4 -p no:cacheprovider tests/contract
 
 race: $(STAMP) ## Run the long forms of all races, kills and forced schedules; prints one figure a line, with its seed.
 	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/races tests/contract/test_kill_switch*.py
