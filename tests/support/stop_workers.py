@@ -167,7 +167,7 @@ def _propose_plainly(plain: Any) -> tuple[int, str]:
 def _validate_plainly(_worker: Worker, plain: Any) -> None:
     number, status = _propose_plainly(plain)
     if status == "proposed":
-        _step(plain, number, "validated")
+        _step(plain, number, "validated", "AND status = 'proposed'")  # the sweep may have been quicker
 
 
 def _start_naively(worker: Worker, plain: Any) -> None:
