@@ -14,7 +14,7 @@ _WAL_WRITE_LOCK = 120  # the byte of the -shm file that the one writer locks, sq
 
 @dataclass(frozen=True)
 class Blocker:
-    """A client that holds a start open; `pid` is None for a prepared transaction."""
+    """A client that is in the way of a stop; `pid` is None for a prepared transaction."""
 
     pid: int | None
     text: str
@@ -86,10 +86,15 @@ def latch_holders(connection: sa.Connection) -> list[Blocker]:
 
 def terminate_blockers(connection: sa.Connection) -> list[str]:
     """End the connections that hold a start open, and with them their transactions; return what was not permitted."""
-    return terminate(connection, blockers(connection))
+    return _terminate(connection, blockers(connection))
 
 
-def terminate(connection: sa.Connection, found: list[Blocker]) -> list[str]:
+def terminate_latch_holders(connection: sa.Connection) -> list[str]:
+    """End the connections that hold the latch locked; return what was not permitted."""
+    return _terminate(connection, latch_holders(connection))
+
+
+def _terminate(connection: sa.Connection, found: list[Blocker]) -> list[str]:
     """End the connections of clients, each by itself; return a text for each that this role may not end.
 
     The role needs to be that of the client, or to have pg_signal_backend.

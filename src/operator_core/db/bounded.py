@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from operator_core.actions.errors import DatabaseUnavailableError
+from operator_core.actions.errors import ActionError, DatabaseUnavailableError
 from operator_core.db import barrier
 from operator_core.db.engine import hang_up
 from operator_core.db.units import translated
@@ -40,7 +40,7 @@ class BoundedConnection:
         """Run a unit that waits for no lock longer than `seconds`, and no longer for the server to answer.
 
         Raises:
-            DatabaseUnavailableError: There was no answer; whether it was committed is not known.
+            ActionError: Whatever went wrong. Where the server did not answer, whether it was committed is not known.
         """
         working = asyncio.ensure_future(self._transact(unit, seconds))
         done, _ = await asyncio.wait({working}, timeout=seconds + _GRACE)
@@ -54,9 +54,12 @@ class BoundedConnection:
         try:
             with translated(shown(self._url)):
                 return working.result()
-        except BaseException:
+        except ActionError:
             await self.close()
             raise
+        except Exception as error:  # such as what a trigger of the host raises
+            await self.close()
+            raise DatabaseUnavailableError(url=shown(self._url), detail=str(error)) from error
 
     async def _transact(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
         if self._connection is None:

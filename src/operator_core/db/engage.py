@@ -41,7 +41,7 @@ T = TypeVar("T")
 _PAUSE = 0.02  # seconds between two tries against a server
 _POLL = 0.001  # seconds between two tries for SQLite's write lock: its own back-off cost a stop 3 s, polling 92 ms
 _SWEEP_SHARE = 0.3  # of the time that is left after the publish, kept back from the barrier for the sweep
-_TERMINATE_AFTER = 0.2  # of the time for the barrier: how long a start may finish by itself before it is ended
+_TERMINATE_AFTER = 0.2  # of the time that is left: how long who is in the way may finish by itself before it is ended
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,8 @@ async def _on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: 
         for phase in (_barrier, _sweep):
             try:
                 await phase(server, order, progress)
-            except Exception as error:  # noqa: BLE001 - the stop is engaged, and its receipt must reach whoever stops
-                progress.problems.append(str(error) or type(error).__name__)
+            except ActionError as error:  # the stop is engaged, and its receipt must reach whoever stops
+                progress.problems.append(str(error))
     finally:
         await server.close()
 
@@ -232,6 +232,9 @@ async def _publish(server: _Server, order: Order, progress: Progress) -> None:
                 progress.problems.append(f"the database has not confirmed its commit: {error}")
                 progress.published(stop, order)
                 return
+            if order.terminate and isinstance(error, DatabaseLockedError):
+                with suppress(ActionError):
+                    await _besides(server, barrier.terminate_latch_holders)
             await asyncio.sleep(_PAUSE)
         else:
             progress.published(stop, order)
@@ -255,8 +258,6 @@ async def _who_is_in_the_way(server: _Server, error: ActionError) -> str:
     with suppress(ActionError):
         if isinstance(error, DatabaseLockedError):
             found = await _besides(server, barrier.latch_holders)
-            if server.order.terminate and found:
-                await _besides(server, lambda connection: barrier.terminate(connection, found))
             return "; ".join([blocker.text for blocker in found] or [str(error)])
     return str(error)
 
@@ -278,8 +279,9 @@ async def _besides(server: _Server, unit: Callable[[sa.Connection], T]) -> T:
 
 async def _watched(server: _Server, order: Order, progress: Progress) -> Stop:
     """Publish, and when the commit waits for a standby that does not answer, have it wait no longer."""
+    seconds = order.left * (_TERMINATE_AFTER if order.terminate else 1)
     publishing = asyncio.ensure_future(
-        server.run(lambda connection: kill_switch.publish(connection, order.scope, order.by, order.reason), order.left)
+        server.run(lambda connection: kill_switch.publish(connection, order.scope, order.by, order.reason), seconds)
     )
     done, _ = await asyncio.wait({publishing}, timeout=order.left / 2)
     if not done and server.pid:

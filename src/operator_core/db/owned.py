@@ -287,7 +287,7 @@ class ActionDB(ActionRepository):
             reason: Why; whoever is refused reads it.
             scope: What is stopped; everything by default.
             wait: Seconds for all of it.
-            terminate: End the connections of clients that hold a start open (PostgreSQL).
+            terminate: End the connections of clients that hold a start open or the latch locked (PostgreSQL).
 
         Raises:
             StopFailedError: The stop is NOT engaged, after tries until the deadline; the error holds the SQL statement
