@@ -129,7 +129,7 @@ async def test_what_a_transaction_gave_is_of_no_use_after_its_block(db: ActionDB
         with pytest.raises(ActionError):
             await tx.create_proposal(proposal())
 
-        assert db._engine.pool.checkedout() == 0
+        assert db._own.engine.pool.checkedout() == 0
         assert await db.list_proposals() == [made]
     finally:
         await tx._session.close()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from operator_core.actions import KillSwitchChange, Scope
-from operator_core.db import ActionDB, owned
+from operator_core.db import ActionDB, stop_status
 from tests.support import latch
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import on_postgresql
@@ -101,7 +101,7 @@ async def test_a_change_made_in_plain_sql_comes_with_who_and_why(watched):
 
 async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, monkeypatch):
     ledger, db = watched
-    read = owned.stop_status.changes
+    read = stop_status.changes
 
     def read_late(connection, seen):
         if seen == 0 and not engaged_meanwhile:
@@ -110,7 +110,7 @@ async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, 
         return read(connection, seen)
 
     engaged_meanwhile: list[int] = []
-    monkeypatch.setattr(owned.stop_status, "changes", read_late)
+    monkeypatch.setattr(stop_status, "changes", read_late)
 
     async with watching(db) as changes:
         found = await asyncio.wait_for(following(changes, 1), 5)
@@ -121,7 +121,7 @@ async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, 
 async def test_a_stop_that_is_released_while_the_watch_begins_is_seen_to_be_released(watched, monkeypatch):
     ledger, db = watched
     await stop(db)
-    read = owned.stop_status.changes
+    read = stop_status.changes
 
     def read_late(connection, seen):
         if seen == 0 and not released_meanwhile:
@@ -131,7 +131,7 @@ async def test_a_stop_that_is_released_while_the_watch_begins_is_seen_to_be_rele
         return read(connection, seen)
 
     released_meanwhile: list[bool] = []
-    monkeypatch.setattr(owned.stop_status, "changes", read_late)
+    monkeypatch.setattr(stop_status, "changes", read_late)
 
     async with watching(db) as changes:
         found = await following(changes, 1)

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from operator_core.actions import ActionStatus, DatabaseLockedError
 from operator_core.db import ActionDB, ActionRepository, configure_engine
-from operator_core.db.urls import target_url
+from operator_core.db.engine.urls import target_url
 from tests.support.factories import proposal
 from tests.support.host import every_call
 from tests.support.ledger import Ledger

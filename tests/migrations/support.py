@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus
 from operator_core.db import ActionDB, install_guards, metadata, migrate
-from operator_core.db.urls import target_url
+from operator_core.db.engine.urls import target_url
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import LATER, insert

@@ -96,7 +96,7 @@ async def test_calls_fail_while_the_server_is_gone_and_work_again_when_it_is_bac
         record = await db.start_execution(made.id or 0)
 
         assert (await db.finish_execution(record.id or 0, success=True)).success
-        assert db._engine.pool.checkedout() == 0
+        assert db._own.engine.pool.checkedout() == 0
     assert check_history(Ledger(doomed)) == []
 
 
@@ -105,7 +105,7 @@ async def test_a_crash_that_nobody_noticed_costs_one_call_for_each_connection_at
 ) -> None:
     async with ActionDB(doomed) as db:
         made = await stored(db)
-        connections = db._engine.pool.checkedin()
+        connections = db._own.engine.pool.checkedin()
         server.crash()  # the loop does not run meanwhile
         server.restart()
         failures = 0

@@ -141,7 +141,7 @@ async def moments(trial: Callable[[Moment], Awaitable[bool]]) -> int:
 def traces(client: Client, db: ActionDB) -> list[str]:
     """Say what a call that is over has left behind: locks, transactions, connections that the pool never gets back."""
     found = []
-    if (lost := db._engine.pool.checkedout()) != 0:  # type: ignore[union-attr]
+    if (lost := db._own.engine.pool.checkedout()) != 0:  # type: ignore[union-attr]
         found.append(f"{lost} connections are lost to the pool")
     return found + (_sqlite_traces(client) if isinstance(client, sqlite3.Connection) else _postgresql_traces(client))
 

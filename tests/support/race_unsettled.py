@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 
 from operator_core.actions import DatabaseLockedError
-from operator_core.db import ActionDB, owned
+from operator_core.db import ActionDB
+from operator_core.db.actions import own, owned
 from tests.support.ledger import Ledger
 from tests.support.race_sweep import Circumstance, sweep
 
@@ -23,7 +24,7 @@ async def _unsettled(work: Awaitable[object]) -> object:
 
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
-    owned.settled = _unsettled  # type: ignore[assignment]
+    own.settled = owned.settled = _unsettled  # type: ignore[assignment]
     tried = 0
     # One cancellation is survived without it, by what SQLAlchemy clears up; a second one interrupts that.
     for name, how in product(("transaction", "start_execution"), ("twice", "again and again")):

@@ -8,7 +8,7 @@ from operator_core.actions.values import sanitise_text
 from operator_core.cli import screen
 from operator_core.cli.target import database_url, existing
 from operator_core.db import ActionDB
-from operator_core.db.engage import Order, engage
+from operator_core.db.actions.engage import Order, engage
 from operator_core.db.engine import create_engine
 
 CONFIRMED, NOT_ENGAGED, UNCONFIRMED = 0, 1, 2

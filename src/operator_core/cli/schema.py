@@ -6,7 +6,7 @@ import asyncio
 from operator_core.cli import screen
 from operator_core.cli.target import database_url
 from operator_core.db import migrate
-from operator_core.db.urls import shown
+from operator_core.db.engine.urls import shown
 
 
 async def upgrade(options: argparse.Namespace) -> int:

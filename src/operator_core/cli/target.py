@@ -7,7 +7,7 @@ from sqlalchemy.engine import URL
 
 from operator_core.actions import DatabaseUrlError
 from operator_core.db import ActionDB
-from operator_core.db.urls import DEFAULT_PATH, URL_VARIABLE, target_url
+from operator_core.db.engine.urls import DEFAULT_PATH, URL_VARIABLE, target_url
 
 
 def database_url(given: str | None) -> URL:

@@ -1,10 +1,9 @@
 """Where actions live: the ledger on SQLite or PostgreSQL."""
 
-from operator_core.db.actions import ActionRepository
+from operator_core.db.actions import ActionDB, ActionRepository
 from operator_core.db.engine import configure_engine
 from operator_core.db.guards import install_guards
 from operator_core.db.migrate import downgrade, upgrade
-from operator_core.db.owned import ActionDB
 from operator_core.db.schema import Base
 
 metadata = Base.metadata

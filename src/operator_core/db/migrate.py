@@ -26,10 +26,10 @@ from operator_core.actions.errors import (
     SchemaTooNewError,
 )
 from operator_core.db.engine import create_engine, is_sqlite
+from operator_core.db.engine.urls import URL_VARIABLE, file_of, shown, target_url
 from operator_core.db.faults import translate
 from operator_core.db.guards import missing_guards
 from operator_core.db.schema import Base, kill_switch
-from operator_core.db.urls import URL_VARIABLE, file_of, shown, target_url
 
 if TYPE_CHECKING:
     from alembic.config import Config

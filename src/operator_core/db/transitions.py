@@ -23,12 +23,12 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import ActionStatus, sources
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionProposal
+from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of, refusal_of
 from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
 from operator_core.db.mapping import to_proposal
 from operator_core.db.schema import kill_switch, proposals, records
 from operator_core.db.types import now
-from operator_core.db.urls import shown
 
 Explanation = Callable[[sa.Connection], ActionError]
 _UNIQUE_VIOLATION = "23505"

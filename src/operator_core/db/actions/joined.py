@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import EngineNotConfiguredError, RetryTransactionError
 from operator_core.db.engine import check_version, refusal_aborts, require_configured
+from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of
 from operator_core.db.migrate import check
 from operator_core.db.transitions import RefusedError
 from operator_core.db.units import Kind, translated
-from operator_core.db.urls import shown
 
 P = ParamSpec("P")
 T = TypeVar("T")

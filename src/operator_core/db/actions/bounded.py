@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.actions.errors import ActionError, DatabaseUnavailableError
 from operator_core.db import barrier
-from operator_core.db.engine import hang_up
+from operator_core.db.engine.beside import hang_up
+from operator_core.db.engine.urls import shown
 from operator_core.db.units import translated
-from operator_core.db.urls import shown
 
 T = TypeVar("T")
 _NEARLY = 0.9  # a bound that is nearly right is not set again: that would be a round trip

@@ -29,13 +29,15 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.stops import Scope, StillExecuting, Stop, StopReceipt
 from operator_core.db import barrier, kill_switch, stop_status
-from operator_core.db.bounded import BoundedConnection
-from operator_core.db.engine import BEGIN, beside, is_sqlite, without_waiting
+from operator_core.db.actions.bounded import BoundedConnection
+from operator_core.db.engine import is_sqlite
+from operator_core.db.engine.beside import beside, without_waiting
+from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.urls import file_of, require_ledger_file, shown
 from operator_core.db.guards import missing_guards
 from operator_core.db.guards.rules import stop_statement
 from operator_core.db.migrate import HEAD, current
 from operator_core.db.units import translated
-from operator_core.db.urls import file_of, require_ledger_file, shown
 
 T = TypeVar("T")
 _PAUSE = 0.02  # seconds between two tries against a server

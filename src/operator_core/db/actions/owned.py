@@ -1,19 +1,17 @@
 """`ActionDB`: the repository with an engine and transactions of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import (
-    DatabaseLockedError,
     DatabaseUnavailableError,
     DatabaseUrlError,
     NotOpenError,
@@ -24,48 +22,18 @@ from operator_core.actions.errors import (
 from operator_core.actions.stops import KillSwitchChange, KillSwitchStatus, Scope, Stop, StopReceipt
 from operator_core.actions.values import check_integer, check_name, check_seconds, check_text
 from operator_core.db import kill_switch, migrate, stop_status
-from operator_core.db.actions import ActionRepository
-from operator_core.db.engage import Order, engage
-from operator_core.db.engine import (
-    BEGIN,
-    autocommitting,
-    check_version,
-    create_engine,
-    is_sqlite,
-    notified,
-    reading,
-    require_configured,
-    transacting,
-    writer_lock,
-)
-from operator_core.db.joined import run_joined
-from operator_core.db.transitions import RefusedError
+from operator_core.db.actions.engage import Order, engage
+from operator_core.db.actions.joined import run_joined
+from operator_core.db.actions.own import OwnTransactions, settled
+from operator_core.db.actions.repository import ActionRepository
+from operator_core.db.engine import check_version, create_engine, is_sqlite, require_configured, transacting
+from operator_core.db.engine.beside import notified
+from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url
 from operator_core.db.units import Kind, translated
-from operator_core.db.urls import file_of, require_ledger_file, shown, target_url
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_ATTEMPTS = 5
-
-
-async def settled(work: Awaitable[T]) -> T:
-    """Run `work` in a task of its own and wait until it is settled, also when the caller is cancelled.
-
-    A task that is cancelled inside SQLAlchemy and aiosqlite can leave SQLite's write lock held, so the cancellation is
-    delivered afterwards. Cancelled does not mean undone.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                continue  # asked again: it is still not settled
-        if not task.cancelled():
-            task.exception()  # seen: the caller wants to hear of its cancellation
-        raise
 
 
 class _Transaction(ActionRepository):
@@ -113,11 +81,8 @@ class ActionDB(ActionRepository):
         self._url = target.url if isinstance(target, AsyncEngine) else target_url(target)
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
-        self._engine: AsyncEngine | None = None
-        self._engines: dict[Kind, Engine] = {}
-        self._writers: asyncio.Lock | None = None
+        self._own: OwnTransactions | None = None
         self._opening = asyncio.Lock()
-        self._under_way: set[asyncio.Future[Any]] = set()
 
     def __repr__(self) -> str:
         return f"ActionDB({shown(self._url)!r})"
@@ -133,7 +98,7 @@ class ActionDB(ActionRepository):
             DatabaseUnavailableError: It cannot be reached or worked with.
         """
         async with self._opening:
-            if self._engine is None:
+            if self._own is None:
                 await settled(self._open())
         return self
 
@@ -148,11 +113,7 @@ class ActionDB(ActionRepository):
             if self._given is None:
                 await engine.dispose()
             raise
-        self._engine = engine
-        single, several = autocommitting(engine.sync_engine), transacting(engine.sync_engine)
-        snapshot = reading(engine.sync_engine)
-        self._engines = {Kind.READ: single, Kind.WRITE: single, Kind.TRANSACTION: several, Kind.SNAPSHOT: snapshot}
-        self._writers = writer_lock(engine)
+        self._own = OwnTransactions(engine, self._url, self._lock_timeout)
 
     async def _prepare(self, engine: AsyncEngine) -> None:
         """Check the ledger, and migrate one on SQLite that is behind."""
@@ -194,15 +155,9 @@ class ActionDB(ActionRepository):
 
     async def close(self) -> None:
         """Close all connections, unless the engine is a host's; a second call does nothing."""
-        engine, self._engine = self._engine, None
-        if engine is not None and self._given is None:
-            await settled(self._dispose(engine))
-
-    async def _dispose(self, engine: AsyncEngine) -> None:
-        """Let the calls under way come to their end: a connection that is in use would be left open."""
-        while self._under_way:
-            await asyncio.wait(set(self._under_way))
-        await engine.dispose()
+        own, self._own = self._own, None
+        if own is not None and self._given is None:
+            await settled(own.dispose())
 
     async def __aenter__(self) -> Self:
         try:
@@ -219,59 +174,12 @@ class ActionDB(ActionRepository):
     async def _run(
         self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        self._opened()
-        work = asyncio.ensure_future(self._repeated(kind, lambda connection: unit(connection, *args, **kwargs)))
-        self._under_way.add(work)
-        work.add_done_callback(self._under_way.discard)
-        return await settled(work)
+        return await self._opened().run(kind, lambda connection: unit(connection, *args, **kwargs))
 
-    async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit again that met another transaction: nothing of it was kept."""
-        engine = self._opened()  # now: `close` waits for what has begun
-        for attempt in range(1, _ATTEMPTS):
-            try:
-                return await self._once(engine, kind, unit)
-            except RetryTransactionError:
-                await asyncio.sleep(0.01 * attempt)
-        return await self._once(engine, kind, unit)
-
-    async def _once(self, engine: AsyncEngine, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
-
-        def whole(_session: Session) -> T:
-            bind = self._engines[kind]
-            try:
-                with bind.begin() as connection:
-                    return unit(connection)
-            except RefusedError as refused:
-                with bind.begin() as connection:
-                    raise refused.explain(connection) from refused.__cause__
-
-        async with self._writing(kind):
-            with translated(shown(self._url)):
-                return await AsyncSession(engine).run_sync(whole)
-
-    def _opened(self) -> AsyncEngine:
-        if self._engine is None:
+    def _opened(self) -> OwnTransactions:
+        if self._own is None:
             raise NotOpenError(target=repr(self))
-        return self._engine
-
-    @asynccontextmanager
-    async def _writing(self, kind: Kind) -> AsyncGenerator[None]:
-        """Let the writers of this process queue for SQLite's one write lock, and everybody for one in memory."""
-        lock = self._writers
-        if lock is None or (kind in (Kind.READ, Kind.SNAPSHOT) and file_of(self._url) is not None):
-            yield
-            return
-        try:
-            async with asyncio.timeout(self._lock_timeout):
-                await lock.acquire()
-        except TimeoutError as error:
-            detail = "a transaction() of this ActionDB is open; within it, call the methods of what it gave you"
-            raise DatabaseLockedError(url=shown(self._url), detail=detail) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return self._own
 
     # -- kill switch ---------------------------------------------------------------------------------------------------
 
@@ -297,11 +205,11 @@ class ActionDB(ActionRepository):
         """
         who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(wait, "wait")
         order = Order(Scope.of(scope), who, why, seconds, terminate)
-        engine = self._opened()
-        if file_of(self._url) is None and is_sqlite(engine):
-            async with self._writing(Kind.TRANSACTION):
-                return await settled(engage(engine, self._url, order))
-        return await settled(engage(engine, self._url, order))
+        own = self._opened()
+        if file_of(self._url) is None and is_sqlite(own.engine):
+            async with own.writing(Kind.TRANSACTION):
+                return await settled(engage(own.engine, self._url, order))
+        return await settled(engage(own.engine, self._url, order))
 
     async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
         """Release the one stop that `generation` names, and return it; revives nothing that was pending.
@@ -332,7 +240,7 @@ class ActionDB(ActionRepository):
         engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
         for change in engaged:
             yield change
-        async with notified(self._opened()) as hint:
+        async with notified(self._opened().engine) as hint:
             while True:
                 for change in await self._run(Kind.READ, stop_status.changes, seen):
                     seen = change.id
@@ -346,9 +254,9 @@ class ActionDB(ActionRepository):
         Call the methods of `tx` within. Leaving the block commits, an exception rolls back. On SQLite it holds the one
         write lock of the file from its first call on.
         """
-        engine = self._opened()
-        async with self._writing(Kind.TRANSACTION):
-            session = AsyncSession(AsyncEngine(transacting(engine.sync_engine)), expire_on_commit=False)
+        own = self._opened()
+        async with own.writing(Kind.TRANSACTION):
+            session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
             tx = _Transaction(session)
             try:
                 yield tx

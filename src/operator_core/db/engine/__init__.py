@@ -1,0 +1,125 @@
+"""Engines, and the settings that the promises rest on."""
+
+import asyncio
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Dialect, Engine
+from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.errors import EngineNotConfiguredError, EngineVersionError, MissingDriverError
+from operator_core.db.engine import postgresql, sqlite
+from operator_core.db.engine.sqlite import BEGIN
+
+LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
+LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
+
+
+def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
+    """Tell the two engines apart."""
+    return bind.dialect.name == "sqlite"
+
+
+def create_engine(url: URL, *, lock_timeout: float = 10.0, **options: Any) -> AsyncEngine:
+    """Return an engine with our settings; nothing is opened yet.
+
+    Args:
+        url: As `target_url` returns it.
+        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+        **options: For SQLAlchemy's `create_async_engine`.
+
+    Raises:
+        MissingDriverError: The driver of the URL is not installed.
+        DatabaseNotFoundError: The folder of a SQLite file does not exist.
+    """
+    new_engine = sqlite.new_engine if url.drivername.startswith("sqlite") else postgresql.new_engine
+    try:
+        return new_engine(url, lock_timeout, {"hide_parameters": True, **options})
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        driver = url.get_driver_name()
+        extra = "psycopg" if driver.startswith("psycopg") else "postgres"
+        raise MissingDriverError(driver=driver, extra=extra) from error
+
+
+def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> AsyncEngine:
+    """Give a host's engine the settings that the promises rest on, and return it; call it right after creating it.
+
+    On SQLite: WAL, `synchronous=FULL`, foreign keys on, and every transaction begins IMMEDIATE, unless the execution
+    option `operator_core_begin="DEFERRED"` makes it a reader. On PostgreSQL nothing needs to be set.
+    """
+    if is_sqlite(engine):
+        sqlite.configure(engine, lock_timeout)
+    return engine
+
+
+_configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is shared by all options of an engine
+
+
+def require_configured(connection: sa.Connection) -> None:
+    """See that a host's SQLite engine has the settings, by asking its connection.
+
+    Raises:
+        EngineNotConfiguredError: It has not.
+    """
+    if not is_sqlite(connection) or connection.dialect in _configured:
+        return
+    for pragma, wanted in (
+        ("foreign_keys", (1,)),
+        ("synchronous", (2, 3)),
+        ("journal_mode", ("wal", "memory")),
+    ):
+        found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+        if found not in wanted:
+            raise EngineNotConfiguredError(detail=f"{pragma} is {found}")
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        raise EngineNotConfiguredError(detail="transactions begin without a lock")
+    _configured.add(connection.dialect)
+
+
+def check_version(connection: sa.Connection) -> None:
+    """See that the engine is new enough, and that a server speaks UTF-8.
+
+    Raises:
+        EngineVersionError: It is not.
+    """
+    found = tuple(connection.dialect.server_version_info or (0,))
+    name, lowest = ("SQLite", LOWEST_SQLITE) if is_sqlite(connection) else ("PostgreSQL", LOWEST_POSTGRESQL)
+    if found < lowest:
+        version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))
+        raise EngineVersionError(engine=name, version=version, lowest=wanted)
+    if not is_sqlite(connection):
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            raise EngineVersionError(engine="PostgreSQL with encoding", version=str(encoding), lowest="UTF8")
+
+
+def autocommitting(engine: Engine) -> Engine:
+    """Return `engine` for units of one statement, which need no begin and no commit: each would cost a round trip."""
+    if is_sqlite(engine):
+        return engine.execution_options(**{BEGIN: "NONE"})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def transacting(engine: Engine) -> Engine:
+    """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
+    return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def reading(engine: Engine) -> Engine:
+    """Return `engine` for units that read with several statements from one snapshot."""
+    if is_sqlite(engine):
+        return engine.execution_options(**{BEGIN: "DEFERRED"})
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def refusal_aborts(connection: sa.Connection) -> bool:
+    """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
+    return not is_sqlite(connection)
+
+
+def writer_lock(engine: AsyncEngine) -> asyncio.Lock | None:
+    """Return a lock for the writers of one process, where the engine has one writer: queueing beats polling for it."""
+    return asyncio.Lock() if is_sqlite(engine) else None

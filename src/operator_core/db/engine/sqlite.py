@@ -1,0 +1,92 @@
+"""The settings of SQLite, and what an engine does when it connects and begins."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from operator_core.actions.errors import DatabaseAccessError, DatabaseNotFoundError
+from operator_core.db.engine.file_watch import FileWatch
+from operator_core.db.engine.sqlite_connection import open_connection
+from operator_core.db.engine.urls import file_of, shown
+
+BEGIN = "operator_core_begin"
+"""Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
+
+
+def _pragmas(lock_timeout: float) -> tuple[str, ...]:
+    return (
+        f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}",  # first: the others may meet a lock
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    )
+
+
+def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
+    """Return an engine for a URL; nothing is opened yet."""
+    file = file_of(url)
+    if file is not None:
+        _require_access(file, shown(url))
+    (database,), arguments = url.get_dialect()().create_connect_args(url)
+
+    watch = None if file is None else FileWatch(file, shown(url))
+
+    async def connect() -> aiosqlite.Connection:
+        if watch is not None:
+            watch.compare()
+        return await open_connection(database, _pragmas(lock_timeout), uri=bool(arguments.get("uri")))
+
+    engine = create_async_engine(url, async_creator=connect, **options)
+    _begin_as_told(engine.sync_engine)
+    if watch is not None:
+        watch.attach(engine.sync_engine)
+    return engine
+
+
+def _require_access(file: Path, url: str) -> None:
+    """Say what SQLite calls "unable to open database file"."""
+
+    def permitted(path: Path, mode: int) -> bool:
+        return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+    if not file.parent.is_dir():
+        raise DatabaseNotFoundError(url=url, detail=f"there is no folder {file.parent}")
+    if not permitted(file.parent, os.X_OK):
+        raise DatabaseAccessError(url=url, detail=f"the folder {file.parent} may not be entered")
+    if file.is_dir():
+        raise DatabaseNotFoundError(url=url, detail="this is a folder, not a file")
+    if file.exists() and not permitted(file, os.R_OK):
+        raise DatabaseAccessError(url=url, detail="the file may not be read")
+
+
+def configure(engine: AsyncEngine, lock_timeout: float) -> None:
+    """Give a host's engine our settings, whenever it connects and begins."""
+    _set_on_connect(engine.sync_engine, lock_timeout)
+    _begin_as_told(engine.sync_engine)
+    file = file_of(engine.url)
+    if file is not None:
+        FileWatch(file, shown(engine.url)).attach(engine.sync_engine)
+
+
+def _set_on_connect(engine: Engine, lock_timeout: float) -> None:
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # sqlite3 must not begin on its own: we do, and say how
+        cursor = connection.cursor()
+        for pragma in _pragmas(lock_timeout):
+            cursor.execute(pragma)
+        cursor.close()
+
+
+def _begin_as_told(engine: Engine) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+        if how != "NONE":
+            connection.exec_driver_sql(f"BEGIN {how}")
