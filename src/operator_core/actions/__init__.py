@@ -16,13 +16,18 @@ from operator_core.actions.errors import (
     DatabaseUrlError,
     EngineNotConfiguredError,
     EngineVersionError,
+    FindingNotAllowedError,
     GuardMissingError,
+    IdempotencyKeyError,
     IsolationLevelError,
     KillSwitchEngagedError,
+    LeaseLostError,
     MissingDriverError,
     NotNewError,
     NotOpenError,
+    NotRetryableError,
     OwnTransactionsError,
+    ProposalExpiredError,
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
@@ -35,8 +40,9 @@ from operator_core.actions.errors import (
     StopUnconfirmedError,
     TransitionNotAllowedError,
     ValueNotStorableError,
+    WaitTimeoutError,
 )
-from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus
+from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus, Finding
 from operator_core.actions.stops import (
     Answer,
     KillSwitchChange,
@@ -48,7 +54,7 @@ from operator_core.actions.stops import (
     StopReceipt,
     StopRequest,
 )
-from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, ActionType
+from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, ActionType, Difference, EventKind
 
 __all__ = [
     "PENDING",
@@ -74,17 +80,25 @@ __all__ = [
     "DatabaseReplacedError",
     "DatabaseUnavailableError",
     "DatabaseUrlError",
+    "Difference",
     "EngineNotConfiguredError",
     "EngineVersionError",
+    "EventKind",
+    "Finding",
+    "FindingNotAllowedError",
     "GuardMissingError",
+    "IdempotencyKeyError",
     "IsolationLevelError",
     "KillSwitchChange",
     "KillSwitchEngagedError",
     "KillSwitchStatus",
+    "LeaseLostError",
     "MissingDriverError",
     "NotNewError",
     "NotOpenError",
+    "NotRetryableError",
     "OwnTransactionsError",
+    "ProposalExpiredError",
     "ProposalNotFoundError",
     "RecordNotAllowedError",
     "RecordNotFoundError",
@@ -103,4 +117,5 @@ __all__ = [
     "StopUnconfirmedError",
     "TransitionNotAllowedError",
     "ValueNotStorableError",
+    "WaitTimeoutError",
 ]

@@ -25,6 +25,14 @@ class ActionOutcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Finding(StrEnum):
+    """What a person found out about an execution whose outcome was unknown."""
+
+    HAPPENED = "happened"
+    DID_NOT_HAPPEN = "did not happen"
+    PARTLY = "partly"
+
+
 TRANSITIONS: Mapping[ActionStatus, tuple[ActionStatus, ...]] = MappingProxyType(
     {
         # Someone wants it. It is checked and approved, or dropped by a person, a check or a stop.

@@ -4,19 +4,15 @@ import re
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import model_serializer, model_validator
 
 from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.types import ActionType, Integer, Name, UtcDatetime
+from operator_core.actions.types import ActionType, Frozen, Integer, Name, UtcDatetime
 
 EVERYTHING = "everything"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Scope(_Frozen):
+class Scope(Frozen):
     """What a stop covers: everything (`Scope()`), or the proposals that have one value in one of four fields.
 
     Raises:
@@ -85,7 +81,7 @@ class Scope(_Frozen):
         return cls.model_validate({field: value})
 
 
-class Stop(_Frozen):
+class Stop(Frozen):
     """One engagement of the kill switch; `generation` is its name."""
 
     generation: int
@@ -98,17 +94,24 @@ class Stop(_Frozen):
     release_reason: str | None = None
 
 
-class StillExecuting(_Frozen):
-    """An action that was running when it was looked at; `worker` is who started it."""
+class StillExecuting(Frozen):
+    """An action that was running when it was looked at; `worker` is who started it.
+
+    Attributes:
+        lease_expires_at: None where it was started without a lease: no recovery touches it.
+        last_seen_at: The last heartbeat of its worker.
+    """
 
     proposal_id: int
     record_id: int | None
     action_name: str
     worker: str
     since: UtcDatetime
+    lease_expires_at: UtcDatetime | None = None
+    last_seen_at: UtcDatetime | None = None
 
 
-class StopReceipt(_Frozen):
+class StopReceipt(Frozen):
     """The proof of a stop: once it is returned, nothing that the scope covers starts until a release.
 
     Attributes:
@@ -132,7 +135,7 @@ class StopReceipt(_Frozen):
     on_standby: bool = True
 
 
-class StopRequest(_Frozen):
+class StopRequest(Frozen):
     """What a running action is asked: by a stop (with its generation and scope), or by a person who cancels it."""
 
     generation: int | None = None
@@ -150,7 +153,7 @@ class Answer(StrEnum):
     SILENT = "silent"
 
 
-class StopAnswer(_Frozen):
+class StopAnswer(Frozen):
     """How one running action met one stop.
 
     Attributes:
@@ -166,7 +169,7 @@ class StopAnswer(_Frozen):
     seconds: float
 
 
-class KillSwitchStatus(_Frozen):
+class KillSwitchStatus(Frozen):
     """How the kill switch stands.
 
     Attributes:
@@ -186,7 +189,7 @@ class KillSwitchStatus(_Frozen):
     unswept: tuple[int, ...]
 
 
-class KillSwitchChange(_Frozen):
+class KillSwitchChange(Frozen):
     """One engage or release, as the database wrote it down."""
 
     id: int

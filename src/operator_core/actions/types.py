@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,10 +15,11 @@ from pydantic import (
     JsonValue,
     StrictStr,
     ValidationInfo,
+    model_validator,
 )
 
 from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.lifecycle import INITIAL, ActionOutcome, ActionStatus
+from operator_core.actions.lifecycle import INITIAL, ActionOutcome, ActionStatus, Finding
 from operator_core.actions.values import (
     MAX_PARAMETERS_BYTES,
     MAX_RESULT_BYTES,
@@ -35,6 +36,15 @@ class ActionType(StrEnum):
     SUBJECT = "subject"
     TOOL = "tool"
     WORKFLOW = "workflow"
+
+
+class EventKind(StrEnum):
+    """What an event tells: a step of the lifecycle, or something that was said without changing the state."""
+
+    STEP = "step"
+    CANCEL_REQUESTED = "cancel_requested"
+    REPORTED_LATE = "reported_late"
+    RESOLVED = "resolved"
 
 
 FROM_LEDGER: Final[dict[str, bool]] = {"from_ledger": True}
@@ -96,14 +106,17 @@ Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters)]
 Result = Annotated[dict[str, Any] | None, BeforeValidator(_result)]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """Is the base of all DTOs: detached from the ledger, and never changed."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ActionProposal(_Frozen):
+class ActionProposal(Frozen):
     """What an agent wants to do, why, and how far it has come.
 
-    The first nine fields are given by whoever proposes (`id` and `status` by the database); the others are read only.
+    The fields down to `idempotency_key` are given by whoever proposes (`id` and `status` by the database); the others
+    are read only.
 
     Attributes:
         id: Counts from 1; None until the proposal is stored.
@@ -111,10 +124,14 @@ class ActionProposal(_Frozen):
         action_name: What to do, 1 to 255 characters.
         parameters: A JSON object of at most 256 KiB and 32 levels; it comes back equal, key order included.
         proposed_at: When it was proposed, by the clock of whoever proposed; aware, kept in UTC.
+        valid_until: After this moment, by the database's clock, it cannot start and is cancelled as expired.
+        retry_of: The id of the finished proposal that this one tries again; whoever retries gives `proposed_by`.
+        idempotency_key: Unique in the ledger: a second proposal with the same key is the first one.
         generation: The number of the last stop when it was stored; a covering stop with a higher one bars its start.
         status_at: When `status` was reached, by the database's clock.
         status_by: Who took the last step.
         status_reason: Why, where a reason was given.
+        repeated: True where `create_proposal` gave back the first proposal of its idempotency key.
 
     Raises:
         ValueNotStorableError: With the path of a value that the engines would refuse or change.
@@ -130,6 +147,9 @@ class ActionProposal(_Frozen):
     status: ActionStatus = INITIAL
     proposed_at: UtcDatetime = Field(default_factory=utc_now)
     proposed_by: Name = "agent"
+    valid_until: UtcDatetime | None = None
+    retry_of: Integer | None = None
+    idempotency_key: Name | None = None
 
     generation: int | None = None
     status_at: UtcDatetime | None = None
@@ -140,9 +160,16 @@ class ActionProposal(_Frozen):
     completed_at: UtcDatetime | None = None
     failed_at: UtcDatetime | None = None
     cancelled_at: UtcDatetime | None = None
+    repeated: bool = False
+
+    @model_validator(mode="after")
+    def _retried_by_somebody(self) -> Self:
+        if self.retry_of is not None and "proposed_by" not in self.model_fields_set:
+            raise ValueNotStorableError(path="proposed_by", why="is not given; a retry says who decided on it")
+        return self
 
 
-class ActionRecord(_Frozen):
+class ActionRecord(Frozen):
     """One execution of one proposal; open until it is closed, once, with an outcome.
 
     Attributes:
@@ -151,6 +178,12 @@ class ActionRecord(_Frozen):
         result_data: A JSON object of at most 1 MiB and 32 levels.
         cancel_requested_at: When a person asked the running action to stop; None when nobody did.
         stop_generation: The last stop that asked the running action to stop before the record was closed.
+        worker: Who has claimed it under a lease; None where it was started without one.
+        lease_seconds: By how much a heartbeat extends the lease.
+        last_seen_at: The last heartbeat, by the database's clock, as all times here.
+        lease_expires_at: When whoever runs it counts as lost, unless a heartbeat comes before the recovery.
+        claim_key: What the claim was made under, so that it can be repeated.
+        finding: What a person found out about an unknown outcome.
     """
 
     id: Integer | None = None
@@ -166,19 +199,33 @@ class ActionRecord(_Frozen):
     cancel_requested_by: str | None = None
     cancel_reason: str | None = None
     stop_generation: int | None = None
+    worker: str | None = None
+    lease_seconds: float | None = None
+    last_seen_at: UtcDatetime | None = None
+    lease_expires_at: UtcDatetime | None = None
+    claim_key: str | None = None
+    finding: Finding | None = None
+    finding_at: UtcDatetime | None = None
+    finding_by: str | None = None
+    finding_reason: str | None = None
 
 
-class ActionEvent(_Frozen):
-    """One step of one proposal, written by the database in the transaction of the step.
+class ActionEvent(Frozen):
+    """One step of one proposal, written by the database in the transaction of the step; or what was said about it.
 
     Attributes:
+        id: Counts from 1, among the steps and among all else apart.
+        kind: `step`, or what was said while the state stayed: then `from_status` and `to_status` are that state.
         from_status: None for the first event.
         by: Who took the step; `sql:` and a role where a client spoke plain SQL to PostgreSQL.
         generation: The number of the last stop at that moment.
-        data: What was proposed (first event), or how the execution ended (the event out of `executing`).
+        data: What was proposed (first event), how the execution ended (the event out of `executing`), what a worker
+            reported too late, or what a person found out.
+        record_id: Which execution it is about, where it is not a step.
     """
 
     id: int
+    kind: EventKind = EventKind.STEP
     proposal_id: int
     from_status: ActionStatus | None
     to_status: ActionStatus
@@ -187,6 +234,22 @@ class ActionEvent(_Frozen):
     reason: str | None
     generation: int
     data: dict[str, JsonValue] | None
+    record_id: int | None = None
+
+
+class Difference(Frozen):
+    """One contradiction between the tables and the history that they can be rebuilt from.
+
+    Attributes:
+        field: The column, or `row` where the whole row is missing or has no history.
+        expected: What the history says, as text.
+        found: What the table says.
+    """
+
+    proposal_id: int
+    field: str
+    expected: str
+    found: str
 
 
 def checked(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:

@@ -12,15 +12,26 @@ from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal
 from operator_core.actions.values import dump_json
 from operator_core.db.schema import events, proposals, records
 
-PROPOSED = ("ticket_id", "action_name", "action_type", "parameters", "reason", "proposed_at", "proposed_by")
+PROPOSED = (
+    "ticket_id",
+    "action_name",
+    "action_type",
+    "parameters",
+    "reason",
+    "proposed_at",
+    "proposed_by",
+    "valid_until",
+    "retry_of",
+    "idempotency_key",
+)
 """The columns that whoever proposes fills in."""
 
 _PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
 _RECORD_NAMES = tuple(column.name for column in records.columns)
 _EVENT_NAMES = tuple(column.name for column in events.columns)
-_GIVEN_BY_DATABASE = ("id", "completed_at", "success", "outcome", "error_message", "result_data", "cancel_requested_at")
+_GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
-Row = sa.Row[Any]
+Row = sa.Row[Any] | tuple[Any, ...]
 
 
 def to_proposal(row: Row) -> ActionProposal:
@@ -65,10 +76,10 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
     if not isinstance(record, ActionRecord):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
         raise ValueNotStorableError(path="record", why=f"is a {type(record).__name__}; give an ActionRecord")
     values = checked(record)
-    for name in _GIVEN_BY_DATABASE:
-        if values[name] is not None:
+    for name in _RECORD_NAMES:
+        if name not in _GIVEN_WITH_A_RECORD and values[name] is not None:
             raise NotNewError(kind="record", field=name, value=values[name])
-    return {name: values[name] for name in ("proposal_id", "started_at")}
+    return {name: values[name] for name in _GIVEN_WITH_A_RECORD}
 
 
 def as_json_array(rows: Iterable[Mapping[str, Any]]) -> str:

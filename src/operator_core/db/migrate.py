@@ -34,7 +34,7 @@ from operator_core.db.schema import Base, kill_switch
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision, oldest first; the last is the one that this code was written for."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "operator_core_version"

@@ -67,9 +67,9 @@ def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionRecor
     return [to_record(row) for row in connection.execute(_SELECT_OF_PROPOSAL, {"proposal_id": proposal_id})]
 
 
-_CLOSE = (
+CLOSE = (
     sa.update(records)
-    .where(records.c.id == sa.bindparam("record_id"), records.c.completed_at.is_(None))
+    .where(records.c.id == sa.bindparam("record_id", type_=sa.BigInteger()), records.c.completed_at.is_(None))
     .values(
         completed_at=now(),
         success=sa.bindparam("new_success", type_=records.c.success.type),
@@ -82,6 +82,19 @@ _CLOSE = (
 )
 
 
+def closing(
+    record_id: int, outcome: ActionOutcome, error_message: str | None, result_data: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the bound values of `CLOSE`."""
+    return {
+        "record_id": record_id,
+        "new_success": outcome is ActionOutcome.SUCCEEDED,
+        "new_outcome": outcome,
+        "new_error": error_message,
+        "new_result": result_data,
+    }
+
+
 def close(
     connection: sa.Connection,
     record_id: int,
@@ -90,17 +103,10 @@ def close(
     result_data: dict[str, Any] | None,
 ) -> ActionRecord:
     """Close an open record with its outcome; of callers at the same moment exactly one succeeds."""
-    values = {
-        "record_id": record_id,
-        "new_success": outcome is ActionOutcome.SUCCEEDED,
-        "new_outcome": outcome,
-        "new_error": error_message,
-        "new_result": result_data,
-    }
-    with explained(lambda later, _: _explain_close(later, record_id, outcome)):
-        row = connection.execute(_CLOSE, values).one_or_none()
+    with explained(lambda later, _: explain_close(later, record_id, outcome)):
+        row = connection.execute(CLOSE, closing(record_id, outcome, error_message, result_data)).one_or_none()
     if row is None:
-        raise _explain_close(connection, record_id, outcome)
+        raise explain_close(connection, record_id, outcome)
     return to_record(row)
 
 
@@ -111,7 +117,8 @@ _STANDING_OF_RECORD = (
 )
 
 
-def _explain_close(connection: sa.Connection, record_id: int, outcome: ActionOutcome) -> ActionError:
+def explain_close(connection: sa.Connection, record_id: int, outcome: ActionOutcome) -> ActionError:
+    """Return the error that says why a record was not closed."""
     found = connection.execute(_STANDING_OF_RECORD, {"record_id": record_id}).one_or_none()
     if found is None:
         return RecordNotFoundError(record_id=record_id)

@@ -13,11 +13,12 @@ from operator_core.actions.lifecycle import (
     TRANSITIONS,
     ActionOutcome,
     ActionStatus,
+    Finding,
     always_passed,
     ever_passed,
 )
 from operator_core.actions.stops import EVERYTHING, Scope
-from operator_core.actions.types import ActionType
+from operator_core.actions.types import ActionType, EventKind
 from operator_core.db.types import (
     KEYED_BY_TEXT,
     NEVER_REUSE_IDS,
@@ -80,6 +81,9 @@ def _counts_from_1() -> sa.CheckConstraint:
     return sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name="id")
 
 
+MAY_EXPIRE = f"({any_of(PENDING)}) AND valid_until IS NOT NULL"
+
+
 class ActionProposalRow(Base):
     """One proposal and its last step."""
 
@@ -103,6 +107,9 @@ class ActionProposalRow(Base):
     completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cancelled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    valid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retry_of: Mapped[int | None] = mapped_column(sa.BigInteger)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.Text)
 
     __table_args__ = (
         _one_of("status", TRANSITIONS),
@@ -115,9 +122,26 @@ class ActionProposalRow(Base):
             where=any_of([*PENDING, ActionStatus.EXECUTING]),
         ),
         partial_index("ix_action_proposals_ticket_id", "ticket_id", "id", where="ticket_id IS NOT NULL"),
+        partial_index("ix_action_proposals_valid_until", "valid_until", where=MAY_EXPIRE),
+        partial_index(
+            "uq_action_proposals_idempotency_key", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True
+        ),
         _counts_from_1(),
         NEVER_REUSE_IDS,
     )
+
+
+OPEN = "outcome IS NULL"
+UNSETTLED = "outcome = 'unknown' AND finding IS NULL"
+_LEASE = ("worker", "lease_seconds", "last_seen_at", "lease_expires_at")
+_FINDING = ("finding", "finding_at", "finding_by", "finding_reason")
+
+
+def _all_or_none(name: str, columns: tuple[str, ...], *more: str) -> sa.CheckConstraint:
+    # It stands with the last of its columns, as SQLite adds it to a table that is there.
+    first, *others = columns
+    pairs = [f"({column} IS NULL) = ({first} IS NULL)" for column in others]
+    return sa.CheckConstraint(" AND ".join([*pairs, *more]), name=name)
 
 
 class ActionRecordRow(Base):
@@ -137,6 +161,17 @@ class ActionRecordRow(Base):
     cancel_requested_by: Mapped[str | None] = mapped_column(sa.Text)
     cancel_reason: Mapped[str | None] = mapped_column(sa.Text)
     stop_generation: Mapped[int | None] = mapped_column(sa.BigInteger)
+    worker: Mapped[str | None] = mapped_column(sa.Text)
+    lease_seconds: Mapped[float | None] = mapped_column(sa.Double)
+    last_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, _all_or_none("lease", _LEASE))
+    claim_key: Mapped[str | None] = mapped_column(sa.Text)
+    finding: Mapped[Finding | None] = mapped_column(EnumText(Finding), _one_of("finding", Finding))
+    finding_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finding_by: Mapped[str | None] = mapped_column(sa.Text)
+    finding_reason: Mapped[str | None] = mapped_column(
+        sa.Text, _all_or_none("settled", _FINDING, "(finding IS NULL OR outcome = 'unknown')")
+    )
 
     __table_args__ = (
         _one_of("outcome", ActionOutcome),
@@ -148,6 +183,8 @@ class ActionRecordRow(Base):
         sa.CheckConstraint("(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)", name="cancel_requested_at"),
         sa.CheckConstraint("stop_generation IS NULL OR completed_at IS NOT NULL", name="stop_generation"),
         partial_index("ix_action_records_stop_generation", "stop_generation", where="stop_generation IS NOT NULL"),
+        partial_index("ix_action_records_open", "id", where=OPEN),
+        partial_index("ix_action_records_unsettled", "id", where=UNSETTLED),
         _counts_from_1(),
         NEVER_REUSE_IDS,
     )
@@ -176,6 +213,41 @@ class ActionEventRow(Base):
     )
 
 
+NOTES = tuple(kind for kind in EventKind if kind is not EventKind.STEP)
+
+
+class ActionNoteRow(Base):
+    """What was said about an execution while its proposal stayed in `status`; without a foreign key, as an event."""
+
+    __tablename__ = "action_notes"
+
+    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
+    proposal_id: Mapped[int] = mapped_column(sa.BigInteger)
+    record_id: Mapped[int] = mapped_column(sa.BigInteger)
+    kind: Mapped[EventKind] = mapped_column(EnumText(EventKind))
+    status: Mapped[ActionStatus] = mapped_column(EnumText(ActionStatus))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(sa.Text)
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    generation: Mapped[int] = mapped_column(sa.BigInteger)
+    data: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+
+    __table_args__ = (
+        _one_of("kind", NOTES),
+        sa.Index("ix_action_notes_proposal_id", "proposal_id"),
+        # Who comes late may report several times; all else is said once.
+        partial_index(
+            "uq_action_notes_record_id",
+            "record_id",
+            "kind",
+            where=f"kind <> '{EventKind.REPORTED_LATE}'",
+            unique=True,
+        ),
+        _counts_from_1(),
+        NEVER_REUSE_IDS,
+    )
+
+
 class ActionPruneRow(Base):
     """A permission to delete what was finished before a moment; kept for ever."""
 
@@ -186,6 +258,7 @@ class ActionPruneRow(Base):
     by: Mapped[str] = mapped_column(sa.Text)
     reason: Mapped[str] = mapped_column(sa.Text)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
+    keep_events: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.true())
 
     __table_args__ = (_counts_from_1(), NEVER_REUSE_IDS)
 
@@ -250,6 +323,7 @@ class KillSwitchEventRow(Base):
 proposals = Base.metadata.tables["action_proposals"]
 records = Base.metadata.tables["action_records"]
 events = Base.metadata.tables["action_events"]
+notes = Base.metadata.tables["action_notes"]
 prunes = Base.metadata.tables["action_prunes"]
 kill_switch = Base.metadata.tables["kill_switch"]
 kill_switch_events = Base.metadata.tables["kill_switch_events"]

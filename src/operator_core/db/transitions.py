@@ -15,6 +15,7 @@ from operator_core.actions.errors import (
     GuardMissingError,
     IsolationLevelError,
     KillSwitchEngagedError,
+    ProposalExpiredError,
     ProposalNotFoundError,
     RetryTransactionError,
     TransitionNotAllowedError,
@@ -25,7 +26,7 @@ from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionProposal
 from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of, refusal_of
-from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
+from operator_core.db.guards.rules import EXPIRED, ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
 from operator_core.db.mapping import to_proposal
 from operator_core.db.schema import kill_switch, proposals, records
 from operator_core.db.types import now
@@ -54,24 +55,25 @@ def explained(explain: Callable[[sa.Connection, str], ActionError]) -> Generator
         raise RefusedError(lambda connection: explain(connection, code)) from error
 
 
-def _guarded_update(target: ActionStatus) -> sa.Executable:
+def to(target: ActionStatus) -> sa.Update:
+    """Return the step to a state, of whatever its caller selects; `step_by` and `step_reason` are bound."""
     return (
         sa.update(proposals)
-        .where(proposals.c.id == sa.bindparam("proposal_id"), proposals.c.status.in_(sources(target)))
+        .where(proposals.c.status.in_(sources(target)))
         .values(
             {
                 "status": target,
                 "status_at": now(),
-                "status_by": sa.bindparam("step_by"),
-                "status_reason": sa.bindparam("step_reason"),
+                "status_by": sa.bindparam("step_by", type_=sa.Text()),
+                "status_reason": sa.bindparam("step_reason", type_=sa.Text()),
                 f"{target}_at": now(),
             }
         )
-        .returning(*proposals.columns)
     )
 
 
-_STEPS = {status: _guarded_update(status) for status in ActionStatus if sources(status)}
+_OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
+_STEPS = {status: to(status).where(_OF_ONE).returning(*proposals.columns) for status in ActionStatus if sources(status)}
 
 
 def step(
@@ -93,9 +95,13 @@ def step(
     return to_proposal(row)
 
 
-_STATUS = sa.select(proposals.c.status, proposals.c.status_at, proposals.c.status_by, proposals.c.status_reason).where(
-    proposals.c.id == sa.bindparam("proposal_id")
-)
+_STATUS = sa.select(
+    proposals.c.status,
+    proposals.c.status_at,
+    proposals.c.status_by,
+    proposals.c.status_reason,
+    proposals.c.valid_until,
+).where(_OF_ONE)
 _OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindparam("proposal_id"))
 
 
@@ -113,10 +119,15 @@ def explain_step(
             return stop
     if code == STOPPED:
         return explain_stop(connection, proposal_id, found.status)
-    if code == ISOLATION_REFUSED:
-        return IsolationLevelError(proposal_id=proposal_id)
-    if code == LATCH_UNREADABLE:
-        return latch_unreadable(connection)
+    refusals = {
+        EXPIRED: lambda: ProposalExpiredError(
+            id=proposal_id, current=found.status, wanted=wanted, valid_until=found.valid_until
+        ),
+        ISOLATION_REFUSED: lambda: IsolationLevelError(proposal_id=proposal_id),
+        LATCH_UNREADABLE: lambda: latch_unreadable(connection),
+    }
+    if code in refusals:
+        return refusals[code]()
     if code == RECORD_DISAGREES:
         detail = _disagreement(connection, proposal_id, wanted)
     elif wanted in sources(found.status):

@@ -90,10 +90,10 @@ class EnumText(TypeDecorator[StrEnum]):
         return None if value is None else self.enum(value)
 
 
-def partial_index(name: str, *columns: str, where: str) -> sa.Index:
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
     """Return an index of only those rows that `where`, one text for both engines, selects."""
     condition = sa.text(where)
-    return sa.Index(name, *columns, postgresql_where=condition, sqlite_where=condition)
+    return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 - reads like the SQL function that it is
@@ -111,6 +111,24 @@ def _now_on_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(now, "sqlite")
 def _now_on_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"  # SQLite counts milliseconds
+
+
+class later(FunctionElement[datetime]):  # noqa: N801 - the same
+    """Is the time of `now` and so many seconds, a column or a parameter; None where that is NULL."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(later, "postgresql")
+def _later_on_postgresql(element: later, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(statement_timestamp() + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
+
+
+@compiles(later, "sqlite")
+def _later_on_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds') || '000')"
 
 
 class json_rows(FunctionElement[Any]):  # noqa: N801 - the same

@@ -15,6 +15,7 @@ class Kind(Enum):
     READ = "one SELECT"
     SNAPSHOT = "several SELECTs from one snapshot"
     WRITE = "one statement that writes, whole by itself"
+    STEPS = "several statements that write, or one where the engine can put them into one"
     TRANSACTION = "several statements, at least one of which writes"
 
 

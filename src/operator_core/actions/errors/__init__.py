@@ -6,7 +6,13 @@
     ├── ProposalNotFoundError          there is no such proposal
     ├── RecordNotFoundError            there is no such record
     ├── TransitionNotAllowedError      the table of steps, or the winner of a race, forbids it
-    │   └── KillSwitchEngagedError     a stop covers the start
+    │   ├── KillSwitchEngagedError     a stop covers the start
+    │   └── ProposalExpiredError       its time to start is over
+    ├── LeaseLostError                 an execution was recovered, or ended by somebody else
+    ├── FindingNotAllowedError         the outcome is not unknown, or was settled before
+    ├── IdempotencyKeyError            the key belongs to a proposal with other content
+    ├── NotRetryableError              what is to be tried again is not finished
+    ├── WaitTimeoutError               a proposal has not come so far in time
     ├── RecordNotAllowedError          the proposal is not executing, or has a record already
     ├── StopNotEngagedError            a release names a stop that is not engaged
     ├── StopUnconfirmedError           the stop is engaged, but something may still get through
@@ -63,11 +69,16 @@ from operator_core.actions.errors.database import (
 )
 from operator_core.actions.errors.ledger import (
     EngineNotConfiguredError,
+    FindingNotAllowedError,
+    IdempotencyKeyError,
     IsolationLevelError,
     KillSwitchEngagedError,
+    LeaseLostError,
     NotNewError,
     NotOpenError,
+    NotRetryableError,
     OwnTransactionsError,
+    ProposalExpiredError,
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
@@ -76,6 +87,7 @@ from operator_core.actions.errors.ledger import (
     StopUnconfirmedError,
     TransitionNotAllowedError,
     ValueNotStorableError,
+    WaitTimeoutError,
     outcome_text,
 )
 from operator_core.actions.errors.root import ActionError
@@ -96,13 +108,18 @@ __all__ = [
     "DatabaseUrlError",
     "EngineNotConfiguredError",
     "EngineVersionError",
+    "FindingNotAllowedError",
     "GuardMissingError",
+    "IdempotencyKeyError",
     "IsolationLevelError",
     "KillSwitchEngagedError",
+    "LeaseLostError",
     "MissingDriverError",
     "NotNewError",
     "NotOpenError",
+    "NotRetryableError",
     "OwnTransactionsError",
+    "ProposalExpiredError",
     "ProposalNotFoundError",
     "RecordNotAllowedError",
     "RecordNotFoundError",
@@ -115,5 +132,6 @@ __all__ = [
     "StopUnconfirmedError",
     "TransitionNotAllowedError",
     "ValueNotStorableError",
+    "WaitTimeoutError",
     "outcome_text",
 ]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from operator_core.actions.errors.root import ActionError
-from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
+from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Finding
 
 
 @dataclass(eq=False)
@@ -80,6 +80,95 @@ class KillSwitchEngagedError(TransitionNotAllowedError):
         )
 
 
+@dataclass(eq=False, kw_only=True)
+class ProposalExpiredError(TransitionNotAllowedError):
+    """The start of proposal `id` was refused, because it was valid only until then."""
+
+    valid_until: datetime
+
+    def __str__(self) -> str:
+        return (
+            f"proposal {self.id} may not start: it was valid until {self.valid_until.isoformat()}. "
+            "Propose the action again"
+        )
+
+
+@dataclass(eq=False)
+class LeaseLostError(ActionError):
+    """The execution was taken from its worker: it was recovered, or somebody else ended it.
+
+    What the worker tried to report is kept in the history; the record stays as it is.
+    """
+
+    record_id: int
+    worker: str | None
+    outcome: ActionOutcome | None
+    by: str
+    at: datetime | None
+
+    def __str__(self) -> str:
+        when = "" if self.at is None else f" since {self.at.isoformat()}"
+        return (
+            f"worker {self.worker} has lost record {self.record_id}: {self.by} ended it as {self.outcome}{when}. "
+            "Stop what it still does; what it reported is kept in the history"
+        )
+
+
+@dataclass(eq=False)
+class FindingNotAllowedError(ActionError):
+    """Only an outcome that nobody knows can be settled, and only once."""
+
+    record_id: int
+    outcome: ActionOutcome | None
+    finding: Finding | None = None
+    by: str | None = None
+
+    def __str__(self) -> str:
+        if self.finding is not None:
+            return f"record {self.record_id} was settled by {self.by}: {self.finding}"
+        return f"record {self.record_id} is {outcome_text(self.outcome)}; only an unknown outcome is settled"
+
+
+@dataclass(eq=False)
+class IdempotencyKeyError(ActionError):
+    """Another proposal was made under the same idempotency key; `differs` names the fields that are not the same."""
+
+    key: str
+    proposal_id: int
+    differs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"proposal {self.proposal_id} was made under the idempotency key {self.key!r} with another "
+            f"{', '.join(self.differs)}: repeat it as it was, or take a new key"
+        )
+
+
+@dataclass(eq=False)
+class NotRetryableError(ActionError):
+    """A proposal is to try again what is not finished, or was never there (`current` is None)."""
+
+    retry_of: int
+    current: ActionStatus | None
+
+    def __str__(self) -> str:
+        if self.current is None:
+            return f"there is no proposal {self.retry_of} to retry"
+        return f"proposal {self.retry_of} is {self.current}; only what is finished is tried again"
+
+
+@dataclass(eq=False)
+class WaitTimeoutError(ActionError, TimeoutError):
+    """A proposal has not come so far in time."""
+
+    proposal_id: int
+    current: ActionStatus
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"proposal {self.proposal_id} is still {self.current} after {self.seconds:g} s"
+
+
 @dataclass(eq=False)
 class StopNotEngagedError(ActionError):
     """A release names a stop that is not engaged; `engaged` lists (generation, scope) of those that are."""
@@ -130,7 +219,7 @@ class OwnTransactionsError(ActionError):
 
     def __str__(self) -> str:
         return (
-            f"{self.call} must commit at once, and this repository works in the host's transaction: "
+            f"{self.call} needs transactions of its own, and this repository works in the host's: "
             f"call it on an ActionDB, which can be made from the same engine"
         )
 
@@ -162,11 +251,13 @@ class ValueNotStorableError(ActionError):
 class IsolationLevelError(ActionError):
     """An action was started in a transaction that cannot see a stop (REPEATABLE READ or SERIALIZABLE)."""
 
-    proposal_id: int
+    proposal_id: int | None
 
     def __str__(self) -> str:
+        what = "no proposal" if self.proposal_id is None else f"proposal {self.proposal_id}"
+        may = "may" if self.proposal_id is None else "may not"
         return (
-            f"proposal {self.proposal_id} may not start in this transaction: its snapshot could hide a stop. "
+            f"{what} {may} start in this transaction: its snapshot could hide a stop. "
             "Start actions under READ COMMITTED"
         )
 

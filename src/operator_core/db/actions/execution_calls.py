@@ -58,7 +58,7 @@ class ExecutionCalls(Calls):
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError: As
                 `update_proposal_status`.
         """
-        return await self._run(Kind.TRANSACTION, executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
+        return await self._run(Kind.STEPS, executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
 
     async def finish_execution(
         self,
@@ -81,4 +81,4 @@ class ExecutionCalls(Calls):
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
         number = check_integer(record_id, "record_id")
-        return await self._run(Kind.TRANSACTION, executions.finish, number, outcome, *ending, by_(by))
+        return await self._run(Kind.STEPS, executions.finish, number, outcome, *ending, by_(by))

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import DatabaseLockedError, RetryTransactionError
-from operator_core.db.engine import autocommitting, reading, transacting, writer_lock
+from operator_core.db.engine import autocommitting, is_sqlite, reading, transacting, writer_lock
 from operator_core.db.engine.urls import file_of, shown
 from operator_core.db.transitions import RefusedError
 from operator_core.db.units import Kind, translated
@@ -43,15 +43,24 @@ async def settled(work: Awaitable[T]) -> T:
 class OwnTransactions:
     """Runs units on an open engine, each in a transaction of its own.
 
-    `lock_timeout` is how many seconds a writer of this process waits for the others.
+    Args:
+        engine: An open engine.
+        url: What it is shown as.
+        lock_timeout: How many seconds a writer of this process waits for the others.
+        autocommit: Whether a single statement needs no transaction around it.
     """
 
-    def __init__(self, engine: AsyncEngine, url: URL, lock_timeout: float) -> None:
+    def __init__(self, engine: AsyncEngine, url: URL, lock_timeout: float, *, autocommit: bool = True) -> None:
         self.engine = engine
         self._url, self._lock_timeout = url, lock_timeout
         single, several = autocommitting(engine.sync_engine), transacting(engine.sync_engine)
-        snapshot = reading(engine.sync_engine)
-        self._engines = {Kind.READ: single, Kind.WRITE: single, Kind.TRANSACTION: several, Kind.SNAPSHOT: snapshot}
+        self._engines = {
+            Kind.READ: single,
+            Kind.SNAPSHOT: reading(engine.sync_engine),
+            Kind.WRITE: single if autocommit else several,
+            Kind.STEPS: single if autocommit and not is_sqlite(engine) else several,
+            Kind.TRANSACTION: several,
+        }
         self._writers = writer_lock(engine)
         self._under_way: set[asyncio.Future[Any]] = set()
 

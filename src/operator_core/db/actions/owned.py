@@ -26,7 +26,14 @@ from operator_core.db.actions.engage import Order, engage
 from operator_core.db.actions.joined import run_joined
 from operator_core.db.actions.own import OwnTransactions, settled
 from operator_core.db.actions.repository import ActionRepository
-from operator_core.db.engine import check_version, create_engine, is_sqlite, require_configured, transacting
+from operator_core.db.engine import (
+    autocommits_safely,
+    check_version,
+    create_engine,
+    is_sqlite,
+    require_configured,
+    transacting,
+)
 from operator_core.db.engine.beside import notified
 from operator_core.db.engine.sqlite import BEGIN
 from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url
@@ -108,42 +115,41 @@ class ActionDB(ActionRepository):
         engine = self._given or create_engine(self._url, lock_timeout=self._lock_timeout)
         try:
             with translated(shown(self._url)):
-                await self._prepare(engine)
+                autocommit = await self._prepare(engine)
         except BaseException:
             if self._given is None:
                 await engine.dispose()
             raise
-        self._own = OwnTransactions(engine, self._url, self._lock_timeout)
+        self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit)
 
-    async def _prepare(self, engine: AsyncEngine) -> None:
-        """Check the ledger, and migrate one on SQLite that is behind."""
+    async def _prepare(self, engine: AsyncEngine) -> bool:
+        """Check the ledger, and migrate one on SQLite that is behind; return whether it autocommits safely."""
 
-        def look(connection: sa.Connection) -> None:
+        def look(connection: sa.Connection) -> bool:
             check_version(connection)
             if self._given is not None:
                 require_configured(connection)
             migrate.check(connection, self._url)
+            return self._given is None or autocommits_safely(connection)
 
         try:
-            await self._look(engine, look)
+            return await self._look(engine, look)
         except SchemaOutOfDateError:
             if self._migrate != "auto" or not is_sqlite(engine):
                 raise
-        else:
-            return
         if file_of(self._url) is None:
             async with engine.connect() as connection:
                 await connection.run_sync(migrate.upgrade_on)
         else:
             await asyncio.to_thread(migrate.upgrade, self._url)
-        await self._look(engine, look)
+        return await self._look(engine, look)
 
     @staticmethod
-    async def _look(engine: AsyncEngine, look: Callable[[sa.Connection], None]) -> None:
+    async def _look(engine: AsyncEngine, look: Callable[[sa.Connection], T]) -> T:
         """Look as a reader: a ledger can be opened while somebody writes to it."""
         async with engine.connect() as connection:
             await connection.execution_options(**{BEGIN: "DEFERRED"})
-            await connection.run_sync(look)
+            return await connection.run_sync(look)
 
     async def migrate(self) -> None:
         """Upgrade the schema to the revision of this version; for PostgreSQL, a step of a deploy.

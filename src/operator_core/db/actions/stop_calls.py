@@ -56,4 +56,4 @@ class StopCalls(Calls):
             TransitionNotAllowedError: The record is closed, or nobody asked the action to stop.
         """
         number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
-        return await self._run(Kind.TRANSACTION, executions.finish, number, ended, None, None, by_(by))
+        return await self._run(Kind.STEPS, executions.finish, number, ended, None, None, by_(by))

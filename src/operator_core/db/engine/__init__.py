@@ -115,6 +115,18 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
+def writes_in_one_statement(connection: sa.Connection) -> bool:
+    """Tell whether a statement may hold several writes (a data-modifying WITH), which saves round trips."""
+    return not is_sqlite(connection)
+
+
+def autocommits_safely(connection: sa.Connection) -> bool:
+    """Tell whether a statement outside of a transaction runs at the one isolation level at which a stop is seen."""
+    if is_sqlite(connection):
+        return True
+    return connection.exec_driver_sql("SHOW default_transaction_isolation").scalar() == "read committed"
+
+
 def refusal_aborts(connection: sa.Connection) -> bool:
     """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
     return not is_sqlite(connection)

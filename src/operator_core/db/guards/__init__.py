@@ -17,6 +17,7 @@ _TABLES = (
     "action_proposals",
     "action_records",
     "action_events",
+    "action_notes",
     "action_prunes",
     "kill_switch",
     "kill_switch_events",

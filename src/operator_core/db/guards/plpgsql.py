@@ -1,5 +1,7 @@
 """The bodies of PostgreSQL's trigger functions."""
 
+from operator_core.actions.lifecycle import ActionStatus
+from operator_core.actions.types import EventKind
 from operator_core.db.guards import rules
 from operator_core.db.guards.rules import (
     CHANGE_REFUSED,
@@ -20,6 +22,8 @@ from operator_core.db.guards.rules import (
 
 START_LOCK = 0x6F70_6572_6174_6F72  # "operator": held shared by every start, exclusively for a moment by a stop
 COUNTER_LOCK = START_LOCK + 1  # held by whoever takes the next generation
+STEPS = "operator_core_steps"
+"""The channel that tells of every step to `validated` and out of the lifecycle."""
 
 
 def _refuse(code: str, condition: str) -> str:
@@ -68,6 +72,7 @@ BEGIN
     ) AS s ON true;
 {_refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
 {_refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
+{_refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
@@ -108,6 +113,9 @@ BEGIN
     END IF;
 {_refuse(CHANGE_REFUSED, _unreadable(("status_at",)))}\
     IF NEW.status = '{EXECUTING}' THEN
+        IF NEW.valid_until <= clock_timestamp() THEN
+            RAISE EXCEPTION '{rules.EXPIRED}: {MESSAGES[rules.EXPIRED]}' USING ERRCODE = '{rules.EXPIRED}';
+        END IF;
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
         END IF;
@@ -170,6 +178,9 @@ BEGIN
         INSERT INTO action_events {columns}
         VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL);
     END IF;
+    IF NEW.status IN ('{ActionStatus.VALIDATED}', {FINAL}) THEN
+        PERFORM pg_notify('{STEPS}', '');  -- one for all steps of a transaction
+    END IF;
     RETURN NULL;
 END
 """
@@ -190,13 +201,19 @@ END
 
 
 def records_update() -> str:
-    """Close a record once, and stamp it with the stop that asked for it."""
+    """Close a record once, stamped with the stop that asked for it; settle once what nobody knows the outcome of."""
+    kept = _changed(tuple(c for c in rules.CLOSED_COLUMNS if c != "result_data"))
+    settles = (
+        f"{rules.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
+        "OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)"
+    )
     requested = f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL OR {_changed(rules.RECORD_KEYS)}")}\
+{_refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {_changed(rules.RECORD_KEYS)}")}\
+{_refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
 {_refuse(CHANGE_REFUSED, requested)}\
-    IF NEW.completed_at IS NOT NULL THEN
+    IF OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL THEN
         NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
     END IF;
 {_refuse(RECORD_DISAGREES, rules.UNASKED)}\
@@ -214,8 +231,50 @@ def records_delete() -> str:
     )
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"NOT {pruned}")}\
+{_refuse(CHANGE_REFUSED, f"NOT {pruned} OR {rules.RECORD_MISSED}")}\
     RETURN OLD;
+END
+"""
+
+
+def events_keep() -> str:
+    """Let go only of the history of what was pruned with its history."""
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {rules.EVENT_KEPT}")}\
+    RETURN OLD;
+END
+"""
+
+
+def write_note() -> str:
+    """Write down what a person has asked of a running action, or found out about a lost one."""
+    columns = "(proposal_id, record_id, kind, status, at, by, reason, generation, data)"
+    status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
+    return f"""
+BEGIN
+    IF OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL THEN
+        INSERT INTO action_notes {columns}
+        VALUES (NEW.proposal_id, NEW.id, '{EventKind.CANCEL_REQUESTED}', {status}, NEW.cancel_requested_at,
+            NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL);
+    END IF;
+    IF OLD.finding IS NULL AND NEW.finding IS NOT NULL THEN
+        INSERT INTO action_notes {columns}
+        VALUES (NEW.proposal_id, NEW.id, '{EventKind.RESOLVED}', {status}, NEW.finding_at,
+            NEW.finding_by, NEW.finding_reason, {COUNTER}, json_build_object('finding', NEW.finding));
+    END IF;
+    RETURN NULL;
+END
+"""
+
+
+def notes_insert() -> str:
+    """Refuse every note that its record does not bear out; all but late reports are written by the ledger itself."""
+    written_by_hand = f"NEW.kind <> '{EventKind.REPORTED_LATE}' AND pg_trigger_depth() < 2"
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, f"{written_by_hand} OR {rules.NOTE_UNFOUNDED}")}\
+    RETURN NEW;
 END
 """
 

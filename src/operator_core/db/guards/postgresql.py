@@ -58,13 +58,19 @@ def functions() -> dict[str, Function]:
         "records_insert": plpgsql.records_insert(),
         "records_update": plpgsql.records_update(),
         "records_delete": plpgsql.records_delete(),
+        "events_keep": plpgsql.events_keep(),
+        "notes_insert": plpgsql.notes_insert(),
         "kill_switch_counter": plpgsql.take_counter_lock(),
         "kill_switch_change": plpgsql.kill_switch_change(),
         "refuse_always": plpgsql.refuse_always(),
         "events_insert": plpgsql.expect(rules.IS_NEXT_EVENT),
         "kill_switch_events_insert": plpgsql.expect(rules.IS_NEXT_STOP_EVENT),
     }
-    history = {"write_event": plpgsql.write_event(), "write_kill_switch_event": plpgsql.write_kill_switch_event()}
+    history = {
+        "write_event": plpgsql.write_event(),
+        "write_note": plpgsql.write_note(),
+        "write_kill_switch_event": plpgsql.write_kill_switch_event(),
+    }
     made = [Function(f"operator_core_{name}", body) for name, body in bodies.items()]
     made += [Function(f"operator_core_{name}", body, definer=True) for name, body in history.items()]
     return {function.name: function for function in made}
@@ -85,16 +91,20 @@ def triggers() -> dict[str, Trigger]:
         _trigger("action_records", "insert", "BEFORE INSERT", "records_insert"),
         _trigger("action_records", "update", "BEFORE UPDATE", "records_update"),
         _trigger("action_records", "delete", "BEFORE DELETE", "records_delete"),
+        _trigger("action_records", "written", "AFTER UPDATE", "write_note"),
         _trigger("kill_switch", "counter", "BEFORE INSERT OR UPDATE", "kill_switch_counter", "STATEMENT"),
         _trigger("kill_switch", "change", "BEFORE INSERT OR UPDATE", "kill_switch_change"),
         _trigger("kill_switch", "written", "AFTER INSERT OR UPDATE", "write_kill_switch_event"),
         _trigger("kill_switch", "delete", "BEFORE DELETE", "refuse_always"),
         _trigger("action_events", "insert", "BEFORE INSERT", "events_insert"),
         _trigger("kill_switch_events", "insert", "BEFORE INSERT", "kill_switch_events_insert"),
+        _trigger("action_notes", "insert", "BEFORE INSERT", "notes_insert"),
+        _trigger("action_events", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
+        _trigger("action_notes", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
     ]
     made += [
         _trigger(table, "keep", "BEFORE UPDATE OR DELETE", "refuse_always")
-        for table in ("action_events", "action_prunes", "kill_switch_events")
+        for table in ("action_prunes", "kill_switch_events")
     ]
     made += [
         _trigger(table, "truncate", "BEFORE TRUNCATE", "refuse_always", "STATEMENT")
@@ -102,6 +112,7 @@ def triggers() -> dict[str, Trigger]:
             "action_proposals",
             "action_records",
             "action_events",
+            "action_notes",
             "action_prunes",
             "kill_switch",
             "kill_switch_events",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
 from operator_core.actions.stops import EVERYTHING
-from operator_core.actions.types import ActionType
-from operator_core.db.schema import SCOPE_FIELDS, proposals, quoted, records
+from operator_core.actions.types import ActionType, EventKind
+from operator_core.db.schema import SCOPE_FIELDS, UNSETTLED, proposals, quoted, records
 
 STEP_REFUSED = "OC001"
 CHANGE_REFUSED = "OC002"
@@ -17,6 +17,8 @@ ISOLATION_REFUSED = "OC004"
 LATCH_UNREADABLE = "OC005"
 RECORD_DISAGREES = "OC006"
 SCOPE_REFUSED = "OC007"
+EXPIRED = "OC008"
+NOT_RETRYABLE = "OC009"
 
 MESSAGES = {
     STEP_REFUSED: "this step is not in the table of steps",
@@ -25,6 +27,8 @@ MESSAGES = {
     ISOLATION_REFUSED: "actions are started under READ COMMITTED only",
     LATCH_UNREADABLE: "the latch cannot be read, so nothing is proposed or started",
     RECORD_DISAGREES: "the record does not allow this",
+    EXPIRED: "its time to start is over",
+    NOT_RETRYABLE: "only what is finished can be tried again",
     SCOPE_REFUSED: "a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value",
 }
 
@@ -100,6 +104,9 @@ def stop_asking(proposal_id: str) -> str:
     )
 
 
+RECORD_MISSED = f"OLD.{UNSETTLED}".replace("AND ", "AND OLD.")
+"""Is true of a record whose outcome is unknown, and which nobody has settled yet."""
+
 UNASKED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
 """Is true of a record that answers a stop which nobody asked for."""
 
@@ -119,12 +126,40 @@ IS_NEXT_STOP_EVENT = (
 CHAIN_BROKEN = f"OLD.status <> {_LAST_EVENT.format('OLD.id')}"
 """Is true when the row has taken another step since this one began, in a trigger of a client."""
 
+RETRY_REFUSED = (
+    "NEW.retry_of IS NOT NULL AND NOT EXISTS "
+    f"(SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.retry_of AND o.status IN ({FINAL}))"
+)
+"""Is true of a new proposal that tries again what is not finished, or was never there."""
+
+NOTE_UNFOUNDED = (
+    "NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id "
+    "WHERE r.id = NEW.record_id AND p.id = NEW.proposal_id AND p.status = NEW.status AND ("
+    f"NEW.kind = '{EventKind.REPORTED_LATE}' AND r.completed_at IS NOT NULL "
+    f"OR NEW.kind = '{EventKind.CANCEL_REQUESTED}' AND r.cancel_requested_at = NEW.at "
+    f"OR NEW.kind = '{EventKind.RESOLVED}' AND r.finding_at = NEW.at))"
+)
+"""Is true of a note that does not say what its record says."""
+
+EVENT_KEPT = (
+    "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS "
+    '(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at)'
+)
+"""Is true of what happened to a proposal that is there, or whose history was not allowed to be pruned."""
+
 HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id)"
 BORN_LATER = " OR ".join(f"NEW.{status}_at IS NOT NULL" for status in TIMED if status is not ActionStatus.CANCELLED)
 """Is true of a new proposal that claims to have been further already."""
 
-PROPOSAL_TIMES = ("proposed_at", "status_at")
-RECORD_TIMES = ("started_at", "completed_at", "cancel_requested_at")
+PROPOSAL_TIMES = ("proposed_at", "status_at", "valid_until")
+RECORD_TIMES = (
+    "started_at",
+    "completed_at",
+    "cancel_requested_at",
+    "last_seen_at",
+    "lease_expires_at",
+    "finding_at",
+)
 LATCH_TIMES = ("engaged_at", "released_at")
 FIRST_TIME, LAST_TIME = "0001-01-02 00:00:00", "9999-12-31 00:00:00"
 
@@ -135,12 +170,18 @@ PROPOSED_COLUMNS = tuple(
 )
 """What was proposed: never changes after the insert."""
 
-RECORD_KEYS = ("id", "proposal_id", "started_at")
+RECORD_KEYS = ("id", "proposal_id", "started_at", "worker", "lease_seconds", "claim_key")
+"""What the opening of a record fixes for ever."""
+
+FINDING_COLUMNS = ("finding", "finding_at", "finding_by", "finding_reason")
+CLOSED_COLUMNS = tuple(column.name for column in records.columns if column.name not in FINDING_COLUMNS)
+"""What the closing of a record fixes for ever."""
+
 REQUEST_COLUMNS = ("cancel_requested_at", "cancel_requested_by", "cancel_reason")
 SNAPSHOT_COLUMNS = tuple(name for name in PROPOSED_COLUMNS if name not in ("id", "generation"))
 """What the first event of a proposal holds."""
 
-OUTCOME_COLUMNS = tuple(column.name for column in records.columns if column.name not in ("id", "proposal_id"))
+OUTCOME_COLUMNS = tuple(name for name in CLOSED_COLUMNS if name not in ("id", "proposal_id"))
 """What the event out of `executing` holds, besides the id of the record."""
 
 

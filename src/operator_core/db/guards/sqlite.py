@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from operator_core.actions.types import EventKind
 from operator_core.db.guards import rules
 from operator_core.db.guards.rules import (
     CHANGE_REFUSED,
@@ -63,10 +64,15 @@ def _proposals() -> Iterator[tuple[str, str]]:
         "proposals_insert",
         "BEFORE INSERT ON action_proposals",
         # REPLACE fires no delete trigger: it must be met before it removes the row.
-        _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_proposals WHERE id = NEW.id)"),
+        _refuse(
+            CHANGE_REFUSED,
+            "EXISTS (SELECT 1 FROM action_proposals AS o "
+            "WHERE o.id = NEW.id OR o.idempotency_key = NEW.idempotency_key)",
+        ),
         _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
         _refuse(CHANGE_REFUSED, rules.BORN_LATER),
+        _refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED),
         _refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES)),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
         _refuse(STOPPED, f"(NEW.status = 'cancelled') IS NOT ({stop})"),
@@ -79,6 +85,10 @@ def _proposals() -> Iterator[tuple[str, str]]:
         _refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})"),
         _refuse(CHANGE_REFUSED, late),
         _refuse(CHANGE_REFUSED, _unreadable(("status_at",))),
+        _refuse(
+            rules.EXPIRED,
+            f"NEW.status = '{EXECUTING}' AND NEW.valid_until <= strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
+        ),
         _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT ({LATCH_READABLE})"),
         _refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
         _refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {rules.RECORD_AGREES}"),
@@ -131,6 +141,9 @@ def _events() -> Iterator[tuple[str, str]]:
 
 
 def _records() -> Iterator[tuple[str, str]]:
+    settles = f"{rules.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({_changed(rules.CLOSED_COLUMNS)})"
+    columns = '(proposal_id, record_id, kind, status, at, "by", reason, generation, data)'
+    status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
     yield _trigger(
         "records_insert",
         "BEFORE INSERT ON action_records",
@@ -148,11 +161,13 @@ def _records() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "records_update",
         "BEFORE UPDATE ON action_records",
-        _refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL OR {_changed(rules.RECORD_KEYS)}"),
+        _refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {_changed(rules.RECORD_KEYS)}"),
+        _refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL"),
         _refuse(CHANGE_REFUSED, f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"),
         _refuse(
             RECORD_DISAGREES,
-            f"NEW.completed_at IS NOT NULL AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
+            "OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL "
+            f"AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
         ),
         _refuse(RECORD_DISAGREES, rules.UNASKED),
         _refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES)),
@@ -163,9 +178,15 @@ def _records() -> Iterator[tuple[str, str]]:
         # Its proposal has moved on since this update began, in a trigger of a client.
         _refuse(
             CHANGE_REFUSED,
-            "NOT EXISTS (SELECT 1 FROM action_proposals AS p "
+            "OLD.completed_at IS NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS p "
             f"WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')",
         ),
+        f"INSERT INTO action_notes {columns} SELECT NEW.proposal_id, NEW.id, '{EventKind.CANCEL_REQUESTED}', {status}, "
+        f"NEW.cancel_requested_at, NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL "
+        "WHERE OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL",
+        f"INSERT INTO action_notes {columns} SELECT NEW.proposal_id, NEW.id, '{EventKind.RESOLVED}', {status}, "
+        f"NEW.finding_at, NEW.finding_by, NEW.finding_reason, {COUNTER}, json_object('finding', NEW.finding) "
+        "WHERE OLD.finding IS NULL AND NEW.finding IS NOT NULL",
     )
     yield _trigger(
         "records_delete",
@@ -173,7 +194,8 @@ def _records() -> Iterator[tuple[str, str]]:
         _refuse(
             CHANGE_REFUSED,
             "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
-            f'ON q."before" > p.status_at WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))',
+            f'ON q."before" > p.status_at WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL})) '
+            f"OR {rules.RECORD_MISSED}",
         ),
     )
 
@@ -231,10 +253,21 @@ def _append_only() -> Iterator[tuple[str, str]]:
         "BEFORE INSERT ON action_prunes",
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.id = NEW.id)"),
     )
-    for table in ("action_events", "action_prunes", "kill_switch_events"):
+    yield _trigger(
+        "notes_insert",
+        "BEFORE INSERT ON action_notes",
+        _refuse(
+            CHANGE_REFUSED,
+            "EXISTS (SELECT 1 FROM action_notes AS o WHERE o.id = NEW.id "
+            f"OR (o.record_id = NEW.record_id AND o.kind = NEW.kind AND o.kind <> '{EventKind.REPORTED_LATE}'))",
+        ),
+        _refuse(CHANGE_REFUSED, rules.NOTE_UNFOUNDED),
+    )
+    for table in ("action_events", "action_notes", "action_prunes", "kill_switch_events"):
         short = table.removeprefix("action_")
-        for event in ("UPDATE", "DELETE"):
-            yield _trigger(f"{short}_{event.lower()}", f"BEFORE {event} ON {table}", _refuse(CHANGE_REFUSED, "1"))
+        kept = rules.EVENT_KEPT if short in ("events", "notes") else "1"
+        yield _trigger(f"{short}_update", f"BEFORE UPDATE ON {table}", _refuse(CHANGE_REFUSED, "1"))
+        yield _trigger(f"{short}_delete", f"BEFORE DELETE ON {table}", _refuse(CHANGE_REFUSED, kept))
     yield _trigger("kill_switch_delete", "BEFORE DELETE ON kill_switch", _refuse(CHANGE_REFUSED, "1"))
 
 

@@ -1,0 +1,347 @@
+-- The guards of revision 0002, frozen; a line `-- next` stands between two statements.
+CREATE OR REPLACE FUNCTION operator_core_proposals_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+DECLARE
+    stop RECORD;
+BEGIN
+    IF NEW.status NOT IN ('proposed', 'cancelled') THEN
+        RAISE EXCEPTION 'OC001: this step is not in the table of steps' USING ERRCODE = 'OC001';
+    END IF;
+    SELECT (SELECT max(k.generation) FROM kill_switch AS k) AS counter, EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') AS readable, s.* INTO stop
+    FROM (SELECT 1) AS always LEFT JOIN (
+        SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND k.engaged_at IS NOT NULL AND k.released_at IS NULL
+        ORDER BY k.generation DESC LIMIT 1
+    ) AS s ON true;
+    IF NOT stop.readable THEN
+        RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
+    END IF;
+    IF NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF NEW.retry_of IS NOT NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.retry_of AND o.status IN ('completed', 'failed', 'cancelled')) THEN
+        RAISE EXCEPTION 'OC009: only what is finished can be tried again' USING ERRCODE = 'OC009';
+    END IF;
+    NEW.generation := stop.counter;
+    NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
+    NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
+    NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
+    IF NEW.proposed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.status_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.valid_until NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF stop.engaged_by IS NULL THEN
+        NEW.cancelled_at := NULL;
+        NEW.status := 'proposed';
+        NEW.status_by := NEW.proposed_by;
+        NEW.status_reason := NULL;
+    ELSE
+        NEW.status := 'cancelled';
+        NEW.status_by := stop.engaged_by;
+        NEW.status_reason := stop.reason;
+        NEW.cancelled_at := NEW.status_at;
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_proposals_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.id IS DISTINCT FROM OLD.id OR NEW.ticket_id IS DISTINCT FROM OLD.ticket_id OR NEW.action_name IS DISTINCT FROM OLD.action_name OR NEW.action_type IS DISTINCT FROM OLD.action_type OR NEW.reason IS DISTINCT FROM OLD.reason OR NEW.proposed_at IS DISTINCT FROM OLD.proposed_at OR NEW.proposed_by IS DISTINCT FROM OLD.proposed_by OR NEW.generation IS DISTINCT FROM OLD.generation OR NEW.valid_until IS DISTINCT FROM OLD.valid_until OR NEW.retry_of IS DISTINCT FROM OLD.retry_of OR NEW.idempotency_key IS DISTINCT FROM OLD.idempotency_key OR NEW.parameters::text IS DISTINCT FROM OLD.parameters::text THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF NOT ((OLD.status = 'proposed' AND NEW.status IN ('validated', 'cancelled')) OR (OLD.status = 'validated' AND NEW.status IN ('executing', 'cancelled')) OR (OLD.status = 'executing' AND NEW.status IN ('completed', 'failed', 'cancelled'))) THEN
+        RAISE EXCEPTION 'OC001: this step is not in the table of steps' USING ERRCODE = 'OC001';
+    END IF;
+    IF (NEW.validated_at IS DISTINCT FROM OLD.validated_at AND NEW.status <> 'validated') OR (NEW.executing_at IS DISTINCT FROM OLD.executing_at AND NEW.status <> 'executing') OR (NEW.completed_at IS DISTINCT FROM OLD.completed_at AND NEW.status <> 'completed') OR (NEW.failed_at IS DISTINCT FROM OLD.failed_at AND NEW.status <> 'failed') OR (NEW.cancelled_at IS DISTINCT FROM OLD.cancelled_at AND NEW.status <> 'cancelled') THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    -- A client that sets the status alone: say when and who.
+    IF (NEW.status = 'validated' AND NEW.validated_at IS NULL) OR (NEW.status = 'executing' AND NEW.executing_at IS NULL) OR (NEW.status = 'completed' AND NEW.completed_at IS NULL) OR (NEW.status = 'failed' AND NEW.failed_at IS NULL) OR (NEW.status = 'cancelled' AND NEW.cancelled_at IS NULL) THEN
+        NEW.status_at := clock_timestamp();
+        NEW.status_by := 'sql:' || session_user::text;
+        IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
+        IF NEW.status = 'validated' THEN NEW.validated_at := NEW.status_at; END IF;
+        IF NEW.status = 'executing' THEN NEW.executing_at := NEW.status_at; END IF;
+        IF NEW.status = 'completed' THEN NEW.completed_at := NEW.status_at; END IF;
+        IF NEW.status = 'failed' THEN NEW.failed_at := NEW.status_at; END IF;
+        IF NEW.status = 'cancelled' THEN NEW.cancelled_at := NEW.status_at; END IF;
+    END IF;
+    IF NEW.status_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF NEW.status = 'executing' THEN
+        IF NEW.valid_until <= clock_timestamp() THEN
+            RAISE EXCEPTION 'OC008: its time to start is over' USING ERRCODE = 'OC008';
+        END IF;
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'OC004: actions are started under READ COMMITTED only' USING ERRCODE = 'OC004';
+        END IF;
+        -- A stop that is published is seen here, without queueing behind its barrier.
+        IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') THEN
+            RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
+        END IF;
+        IF EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
+            RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
+        END IF;
+        PERFORM pg_advisory_xact_lock_shared(8030029677537292146);
+        -- Again, in a new statement: only its snapshot is younger than the lock.
+        IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') OR EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
+            RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
+        END IF;
+    END IF;
+    IF OLD.status = 'executing' THEN
+        IF NOT EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id AND ((NEW.status = 'completed' AND r.outcome IN ('succeeded')) OR (NEW.status = 'failed' AND r.outcome IN ('failed', 'unknown')) OR (NEW.status = 'cancelled' AND r.outcome IN ('stopped')))) THEN
+            RAISE EXCEPTION 'OC006: the record does not allow this' USING ERRCODE = 'OC006';
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_proposals_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF OLD.status NOT IN ('completed', 'failed', 'cancelled') OR EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN OLD;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_records_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.completed_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status = 'executing') THEN
+        RAISE EXCEPTION 'OC006: the record does not allow this' USING ERRCODE = 'OC006';
+    END IF;
+    IF NEW.started_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.completed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.cancel_requested_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.last_seen_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.lease_expires_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.finding_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_records_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF OLD.completed_at IS NOT NULL AND NOT (OLD.outcome = 'unknown' AND OLD.finding IS NULL AND NEW.finding IS NOT NULL AND NOT (NEW.id IS DISTINCT FROM OLD.id OR NEW.proposal_id IS DISTINCT FROM OLD.proposal_id OR NEW.started_at IS DISTINCT FROM OLD.started_at OR NEW.completed_at IS DISTINCT FROM OLD.completed_at OR NEW.success IS DISTINCT FROM OLD.success OR NEW.error_message IS DISTINCT FROM OLD.error_message OR NEW.outcome IS DISTINCT FROM OLD.outcome OR NEW.cancel_requested_at IS DISTINCT FROM OLD.cancel_requested_at OR NEW.cancel_requested_by IS DISTINCT FROM OLD.cancel_requested_by OR NEW.cancel_reason IS DISTINCT FROM OLD.cancel_reason OR NEW.stop_generation IS DISTINCT FROM OLD.stop_generation OR NEW.worker IS DISTINCT FROM OLD.worker OR NEW.lease_seconds IS DISTINCT FROM OLD.lease_seconds OR NEW.last_seen_at IS DISTINCT FROM OLD.last_seen_at OR NEW.lease_expires_at IS DISTINCT FROM OLD.lease_expires_at OR NEW.claim_key IS DISTINCT FROM OLD.claim_key OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)) OR NEW.id IS DISTINCT FROM OLD.id OR NEW.proposal_id IS DISTINCT FROM OLD.proposal_id OR NEW.started_at IS DISTINCT FROM OLD.started_at OR NEW.worker IS DISTINCT FROM OLD.worker OR NEW.lease_seconds IS DISTINCT FROM OLD.lease_seconds OR NEW.claim_key IS DISTINCT FROM OLD.claim_key THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF OLD.completed_at IS NULL AND NEW.finding IS NOT NULL THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF OLD.cancel_requested_at IS NOT NULL AND (NEW.cancel_requested_at IS DISTINCT FROM OLD.cancel_requested_at OR NEW.cancel_requested_by IS DISTINCT FROM OLD.cancel_requested_by OR NEW.cancel_reason IS DISTINCT FROM OLD.cancel_reason) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL THEN
+        NEW.stop_generation := (SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k ON k.scope IN ('everything', 'action_type=' || CAST(p.action_type AS TEXT), 'action_name=' || CAST(p.action_name AS TEXT), 'proposed_by=' || CAST(p.proposed_by AS TEXT), 'ticket_id=' || CAST(p.ticket_id AS TEXT)) AND k.generation > p.generation WHERE p.id = NEW.proposal_id);
+    END IF;
+    IF NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL THEN
+        RAISE EXCEPTION 'OC006: the record does not allow this' USING ERRCODE = 'OC006';
+    END IF;
+    IF NEW.started_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.completed_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.cancel_requested_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.last_seen_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.lease_expires_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.finding_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_records_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q ON q.before > p.status_at WHERE p.id = OLD.proposal_id AND p.status IN ('completed', 'failed', 'cancelled')) OR OLD.outcome = 'unknown' AND OLD.finding IS NULL THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN OLD;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_events_keep() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF TG_OP <> 'DELETE' OR EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN OLD;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_notes_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.kind <> 'reported_late' AND pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id WHERE r.id = NEW.record_id AND p.id = NEW.proposal_id AND p.status = NEW.status AND (NEW.kind = 'reported_late' AND r.completed_at IS NOT NULL OR NEW.kind = 'cancel_requested' AND r.cancel_requested_at = NEW.at OR NEW.kind = 'resolved' AND r.finding_at = NEW.at)) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_kill_switch_counter() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    -- Before any row is locked, so that two stops at once queue instead of meeting crosswise.
+    PERFORM pg_advisory_xact_lock(8030029677537292147);
+    RETURN NULL;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_kill_switch_change() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.released_at IS NOT NULL THEN
+        IF OLD.engaged_at IS NULL OR OLD.released_at IS NOT NULL OR NEW.scope IS DISTINCT FROM OLD.scope OR NEW.generation IS DISTINCT FROM OLD.generation OR NEW.engaged_at IS DISTINCT FROM OLD.engaged_at OR NEW.engaged_by IS DISTINCT FROM OLD.engaged_by OR NEW.reason IS DISTINCT FROM OLD.reason THEN
+            RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+        END IF;
+    ELSE
+        IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
+            RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+        END IF;
+    IF NOT (NEW.scope = 'everything' OR NEW.scope IN ('action_type=subject', 'action_type=tool', 'action_type=workflow') OR substr(NEW.scope, 1, 12) IN ('action_name=', 'proposed_by=') AND length(NEW.scope) BETWEEN 13 AND 267 AND trim(substr(NEW.scope, 13)) <> '' OR substr(NEW.scope, 1, 10) = 'ticket_id=' AND substr(NEW.scope, 11) ~ '^(0|-?[1-9][0-9]{0,18})$') THEN
+        RAISE EXCEPTION 'OC007: a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value' USING ERRCODE = 'OC007';
+    END IF;
+        NEW.generation := (SELECT max(k.generation) FROM kill_switch AS k) + 1;
+        NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
+        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
+    END IF;
+    IF NEW.engaged_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.released_at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_refuse_always() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_events_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    -- 1 is a client's own statement; the triggers that write history insert at 2.
+    IF pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' AND (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1) IS NULL OR p.status = NEW.to_status AND NEW.from_status = (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1))) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_kill_switch_events_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    -- 1 is a client's own statement; the triggers that write history insert at 2.
+    IF pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation AND k.engaged_at IS NOT NULL AND (k.released_at IS NULL) = (NEW.change = 'engaged') AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_write_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $guard$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
+        VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, NEW.reason, NEW.generation,
+            json_build_object('ticket_id', NEW.ticket_id, 'action_name', NEW.action_name, 'action_type', NEW.action_type, 'parameters', NEW.parameters, 'reason', NEW.reason, 'proposed_at', to_char(NEW.proposed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'proposed_by', NEW.proposed_by, 'valid_until', NEW.valid_until, 'retry_of', NEW.retry_of, 'idempotency_key', NEW.idempotency_key));
+        IF NEW.status <> 'proposed' THEN
+            INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
+            VALUES (NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason,
+                NEW.generation, NULL);
+        END IF;
+    ELSIF OLD.status = 'executing' THEN
+        INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
+        SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k),
+            json_build_object('record_id', r.id, 'started_at', to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'completed_at', to_char(r.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'success', r.success, 'error_message', r.error_message, 'result_data', r.result_data, 'outcome', r.outcome, 'cancel_requested_at', to_char(r.cancel_requested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason, 'stop_generation', r.stop_generation, 'worker', r.worker, 'lease_seconds', r.lease_seconds, 'last_seen_at', to_char(r.last_seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'lease_expires_at', to_char(r.lease_expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'claim_key', r.claim_key)
+        FROM action_records AS r WHERE r.proposal_id = NEW.id;
+    ELSE
+        INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
+        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), NULL);
+    END IF;
+    IF NEW.status IN ('validated', 'completed', 'failed', 'cancelled') THEN
+        PERFORM pg_notify('operator_core_steps', '');  -- one for all steps of a transaction
+    END IF;
+    RETURN NULL;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_write_note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $guard$
+BEGIN
+    IF OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL THEN
+        INSERT INTO action_notes (proposal_id, record_id, kind, status, at, by, reason, generation, data)
+        VALUES (NEW.proposal_id, NEW.id, 'cancel_requested', (SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id), NEW.cancel_requested_at,
+            NEW.cancel_requested_by, NEW.cancel_reason, (SELECT max(k.generation) FROM kill_switch AS k), NULL);
+    END IF;
+    IF OLD.finding IS NULL AND NEW.finding IS NOT NULL THEN
+        INSERT INTO action_notes (proposal_id, record_id, kind, status, at, by, reason, generation, data)
+        VALUES (NEW.proposal_id, NEW.id, 'resolved', (SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id), NEW.finding_at,
+            NEW.finding_by, NEW.finding_reason, (SELECT max(k.generation) FROM kill_switch AS k), json_build_object('finding', NEW.finding));
+    END IF;
+    RETURN NULL;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_write_kill_switch_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $guard$
+BEGIN
+    IF NEW.released_at IS NULL THEN
+        INSERT INTO kill_switch_events (generation, scope, change, at, by, reason)
+        VALUES (NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason);
+    ELSE
+        INSERT INTO kill_switch_events (generation, scope, change, at, by, reason)
+        VALUES (NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason);
+    END IF;
+    PERFORM pg_notify('operator_core', NEW.generation::text);
+    RETURN NULL;
+END
+$guard$
+-- next
+DO $do$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event'] LOOP
+        EXECUTE format('ALTER FUNCTION %I() SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
+        EXECUTE format('REVOKE ALL ON FUNCTION %I() FROM PUBLIC', name);
+    END LOOP;
+END
+$do$
+-- next
+CREATE TRIGGER operator_core_proposals_insert BEFORE INSERT ON action_proposals FOR EACH ROW EXECUTE FUNCTION operator_core_proposals_insert()
+-- next
+CREATE TRIGGER operator_core_proposals_update BEFORE UPDATE ON action_proposals FOR EACH ROW EXECUTE FUNCTION operator_core_proposals_update()
+-- next
+CREATE TRIGGER operator_core_proposals_delete BEFORE DELETE ON action_proposals FOR EACH ROW EXECUTE FUNCTION operator_core_proposals_delete()
+-- next
+CREATE TRIGGER operator_core_proposals_written AFTER INSERT OR UPDATE ON action_proposals FOR EACH ROW EXECUTE FUNCTION operator_core_write_event()
+-- next
+CREATE TRIGGER operator_core_records_insert BEFORE INSERT ON action_records FOR EACH ROW EXECUTE FUNCTION operator_core_records_insert()
+-- next
+CREATE TRIGGER operator_core_records_update BEFORE UPDATE ON action_records FOR EACH ROW EXECUTE FUNCTION operator_core_records_update()
+-- next
+CREATE TRIGGER operator_core_records_delete BEFORE DELETE ON action_records FOR EACH ROW EXECUTE FUNCTION operator_core_records_delete()
+-- next
+CREATE TRIGGER operator_core_records_written AFTER UPDATE ON action_records FOR EACH ROW EXECUTE FUNCTION operator_core_write_note()
+-- next
+CREATE TRIGGER operator_core_kill_switch_counter BEFORE INSERT OR UPDATE ON kill_switch FOR EACH STATEMENT EXECUTE FUNCTION operator_core_kill_switch_counter()
+-- next
+CREATE TRIGGER operator_core_kill_switch_change BEFORE INSERT OR UPDATE ON kill_switch FOR EACH ROW EXECUTE FUNCTION operator_core_kill_switch_change()
+-- next
+CREATE TRIGGER operator_core_kill_switch_written AFTER INSERT OR UPDATE ON kill_switch FOR EACH ROW EXECUTE FUNCTION operator_core_write_kill_switch_event()
+-- next
+CREATE TRIGGER operator_core_kill_switch_delete BEFORE DELETE ON kill_switch FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events FOR EACH ROW EXECUTE FUNCTION operator_core_events_insert()
+-- next
+CREATE TRIGGER operator_core_kill_switch_events_insert BEFORE INSERT ON kill_switch_events FOR EACH ROW EXECUTE FUNCTION operator_core_kill_switch_events_insert()
+-- next
+CREATE TRIGGER operator_core_notes_insert BEFORE INSERT ON action_notes FOR EACH ROW EXECUTE FUNCTION operator_core_notes_insert()
+-- next
+CREATE TRIGGER operator_core_events_keep BEFORE UPDATE OR DELETE ON action_events FOR EACH ROW EXECUTE FUNCTION operator_core_events_keep()
+-- next
+CREATE TRIGGER operator_core_notes_keep BEFORE UPDATE OR DELETE ON action_notes FOR EACH ROW EXECUTE FUNCTION operator_core_events_keep()
+-- next
+CREATE TRIGGER operator_core_prunes_keep BEFORE UPDATE OR DELETE ON action_prunes FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_kill_switch_events_keep BEFORE UPDATE OR DELETE ON kill_switch_events FOR EACH ROW EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_proposals_truncate BEFORE TRUNCATE ON action_proposals FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_records_truncate BEFORE TRUNCATE ON action_records FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_events_truncate BEFORE TRUNCATE ON action_events FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_notes_truncate BEFORE TRUNCATE ON action_notes FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_prunes_truncate BEFORE TRUNCATE ON action_prunes FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_kill_switch_truncate BEFORE TRUNCATE ON kill_switch FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
+-- next
+CREATE TRIGGER operator_core_kill_switch_events_truncate BEFORE TRUNCATE ON kill_switch_events FOR EACH STATEMENT EXECUTE FUNCTION operator_core_refuse_always()
