@@ -32,6 +32,12 @@ class Finding(StrEnum):
     DID_NOT_HAPPEN = "did not happen"
     PARTLY = "partly"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Finding | None":
+        """Take `did_not_happen` too, as it is written where a blank would be quoted."""
+        text = str(value).replace("_", " ")
+        return next((finding for finding in cls if finding.value == text), None)
+
 
 TRANSITIONS: Mapping[ActionStatus, tuple[ActionStatus, ...]] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """Where actions live: the ledger on SQLite or PostgreSQL."""
 
-from operator_core.db.actions import ActionDB, ActionRepository
+from operator_core.db.actions import ActionDB, ActionRepository, Execution
 from operator_core.db.engine import configure_engine
 from operator_core.db.guards import install_guards
 from operator_core.db.migrate import downgrade, upgrade
@@ -12,6 +12,7 @@ __all__ = [
     "ActionDB",
     "ActionRepository",
     "Base",
+    "Execution",
     "configure_engine",
     "downgrade",
     "install_guards",

@@ -42,7 +42,7 @@ Claim = tuple[ActionProposal, ActionRecord]
 
 def _new_record(source: sa.FromClause) -> sa.Insert:
     worker = sa.bindparam("worker", type_=sa.Text())
-    seconds: sa.BindParameter[float | None] = sa.bindparam("lease_seconds", type_=sa.Double())
+    seconds: sa.BindParameter[float | None] = sa.bindparam("lease_seconds", type_=sa.Float())
     values: dict[str, sa.ColumnElement[Any]] = {
         "proposal_id": source.c.id,
         "started_at": source.c.executing_at,

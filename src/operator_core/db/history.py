@@ -1,16 +1,69 @@
 """The store of events, which the database writes and nobody else; here they are read."""
 
+from itertools import chain
+from typing import Any
+
 import sqlalchemy as sa
 
-from operator_core.actions.types import ActionEvent
+from operator_core.actions.types import ActionEvent, EventKind
 from operator_core.db.mapping import to_event
-from operator_core.db.schema import events
+from operator_core.db.schema import events, notes
 
-_OF_PROPOSAL = (
-    sa.select(*events.columns).where(events.c.proposal_id == sa.bindparam("proposal_id")).order_by(events.c.id)
+_IS_STEP: sa.ColumnClause[str] = sa.literal_column(f"'{EventKind.STEP}'")
+_NONE = sa.cast(sa.null(), sa.BigInteger())
+_STEPS: sa.Select[Any] = sa.select(
+    *events.columns, _IS_STEP.label("kind"), sa.cast(sa.null(), sa.BigInteger()).label("record_id")
+)
+_SAID = sa.select(
+    notes.c.id,
+    notes.c.proposal_id,
+    notes.c.status.label("from_status"),
+    notes.c.status.label("to_status"),
+    notes.c.at,
+    notes.c.by,
+    notes.c.reason,
+    notes.c.generation,
+    notes.c.data,
+    notes.c.kind,
+    notes.c.record_id,
 )
 
 
+def _ranged(column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    return column.between(sa.bindparam("first", type_=sa.BigInteger()), sa.bindparam("last", type_=sa.BigInteger()))
+
+
+_STEPS_OF = _STEPS.where(_ranged(events.c.proposal_id)).order_by(events.c.proposal_id, events.c.id)
+_SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
+
+
+def of_proposals(connection: sa.Connection, first: int, last: int) -> dict[int, list[ActionEvent]]:
+    """Return what happened to the proposals of a range of ids, oldest first; wants one snapshot.
+
+    What was said about one stands after the step to the state in which it was said: clocks do not matter.
+    """
+    values = {"first": first, "last": last}
+    found: dict[int, list[ActionEvent]] = {}
+    for row in chain(connection.execute(_STEPS_OF, values), connection.execute(_SAID_OF, values)):
+        event = to_event(row)
+        found.setdefault(event.proposal_id, []).append(event)
+    return {number: _in_order(told) for number, told in sorted(found.items())}
+
+
+def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
+    steps = [event for event in told if event.kind is EventKind.STEP]
+    rank = {step.to_status: position for position, step in enumerate(steps)}
+    return sorted(told, key=lambda event: (rank.get(event.to_status, len(steps)), event.kind is not EventKind.STEP))
+
+
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionEvent]:
-    """Return the events of a proposal, oldest first."""
-    return [to_event(row) for row in connection.execute(_OF_PROPOSAL, {"proposal_id": proposal_id})]
+    """Return the events of a proposal, oldest first; wants one snapshot."""
+    return of_proposals(connection, proposal_id, proposal_id).get(proposal_id, [])
+
+
+_LAST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(events.c.proposal_id), 0))
+
+
+def last_proposal(connection: sa.Connection) -> int:
+    """Return the highest id of a proposal that has a history; 0 where there is none."""
+    return int(connection.execute(_LAST).scalar_one())

@@ -9,6 +9,7 @@ from operator_core.actions.errors import StopNotEngagedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.stops import Scope, Stop
 from operator_core.db.guards.rules import COUNTER
+from operator_core.db.proposals import cancel_expired
 from operator_core.db.schema import any_of, kill_switch, proposals
 from operator_core.db.types import now
 
@@ -138,8 +139,8 @@ def leftovers(connection: sa.Connection, stop: Stop) -> list[int]:
 
 
 def sweep_leftovers(connection: sa.Connection) -> list[int]:
-    """Cancel what was in flight across a stop, or left by one that was cut off between publish and sweep."""
-    swept: list[int] = []
+    """Cancel what was in flight across a stop, or left by one that was cut off, and whose time to start is over."""
+    swept = cancel_expired(connection)
     for stop in reversed(latches(connection)):
         while ids := sweep(connection, stop):
             swept += ids

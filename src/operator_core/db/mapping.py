@@ -28,7 +28,7 @@ PROPOSED = (
 
 _PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
 _RECORD_NAMES = tuple(column.name for column in records.columns)
-_EVENT_NAMES = tuple(column.name for column in events.columns)
+_EVENT_NAMES = (*(column.name for column in events.columns), "kind", "record_id")
 _GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
 Row = sa.Row[Any] | tuple[Any, ...]
@@ -45,7 +45,7 @@ def to_record(row: Row) -> ActionRecord:
 
 
 def to_event(row: Row) -> ActionEvent:
-    """Return the event of a row of all columns of `action_events`, in their order."""
+    """Return the event of a row of all columns of `action_events`, in their order, its kind and its record."""
     return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=FROM_LEDGER)
 
 

@@ -1,18 +1,20 @@
 """The store of proposals: plain functions over a connection, each in the transaction of its caller."""
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ActionError, RetryTransactionError
-from operator_core.actions.lifecycle import PENDING, ActionStatus
+from operator_core.actions.errors import ActionError, IdempotencyKeyError, NotRetryableError, RetryTransactionError
+from operator_core.actions.lifecycle import PENDING, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionProposal
-from operator_core.db.guards.rules import COUNTER, STOPPED, Latch
+from operator_core.db.guards.rules import COUNTER, LATCH_UNREADABLE, NOT_RETRYABLE, Latch
 from operator_core.db.mapping import PROPOSED, as_json_array, new_proposal, to_proposal
-from operator_core.db.schema import any_of, kill_switch, proposals
-from operator_core.db.transitions import explained, latch_unreadable
+from operator_core.db.schema import MAY_EXPIRE, any_of, kill_switch, proposals
+from operator_core.db.transitions import explained, latch_unreadable, to
 from operator_core.db.types import json_item, json_rows, now
 
 _BULK_ROWS = 2_000  # of one statement; all of a call are in one transaction
@@ -53,15 +55,60 @@ _INSERT_MANY = _insert(
 )
 
 
-def _explain_insert(connection: sa.Connection, code: str) -> ActionError:
-    # The latch changed between the choice and the guard, or cannot be read.
-    return RetryTransactionError(code=code) if code == STOPPED else latch_unreadable(connection)
+_RETRIED = sa.select(proposals.c.id, proposals.c.status).where(
+    proposals.c.id.in_(sa.bindparam("retried", expanding=True))
+)
+
+
+def _explained(values: Sequence[Mapping[str, Any]]) -> AbstractContextManager[None]:
+    return explained(lambda later, code: _explain_insert(later, code, values))
+
+
+def _explain_insert(connection: sa.Connection, code: str, values: Sequence[Mapping[str, Any]]) -> ActionError:
+    if code == NOT_RETRYABLE:
+        wanted = [row["retry_of"] for row in values if row["retry_of"] is not None]
+        found = {row.id: row.status for row in connection.execute(_RETRIED, {"retried": wanted})}
+        wrong = next((number for number in wanted if found.get(number) not in TERMINAL), wanted[0])
+        return NotRetryableError(retry_of=wrong, current=found.get(wrong))
+    if code == LATCH_UNREADABLE:
+        return latch_unreadable(connection)
+    # The latch changed between the choice and the guard, or somebody else takes the idempotency key now.
+    return RetryTransactionError(code=code)
 
 
 def insert(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
     """Store one proposal."""
-    with explained(_explain_insert):
-        return to_proposal(connection.execute(_INSERT_ONE, new_proposal(proposal)).one())
+    values = new_proposal(proposal)
+    with _explained([values]):
+        return to_proposal(connection.execute(_INSERT_ONE, values).one())
+
+
+_OF_KEY = sa.select(*proposals.columns).where(proposals.c.idempotency_key == sa.bindparam("idempotency_key"))
+_MAY_DIFFER = ("proposed_at",)  # whoever repeats a call makes the proposal anew
+
+
+def insert_once(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
+    """Store a proposal, or return the first one of its idempotency key, marked as repeated.
+
+    Raises:
+        IdempotencyKeyError: The first one has other content.
+    """
+    values = new_proposal(proposal)
+    row = connection.execute(_OF_KEY, {"idempotency_key": proposal.idempotency_key}).one_or_none()
+    if row is None:
+        return insert(connection, proposal)
+    first = to_proposal(row)
+    differs = [name for name in PROPOSED if name not in _MAY_DIFFER and not _same(values[name], getattr(first, name))]
+    if differs:
+        key = str(first.idempotency_key)
+        raise IdempotencyKeyError(key=key, proposal_id=first.id or 0, differs=tuple(differs))
+    return first.model_copy(update={"repeated": True})
+
+
+def _same(given: object, kept: object) -> bool:
+    if isinstance(given, dict):  # 1, 1.0 and True are equal in Python, and are not the same to run
+        return json.dumps(given, sort_keys=True) == json.dumps(kept, sort_keys=True)
+    return given == kept
 
 
 def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> list[ActionProposal]:
@@ -70,7 +117,7 @@ def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> l
     stored: list[ActionProposal] = []
     for start in range(0, len(values), _BULK_ROWS):
         document = as_json_array(values[start : start + _BULK_ROWS])
-        with explained(_explain_insert):
+        with _explained(values):
             rows = connection.execute(_INSERT_MANY, {"rows": document}).all()
         stored += sorted(map(to_proposal, rows), key=_id)
     return stored
@@ -158,3 +205,42 @@ _CANCEL_PENDING = (
 def cancel_pending(connection: sa.Connection, by: str, reason: str | None) -> int:
     """Cancel all that is proposed or validated at this moment, and return their exact number."""
     return connection.execute(_CANCEL_PENDING, {"step_by": by, "step_reason": reason}).rowcount
+
+
+_EXPIRED = sa.select(proposals.c.id).where(sa.text(MAY_EXPIRE), proposals.c.valid_until <= now())
+_CANCEL_EXPIRED = (
+    to(ActionStatus.CANCELLED)
+    .where(proposals.c.id.in_(_EXPIRED.limit(_BULK_ROWS).with_for_update(skip_locked=True).cte("expired").select()))
+    .returning(proposals.c.id)
+)
+
+
+def expired(connection: sa.Connection) -> list[int]:
+    """Return the ids of what is pending although its time to start is over."""
+    return sorted(connection.scalars(_EXPIRED))
+
+
+def cancel_expired(connection: sa.Connection, by: str = "system") -> list[int]:
+    """Cancel what is pending although its time to start is over; return their ids."""
+    cancelled: list[int] = []
+    values = {"step_by": by, "step_reason": "expired before it was started"}
+    while ids := connection.scalars(_CANCEL_EXPIRED, values).all():
+        cancelled += ids
+    return sorted(cancelled)
+
+
+_PROPOSED = (
+    sa.select(*proposals.columns)
+    .where(
+        sa.text("action_proposals.status = 'proposed'"),
+        proposals.c.action_name.in_(sa.bindparam("of_action_name", expanding=True)),
+    )
+    .order_by(proposals.c.id)
+    .limit(sa.bindparam("rows", type_=sa.Integer()))
+    .with_for_update(skip_locked=True)
+)
+
+
+def proposed(connection: sa.Connection, action_names: Sequence[str], rows: int) -> list[ActionProposal]:
+    """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends."""
+    return [to_proposal(row) for row in connection.execute(_PROPOSED, {"of_action_name": action_names, "rows": rows})]

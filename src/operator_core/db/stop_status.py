@@ -20,6 +20,7 @@ from operator_core.actions.stops import (
 )
 from operator_core.db.guards.rules import COUNTER, Latch
 from operator_core.db.kill_switch import covered, latches, leftovers, of_stop, to_stop
+from operator_core.db.proposals import expired
 from operator_core.db.schema import events, kill_switch, kill_switch_events, proposals, records
 from operator_core.db.types import UtcDateTime, now
 
@@ -35,6 +36,8 @@ def _executing(field: str | None) -> sa.Executable:
             proposals.c.action_name,
             proposals.c.status_by,
             proposals.c.status_at,
+            records.c.lease_expires_at,
+            records.c.last_seen_at,
         )
         .select_from(proposals.outerjoin(records))
         .where(sa.text("action_proposals.status = 'executing'"), *covered(field))
@@ -53,6 +56,8 @@ def still_executing(connection: sa.Connection, scope: Scope) -> tuple[StillExecu
             action_name=row.action_name,
             worker=row.status_by,
             since=row.status_at,
+            lease_expires_at=row.lease_expires_at,
+            last_seen_at=row.last_seen_at,
         )
         for row in found
     )
@@ -187,7 +192,7 @@ def status(connection: sa.Connection) -> KillSwitchStatus:
         still_executing=still_executing(connection, Scope()),
         answers=tuple(answer for _, stop in sorted(shown.items()) for answer in answers(connection, stop, at)),
         last_stops=tuple(last),
-        unswept=tuple(sorted({i for stop in latch for i in leftovers(connection, stop)})),
+        unswept=tuple(sorted({*expired(connection), *(i for stop in latch for i in leftovers(connection, stop))})),
     )
 
 

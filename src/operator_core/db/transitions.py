@@ -119,7 +119,7 @@ def explain_step(
             return stop
     if code == STOPPED:
         return explain_stop(connection, proposal_id, found.status)
-    refusals = {
+    refusals: dict[str | None, Callable[[], ActionError]] = {
         EXPIRED: lambda: ProposalExpiredError(
             id=proposal_id, current=found.status, wanted=wanted, valid_until=found.valid_until
         ),

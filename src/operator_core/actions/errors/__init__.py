@@ -9,6 +9,7 @@
     │   ├── KillSwitchEngagedError     a stop covers the start
     │   └── ProposalExpiredError       its time to start is over
     ├── LeaseLostError                 an execution was recovered, or ended by somebody else
+    ├── StopRequestedError             a running action was asked to stop, and leaves
     ├── FindingNotAllowedError         the outcome is not unknown, or was settled before
     ├── IdempotencyKeyError            the key belongs to a proposal with other content
     ├── NotRetryableError              what is to be tried again is not finished
@@ -84,6 +85,7 @@ from operator_core.actions.errors.ledger import (
     RecordNotFoundError,
     StopFailedError,
     StopNotEngagedError,
+    StopRequestedError,
     StopUnconfirmedError,
     TransitionNotAllowedError,
     ValueNotStorableError,
@@ -129,6 +131,7 @@ __all__ = [
     "SchemaTooNewError",
     "StopFailedError",
     "StopNotEngagedError",
+    "StopRequestedError",
     "StopUnconfirmedError",
     "TransitionNotAllowedError",
     "ValueNotStorableError",

@@ -115,6 +115,19 @@ class LeaseLostError(ActionError):
 
 
 @dataclass(eq=False)
+class StopRequestedError(ActionError):
+    """The running action is asked to stop; raised within the action, to leave it."""
+
+    record_id: int
+    by: str
+    reason: str | None
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.by} asks the action of record {self.record_id} to stop{why}"
+
+
+@dataclass(eq=False)
 class FindingNotAllowedError(ActionError):
     """Only an outcome that nobody knows can be settled, and only once."""
 

@@ -1,6 +1,6 @@
 """What the calls are given, checked before anything is run; each raises `ValueNotStorableError` with the name."""
 
-from typing import Any
+from typing import Any, cast
 
 from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
@@ -59,11 +59,11 @@ def outcome_(success: bool) -> ActionOutcome:  # noqa: FBT001 - it is the value 
 
 
 def ending_(
-    outcome: ActionOutcome, error_message: str | None, result_data: dict[str, Any] | None
+    outcome: ActionOutcome, error_message: object, result_data: dict[str, Any] | None
 ) -> tuple[str | None, dict[str, Any] | None]:
     """Return error and result as they are stored: checked for a success, made storable for anything else."""
     if outcome is not ActionOutcome.SUCCEEDED:
         return (None if error_message is None else sanitise_text(error_message)), sanitise_object(result_data)
     if result_data is not None:
         result_data = check_object(result_data, "result_data", largest=MAX_RESULT_BYTES)
-    return (None if error_message is None else check_text(error_message, "error_message")), result_data
+    return (None if error_message is None else check_text(cast("str", error_message), "error_message")), result_data

@@ -16,6 +16,9 @@ Unit = Callable[Concatenate[sa.Connection, P], T]
 class Calls(ABC):
     """Is a group of calls, each of which names one function of a store."""
 
+    _joined = True
+    """Whether the transaction is a host's, so that what is done counts only at its commit."""
+
     @abstractmethod
     async def _run(self, kind: Kind, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `unit` in a transaction that gives it what `kind` needs."""

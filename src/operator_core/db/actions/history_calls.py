@@ -12,4 +12,4 @@ class HistoryCalls(Calls):
 
     async def get_events(self, proposal_id: int) -> list[ActionEvent]:
         """Return what happened to a proposal, oldest first; empty where there is no such proposal."""
-        return await self._run(Kind.READ, history.of_proposal, check_integer(proposal_id, "proposal_id"))
+        return await self._run(Kind.SNAPSHOT, history.of_proposal, check_integer(proposal_id, "proposal_id"))

@@ -1,7 +1,8 @@
 """`ActionDB`: the repository with an engine and transactions of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -15,12 +16,16 @@ from operator_core.actions.errors import (
     DatabaseUnavailableError,
     DatabaseUrlError,
     NotOpenError,
+    ProposalNotFoundError,
     RetryTransactionError,
     SchemaOutOfDateError,
     ValueNotStorableError,
+    WaitTimeoutError,
 )
+from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
 from operator_core.actions.stops import KillSwitchChange, KillSwitchStatus, Scope, Stop, StopReceipt
-from operator_core.actions.values import check_integer, check_name, check_seconds, check_text
+from operator_core.actions.types import ActionProposal
+from operator_core.actions.values import check_integer, check_member, check_name, check_seconds, check_text
 from operator_core.db import kill_switch, migrate, stop_status
 from operator_core.db.actions.engage import Order, engage
 from operator_core.db.actions.joined import run_joined
@@ -34,7 +39,7 @@ from operator_core.db.engine import (
     require_configured,
     transacting,
 )
-from operator_core.db.engine.beside import notified
+from operator_core.db.engine.beside import Bell
 from operator_core.db.engine.sqlite import BEGIN
 from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url
 from operator_core.db.units import Kind, translated
@@ -73,6 +78,8 @@ class ActionDB(ActionRepository):
         DatabaseUrlError: The target is a text that is no URL, or a database that this library does not work with.
     """
 
+    _joined = False
+
     def __init__(
         self,
         target: Path | str | URL | AsyncEngine | None = None,
@@ -89,6 +96,7 @@ class ActionDB(ActionRepository):
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._own: OwnTransactions | None = None
+        self._bell: Bell | None = None
         self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -121,6 +129,7 @@ class ActionDB(ActionRepository):
                 await engine.dispose()
             raise
         self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit)
+        self._bell = Bell(engine)
 
     async def _prepare(self, engine: AsyncEngine) -> bool:
         """Check the ledger, and migrate one on SQLite that is behind; return whether it autocommits safely."""
@@ -162,6 +171,9 @@ class ActionDB(ActionRepository):
     async def close(self) -> None:
         """Close all connections, unless the engine is a host's; a second call does nothing."""
         own, self._own = self._own, None
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            await settled(bell.close())
         if own is not None and self._given is None:
             await settled(own.dispose())
 
@@ -246,12 +258,60 @@ class ActionDB(ActionRepository):
         engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
         for change in engaged:
             yield change
-        async with notified(self._opened().engine) as hint:
+        async with self.hints() as hint:
             while True:
                 for change in await self._run(Kind.READ, stop_status.changes, seen):
                     seen = change.id
                     yield change
                 await hint(poll)
+
+    # -- waiting -------------------------------------------------------------------------------------------------------
+
+    async def wait_for(
+        self,
+        proposal_id: int,
+        until: ActionStatus | Literal["finished"] = "finished",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
+        poll: float = 0.25,
+    ) -> ActionProposal:
+        """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
+
+        Args:
+            proposal_id: Of what is waited for.
+            until: `finished`, or the state that it must have come to.
+            timeout: Seconds; None means for ever.
+            poll: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            WaitTimeoutError: It has not come so far in time.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
+        deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
+        async with self.hints() as hint:
+            while True:
+                proposal = await self.get_proposal(number)
+                if proposal is None:
+                    raise ProposalNotFoundError(proposal_id=number)
+                if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
+                    return proposal
+                left = poll if deadline is None else min(poll, deadline - time.monotonic())
+                if left <= 0:
+                    raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
+                await hint(left)
+
+    @asynccontextmanager
+    async def hints(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+        """Give a function that waits so many seconds, or less when something has happened in the ledger.
+
+        It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
+        """
+        self._opened()
+        assert self._bell is not None  # noqa: S101 - it is made when the engine is
+        async with self._bell.heard() as hint:
+            yield hint
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[ActionRepository]:

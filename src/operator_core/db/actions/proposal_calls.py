@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import ActionProposal, ActionType
-from operator_core.actions.values import check_integer, check_member
+from operator_core.actions.values import check_integer, check_member, check_name
 from operator_core.db import proposals, transitions
 from operator_core.db.actions.arguments import by_, filters_, limit_, reason_
 from operator_core.db.actions.calls import Calls
@@ -15,24 +15,37 @@ from operator_core.db.units import Kind
 class ProposalCalls(Calls):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
-    async def create_proposal(self, proposal: ActionProposal) -> ActionProposal:
+    async def create_proposal(self, proposal: ActionProposal, *, idempotency_key: str | None = None) -> ActionProposal:
         """Store a proposal and return it with its id; under a stop that covers it, it comes back cancelled.
 
+        A second call with the same `idempotency_key` stores nothing and returns the first proposal, marked as
+        `repeated`: a caller that was cut off from the answer can simply repeat.
+
         Raises:
+            IdempotencyKeyError: The first proposal of the key has other content.
+            NotRetryableError: `retry_of` names a proposal that is not finished.
             NotNewError: It has an id already, or a status other than proposed.
             ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
         """
-        return await self._run(Kind.WRITE, proposals.insert, proposal)
+        if idempotency_key is not None:
+            proposal = proposal.model_copy(update={"idempotency_key": check_name(idempotency_key, "idempotency_key")})
+        if getattr(proposal, "idempotency_key", None) is None:
+            return await self._run(Kind.WRITE, proposals.insert, proposal)
+        return await self._run(Kind.TRANSACTION, proposals.insert_once, proposal)
 
     async def create_proposals(self, proposals_: Sequence[ActionProposal]) -> list[ActionProposal]:
         """Store all proposals or none, and return them in the same order with their ids.
 
         Raises:
-            NotNewError, ValueNotStorableError: As `create_proposal`.
+            NotNewError, ValueNotStorableError, NotRetryableError: As `create_proposal`; an idempotency key works there
+                only.
         """
         if isinstance(proposals_, ActionProposal):
             raise ValueNotStorableError(path="proposals", why="is one proposal; give a list, or call create_proposal")
-        return await self._run(Kind.TRANSACTION, proposals.insert_many, list(proposals_))
+        given = list(proposals_)
+        if any(getattr(proposal, "idempotency_key", None) is not None for proposal in given):
+            raise ValueNotStorableError(path="idempotency_key", why="works with create_proposal only")
+        return await self._run(Kind.TRANSACTION, proposals.insert_many, given)
 
     async def get_proposal(self, proposal_id: int) -> ActionProposal | None:
         """Return a proposal, or None where there is none with this id."""

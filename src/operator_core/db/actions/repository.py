@@ -5,6 +5,7 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.db.actions.calls import Unit
+from operator_core.db.actions.claim_calls import ClaimCalls
 from operator_core.db.actions.execution_calls import ExecutionCalls
 from operator_core.db.actions.history_calls import HistoryCalls
 from operator_core.db.actions.joined import run_joined
@@ -16,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class ActionRepository(ProposalCalls, ExecutionCalls, StopCalls, HistoryCalls):
+class ActionRepository(ProposalCalls, ExecutionCalls, ClaimCalls, StopCalls, HistoryCalls):
     """Works in the transaction of a host's session: flushes, and leaves begin, commit, rollback and close to the host.
 
     After an expected refusal the session is usable. What is started counts only at the host's commit: no side effect

@@ -1,0 +1,139 @@
+"""The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.lifecycle import Finding
+from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
+from operator_core.actions.values import check_integer, check_member, check_name, check_seconds, check_text
+from operator_core.db import cancelling, executions, kill_switch, leases, proposals
+from operator_core.db.actions.arguments import by_
+from operator_core.db.actions.calls import Calls
+from operator_core.db.actions.execution import Execution
+from operator_core.db.executions import Lease
+from operator_core.db.units import Kind
+
+
+class ClaimCalls(Calls):
+    """Is what `ActionRepository` and `ActionDB` offer to workers, and to the people behind them."""
+
+    async def claim_next(
+        self,
+        *,
+        worker: str,
+        lease: float = 60.0,
+        action_names: Sequence[str] | None = None,
+        action_types: Sequence[ActionType] | None = None,
+        ticket_id: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Execution | None:
+        """Start the oldest validated proposal that matches all filters and may start; None where there is none.
+
+        Of workers at the same moment each gets another one. What a stop bars, or whose time is over, is left out.
+
+        Args:
+            worker: Who claims, unique among all that run at the same time.
+            lease: Seconds for which it holds without a heartbeat.
+            action_names: Any of these.
+            action_types: Any of these.
+            ticket_id: This one.
+            idempotency_key: The same key gives back what was claimed under it and still runs: a worker that was cut
+                off from the answer can simply repeat.
+
+        Raises:
+            IsolationLevelError: A host's transaction is not READ COMMITTED.
+        """
+        held = _lease(worker, lease, idempotency_key)
+        filters = _filters(action_names, action_types, ticket_id)
+        if held.key is not None and (known := await self._run(Kind.READ, executions.claimed, held)):
+            return Execution(self._run, *known, joined=self._joined)
+        found = await self._run(Kind.STEPS, executions.claim_next, filters, held)
+        if found is not None:
+            return Execution(self._run, *found, joined=self._joined)
+        if await self._run(Kind.READ, proposals.expired):
+            await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        return None
+
+    async def claim(self, proposal_id: int, *, worker: str, lease: float = 60.0) -> Execution:
+        """Start one validated proposal under a lease of so many seconds.
+
+        Raises:
+            ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
+            IsolationLevelError: It cannot be started.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        found = await self._run(Kind.STEPS, executions.claim, number, _lease(worker, lease, None))
+        return Execution(self._run, *found, joined=self._joined)
+
+    async def recover_lost(self, *, grace: float = 0.0, by: str = "system") -> list[ActionRecord]:
+        """Fail the executions whose lease ran out more than `grace` seconds ago, and return their records.
+
+        Their outcome is unknown, and nothing of it runs again by itself: a person looks, and calls `resolve_unknown`.
+        What was started without a lease is left alone. Cancels what has expired, or was left by a stop, besides.
+        """
+        seconds, lost = check_seconds(grace, "grace"), list[ActionRecord]()
+        while found := await self._run(Kind.TRANSACTION, leases.recover, seconds, by_(by)):
+            lost += found
+        await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        return lost
+
+    async def list_unsettled(self) -> list[ActionRecord]:
+        """Return the records whose outcome is unknown and that nobody has settled, oldest first."""
+        return await self._run(Kind.READ, leases.unsettled)
+
+    async def resolve_unknown(self, record_id: int, *, finding: Finding, by: str, reason: str) -> ActionRecord:
+        """Write down what a person found out about an execution whose outcome is unknown, once.
+
+        The outcome stays unknown; the record gains the finding, and the history an event. To try again, propose it with
+        `retry_of`.
+
+        Raises:
+            RecordNotFoundError: There is no such record.
+            FindingNotAllowedError: Its outcome is known, or somebody has settled it before.
+        """
+        number, found = check_integer(record_id, "record_id"), check_member(finding, "finding", Finding)
+        return await self._run(Kind.TRANSACTION, leases.settle, number, found, by_(by), check_text(reason, "reason"))
+
+    async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> ActionProposal:
+        """Cancel what is pending at once; ask what is executing to stop, which its execution answers.
+
+        Asking again changes nothing: the first request stays.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            TransitionNotAllowedError: It is finished, or runs without a record, so that there is nobody to ask.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        return await self._run(Kind.TRANSACTION, cancelling.request, number, by_(by), check_text(reason, "reason"))
+
+    async def take_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
+        """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.
+
+        Until the transaction ends, nobody else gets them from this call.
+        """
+        names = [check_name(name, "action_names") for name in action_names]
+        return await self._run(Kind.TRANSACTION, proposals.proposed, names, check_integer(limit, "limit"))
+
+
+def _lease(worker: str, seconds: float, key: str | None) -> Lease:
+    if check_seconds(seconds, "lease") <= 0:
+        raise ValueNotStorableError(path="lease", why="is 0; give the seconds between two heartbeats, times three")
+    key = None if key is None else check_name(key, "idempotency_key")
+    return Lease(check_name(worker, "worker"), float(seconds), key)
+
+
+def _filters(
+    action_names: Sequence[str] | None, action_types: Sequence[ActionType] | None, ticket_id: int | None
+) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
+    for path, values in (("action_names", action_names), ("action_types", action_types)):
+        if isinstance(values, str):
+            raise ValueNotStorableError(path=path, why=f"is one text; give a list: [{values!r}]")
+    if action_names is not None:
+        filters["action_name"] = [check_text(name, "action_names") for name in action_names]
+    if action_types is not None:
+        filters["action_type"] = [check_member(kind, "action_types", ActionType) for kind in action_types]
+    if ticket_id is not None:
+        filters["ticket_id"] = check_integer(ticket_id, "ticket_id")
+    return filters

@@ -1,0 +1,272 @@
+"""`Execution`: one claimed action in the hands of its worker, from the claim to the outcome."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from operator_core.actions.errors import (
+    DatabaseUnavailableError,
+    LeaseLostError,
+    OwnTransactionsError,
+    RetryTransactionError,
+    StopRequestedError,
+    TransitionNotAllowedError,
+)
+from operator_core.actions.lifecycle import ActionOutcome
+from operator_core.actions.stops import StopRequest
+from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.db import executions, leases, stop_status
+from operator_core.db.actions.arguments import ending_
+from operator_core.db.actions.own import settled
+from operator_core.db.units import Kind
+
+_LOOK_SECONDS = 0.5  # between two looks whether it is asked to stop
+_BEATS_PER_LEASE = 3
+
+
+class Execution:
+    """Holds one action that its worker has claimed under a lease.
+
+    Use it as an async context manager around the action: it sends heartbeats, hears of stops, and leaves no proposal
+    executing. Leaving the block completes the action, unless it was ended within; an exception fails it; a cancellation
+    of the task answers a stop where one was asked, and else leaves the outcome unknown, for a person to settle. When
+    the lease is lost, the block is cancelled and `LeaseLostError` comes out of it.
+
+    The open record is the fence: who has lost it can end nothing, and what it reports is kept in the history.
+
+    Attributes:
+        proposal: What is to be done.
+        record: Its open record, as of the last heartbeat.
+        stop_requested: What a stop, or a person, asks of it; None while it may go on.
+        lease_lost: Set once somebody else has ended it.
+    """
+
+    def __init__(
+        self, run: Callable[..., Awaitable[Any]], proposal: ActionProposal, record: ActionRecord, *, joined: bool
+    ) -> None:
+        self.proposal = proposal
+        self.record = record
+        self.stop_requested: StopRequest | None = None
+        self.lease_lost: LeaseLostError | None = None
+        self._run = run
+        self._joined = joined
+        self._stopped = asyncio.Event()
+        self._ending = False
+        self._ended = False
+        self._owner: asyncio.Task[Any] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Execution(proposal {self.proposal.id}, record {self._id}, worker {self.worker!r})"
+
+    @property
+    def worker(self) -> str:
+        """Who has claimed it."""
+        return self.record.worker or self.proposal.status_by or ""
+
+    @property
+    def lease_expires_at(self) -> Any:
+        """When the worker counts as lost, by the database's clock, as of the last heartbeat."""
+        return self.record.lease_expires_at
+
+    @property
+    def ended(self) -> bool:
+        """Whether its outcome is recorded."""
+        return self._ended
+
+    @property
+    def _was_asked(self) -> bool:
+        return self.stop_requested is not None
+
+    @property
+    def _id(self) -> int:
+        return self.record.id or 0
+
+    # -- while it runs -------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self) -> StopRequest | None:
+        """Extend the lease, also one that ran out and was not recovered yet; return what a stop or a person asks.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it: stop at once.
+        """
+        found = await self._run(Kind.WRITE, leases.beat, self._id)
+        if found is None:
+            raise await self._lost()
+        self.record, asked = found
+        await self._hear(asked)
+        return self.stop_requested
+
+    def check(self) -> None:
+        """Go on, or leave the block: for an action that can be broken off between two of its parts.
+
+        Raises:
+            StopRequestedError: It was asked to stop; out of the block, this answers the stop.
+            LeaseLostError: Somebody else has ended it.
+        """
+        if self.lease_lost is not None:
+            raise self.lease_lost
+        if self.stop_requested is not None:
+            asked = self.stop_requested
+            raise StopRequestedError(record_id=self._id, by=asked.by, reason=asked.reason)
+
+    async def wait_for_stop(self) -> StopRequest:
+        """Wait until it is asked to stop, and return what was asked; within the block only."""
+        await self._stopped.wait()
+        assert self.stop_requested is not None  # noqa: S101 - it was set before the event
+        return self.stop_requested
+
+    async def _look(self) -> None:
+        asked = await self._run(Kind.READ, leases.asked, self._id)
+        if asked is None:
+            raise await self._lost()
+        await self._hear(asked)
+
+    async def _hear(self, asked: bool) -> None:  # noqa: FBT001 - it is the answer of the database
+        if asked and self.stop_requested is None:
+            self.stop_requested = await self._run(Kind.SNAPSHOT, stop_status.request, self._id)
+            if self.stop_requested is not None:
+                self._stopped.set()
+
+    async def _lost(self) -> LeaseLostError:
+        by, record = await self._who_ended()
+        return LeaseLostError(
+            record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
+        )
+
+    async def _who_ended(self) -> tuple[str, ActionRecord]:
+        by, record = await self._run(Kind.READ, leases.ended_by, self._id)
+        return by, record
+
+    # -- its end -------------------------------------------------------------------------------------------------------
+
+    async def complete(self, result_data: dict[str, Any] | None = None) -> ActionRecord:
+        """Record that it succeeded; can be repeated when the answer was lost.
+
+        Raises:
+            ValueNotStorableError: `result_data` cannot be stored; nothing was recorded.
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(ActionOutcome.SUCCEEDED, None, result_data)
+
+    async def fail(self, error: object, result_data: dict[str, Any] | None = None) -> ActionRecord:
+        """Record that it failed; an error or a result that cannot be stored is made storable, and says so.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(ActionOutcome.FAILED, error, result_data)
+
+    async def abandon(self, error: object) -> ActionRecord:
+        """Record that it was broken off and nobody knows what has happened: a person settles it.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(ActionOutcome.UNKNOWN, error, None)
+
+    async def acknowledge_stop(self, *, outcome: ActionOutcome = ActionOutcome.STOPPED) -> ActionRecord:
+        """Answer a stop or cancel request: it has stopped.
+
+        Raises:
+            TransitionNotAllowedError: Nobody asked it to stop.
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(outcome, None, None)
+
+    async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
+        message = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+        ending = ending_(outcome, message, result)
+        self._ending = True
+        try:
+            self.record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
+        except TransitionNotAllowedError as refused:
+            self.record = await self._ended_before(outcome, ending, refused)
+        finally:
+            self._ending = False
+        self._ended = True
+        return self.record
+
+    async def _ended_before(
+        self, outcome: ActionOutcome, ending: tuple[str | None, dict[str, Any] | None], refused: Exception
+    ) -> ActionRecord:
+        """Return the record where it was this worker that ended it, and only the answer was lost."""
+        by, record = await self._who_ended()
+        if record.outcome is None:
+            raise refused
+        if by == self.worker and record.outcome is outcome:
+            return record
+        message, result = ending
+        data = {"outcome": outcome.value, "error_message": message, "result_data": result}
+        await self._run(Kind.WRITE, leases.report_late, self._id, self.worker, data)
+        self.lease_lost = LeaseLostError(
+            record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
+        )
+        raise self.lease_lost from refused
+
+    # -- as a context manager ------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Begin to send heartbeats.
+
+        Raises:
+            OwnTransactionsError: It was claimed in a host's transaction, which has not committed.
+        """
+        if self._joined:
+            raise OwnTransactionsError(call="an execution that is entered")
+        self._owner = asyncio.current_task()
+        self._keeper = asyncio.create_task(self._keep(), name=f"heartbeats of record {self._id}")
+        return self
+
+    async def _keep(self) -> None:
+        """Send heartbeats and listen, through whatever the database does, until the end or until the lease is lost."""
+        between = (self.record.lease_seconds or 0.0) / _BEATS_PER_LEASE
+        beaten = time.monotonic()
+        while not self._ended:
+            await asyncio.sleep(min(_LOOK_SECONDS, between))
+            try:
+                if time.monotonic() - beaten >= between:
+                    await self.heartbeat()
+                    beaten = time.monotonic()
+                elif self.stop_requested is None:
+                    await self._look()
+            except LeaseLostError as lost:
+                if self._ending or self._ended or lost.by == self.worker:
+                    continue  # it was ended here
+                self.lease_lost = lost
+                assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
+                self._owner.cancel()
+                return
+            except (DatabaseUnavailableError, RetryTransactionError):
+                continue
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._keeper is not None  # noqa: S101 - `__aenter__` has set it
+        if error is not None or self._ended:
+            self._keeper.cancel()  # else the lease is kept until the outcome is recorded
+        try:
+            await self._leave(error)
+        finally:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+
+    async def _leave(self, error: BaseException | None) -> None:
+        if self.lease_lost is not None and not self._ended:
+            if isinstance(error, asyncio.CancelledError) and self._owner is not None:
+                self._owner.uncancel()
+            if error is not self.lease_lost:
+                raise self.lease_lost from error
+        elif self._ended:
+            pass
+        elif error is None:
+            await settled(self.complete())
+        elif isinstance(error, StopRequestedError) or (isinstance(error, asyncio.CancelledError) and self._was_asked):
+            await settled(self.acknowledge_stop())
+        elif isinstance(error, Exception):
+            await settled(self.fail(error))
+        else:
+            await settled(self.abandon(f"broken off by {type(error).__name__}"))
