@@ -55,7 +55,15 @@ from operator_core.actions.stops import (
     StopReceipt,
     StopRequest,
 )
-from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, ActionType, Difference, EventKind
+from operator_core.actions.types import (
+    ActionEvent,
+    ActionProposal,
+    ActionRecord,
+    ActionType,
+    Difference,
+    EventKind,
+    PruneReport,
+)
 
 __all__ = [
     "PENDING",
@@ -101,6 +109,7 @@ __all__ = [
     "OwnTransactionsError",
     "ProposalExpiredError",
     "ProposalNotFoundError",
+    "PruneReport",
     "RecordNotAllowedError",
     "RecordNotFoundError",
     "RetryTransactionError",

@@ -252,6 +252,22 @@ class Difference(Frozen):
     found: str
 
 
+class PruneReport(Frozen):
+    """What a prune has deleted, or would delete.
+
+    Attributes:
+        before: What was finished before this moment is old.
+        proposals: How many proposals, with their records.
+        events: How many events; 0 where they are kept.
+        unsettled: How many old ones stay, because nobody has settled their unknown outcome.
+    """
+
+    before: UtcDatetime
+    proposals: int
+    events: int
+    unsettled: int
+
+
 def checked(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
     """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through."""
     return dict(type(dto).model_validate(dict(dto)))

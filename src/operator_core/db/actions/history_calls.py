@@ -1,10 +1,19 @@
-"""The calls about what has happened."""
+"""The calls about what has happened: read it, verify it, and let go of what is old."""
 
-from operator_core.actions.types import ActionEvent
-from operator_core.actions.values import check_integer
-from operator_core.db import history
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.types import ActionEvent, Difference, PruneReport, utc_now
+from operator_core.actions.values import check_integer, check_text
+from operator_core.db import history, retention, verification
+from operator_core.db.actions.arguments import by_
 from operator_core.db.actions.calls import Calls
 from operator_core.db.units import Kind
+
+Progress = Callable[[int, int], Any]
+"""Is called with how many are done, and how many there are."""
 
 
 class HistoryCalls(Calls):
@@ -13,3 +22,87 @@ class HistoryCalls(Calls):
     async def get_events(self, proposal_id: int) -> list[ActionEvent]:
         """Return what happened to a proposal, oldest first; empty where there is no such proposal."""
         return await self._run(Kind.SNAPSHOT, history.of_proposal, check_integer(proposal_id, "proposal_id"))
+
+    async def iter_events(self, *, before: datetime | None = None) -> AsyncIterator[ActionEvent]:
+        """Iterate over the whole history, proposal by proposal, those that were pruned included.
+
+        With `before`, over the histories that began before this moment. Some hundred proposals are read at a time.
+        """
+        moment = None if before is None else _moment(before)
+        last = await self._run(Kind.READ, history.last_proposal)
+        for first in range(1, last + 1, verification.CHUNK):
+            found = await self._run(Kind.SNAPSHOT, history.of_proposals, first, first + verification.CHUNK - 1)
+            for told in found.values():
+                if moment is None or told[0].at < moment:
+                    for event in told:
+                        yield event
+
+    async def verify(self, *, progress: Progress | None = None) -> list[Difference]:
+        """Rebuild proposals and records from the history, and return where the tables say something else.
+
+        Works beside traffic: each comparison is made in one snapshot. What was pruned is no difference.
+        """
+        differences: list[Difference] = []
+        last = await self._run(Kind.SNAPSHOT, verification.highest)
+        for first in range(1, last + 1, verification.CHUNK):
+            until = min(first + verification.CHUNK - 1, last)
+            differences += await self._run(Kind.SNAPSHOT, verification.compare, first, until)
+            if progress is not None:
+                progress(until, last)
+        return differences
+
+    async def count_prunable(self, before: datetime, *, keep_events: bool = True) -> PruneReport:
+        """Return what `prune` would delete, and touch nothing."""
+        return await self._run(Kind.SNAPSHOT, retention.count, _moment(before), keep_events=keep_events)
+
+    async def prune(
+        self,
+        before: datetime,
+        *,
+        keep_events: bool = True,
+        by: str = "system",
+        reason: str = "retention",
+        progress: Progress | None = None,
+    ) -> PruneReport:
+        """Delete the proposals that were finished before a moment, with their records, in batches.
+
+        Never touches what is pending, executing, or unknown and not yet settled. The events stay, unless `keep_events`
+        is False: then the history of everything that is gone, and older than `before`, goes too. Export it first.
+
+        Args:
+            before: An aware moment in the past, by the database's clock.
+            keep_events: Whether the history stays.
+            by: Who lets go; kept for ever, with the reason.
+            reason: Why.
+            progress: Called after each batch with how many proposals are done, and how many there are.
+
+        Raises:
+            ValueNotStorableError: `before` is naive, or in the future.
+        """
+        moment = _moment(before)
+        planned = await self._run(Kind.SNAPSHOT, retention.count, moment, keep_events=keep_events)
+        values = (moment, by_(by), check_text(reason, "reason"))
+        await self._run(Kind.TRANSACTION, retention.permit, *values, keep_events=keep_events)
+        done, last = 0, 0
+        while ids := await self._run(Kind.TRANSACTION, retention.prune, moment, last):
+            done, last = done + len(ids), ids[-1]
+            if progress is not None:
+                progress(done, max(done, planned.proposals))
+        events = 0 if keep_events else await self._forget(moment)
+        return PruneReport(before=moment, proposals=done, events=events, unsettled=planned.unsettled)
+
+    async def _forget(self, moment: datetime) -> int:
+        deleted, last = 0, 0
+        while True:
+            ids, events = await self._run(Kind.TRANSACTION, retention.forget, moment, last)
+            if not ids:
+                return deleted
+            deleted, last = deleted + events, ids[-1]
+
+
+def _moment(before: datetime) -> datetime:
+    if not isinstance(before, datetime) or before.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise ValueNotStorableError(path="before", why=f"is {before!r}; an aware datetime is wanted")
+    if before > utc_now():
+        raise ValueNotStorableError(path="before", why=f"is {before.isoformat()}, which is in the future")
+    return before

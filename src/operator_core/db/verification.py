@@ -1,0 +1,136 @@
+"""Rebuilds proposals and records from their history, and lists where the tables say something else."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.lifecycle import STEPS, TERMINAL, ActionStatus
+from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, Difference, EventKind
+from operator_core.db import history
+from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
+from operator_core.db.mapping import to_proposal, to_record
+from operator_core.db.schema import proposals, prunes, records
+from operator_core.db.types import UtcDateTime
+
+CHUNK = 500  # ids that are compared in one snapshot
+
+_FIRST: sa.BindParameter[int] = sa.bindparam("first", type_=sa.BigInteger())
+_LAST: sa.BindParameter[int] = sa.bindparam("last", type_=sa.BigInteger())
+_PROPOSALS = sa.select(*proposals.columns).where(proposals.c.id.between(_FIRST, _LAST))
+_RECORDS = sa.select(*records.columns).where(records.c.proposal_id.between(_FIRST, _LAST))
+_PRUNED_BEFORE = sa.select(sa.func.max(prunes.c.before, type_=UtcDateTime()))
+_HIGHEST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(proposals.c.id), 0))
+
+
+def highest(connection: sa.Connection) -> int:
+    """Return the highest id that a proposal has, or has had."""
+    return max(int(connection.execute(_HIGHEST).scalar_one()), history.last_proposal(connection))
+
+
+def compare(connection: sa.Connection, first: int, last: int) -> list[Difference]:
+    """Return every difference of the proposals of a range of ids; wants one snapshot."""
+    values = {"first": first, "last": last}
+    told = history.of_proposals(connection, first, last)
+    stored = {row.id: to_proposal(row) for row in connection.execute(_PROPOSALS, values)}
+    opened = {row.proposal_id: to_record(row) for row in connection.execute(_RECORDS, values)}
+    pruned = connection.execute(_PRUNED_BEFORE).scalar_one()
+    return [
+        Difference(proposal_id=number, field=field, expected=str(expected), found=str(found))
+        for number in sorted({*told, *stored})
+        for field, expected, found in _differences(told.get(number, []), stored.get(number), opened.get(number), pruned)
+    ]
+
+
+_Difference = tuple[str, object, object]
+
+
+def _differences(
+    told: Sequence[ActionEvent],
+    proposal: ActionProposal | None,
+    record: ActionRecord | None,
+    pruned: datetime | None,
+) -> Iterator[_Difference]:
+    steps = [event for event in told if event.kind is EventKind.STEP]
+    if not steps:
+        yield "row", "nothing: it has no history", f"a proposal that is {proposal.status if proposal else 'missing'}"
+        return
+    yield from _chain(steps)
+    final = steps[-1]
+    if proposal is None:
+        if final.to_status not in TERMINAL or pruned is None or final.at >= pruned:
+            yield "row", f"a proposal that is {final.to_status}", "nothing, and it was not pruned"
+        return
+    yield from _compared(_proposal_of(steps), proposal, "")
+    yield from _compared_records(told, steps, record)
+
+
+def _chain(steps: Sequence[ActionEvent]) -> Iterator[_Difference]:
+    before: ActionStatus | None = None
+    for step in steps:
+        legal = (step.from_status, step.to_status) in STEPS or (
+            before is None and step.to_status is ActionStatus.PROPOSED
+        )
+        if step.from_status is not before or not legal:
+            yield "history", f"a legal step from {before}", f"{step.from_status} -> {step.to_status}"
+        before = step.to_status
+
+
+def _proposal_of(steps: Sequence[ActionEvent]) -> dict[str, Any]:
+    first, last = steps[0], steps[-1]
+    data = first.data or {}
+    return {
+        **{name: data.get(name) for name in SNAPSHOT_COLUMNS},
+        "generation": first.generation,
+        "status": last.to_status,
+        "status_at": last.at,
+        "status_by": last.by,
+        "status_reason": last.reason if len(steps) > 1 else None,
+        **{f"{step.to_status}_at": step.at for step in steps[1:]},
+    }
+
+
+def _compared(expected: Mapping[str, Any], found: ActionProposal | ActionRecord, prefix: str) -> Iterator[_Difference]:
+    for name, value in expected.items():
+        kept = getattr(found, name)
+        if _normal(name, value) != _normal(name, kept):
+            yield f"{prefix}{name}", value, kept
+
+
+def _normal(name: str, value: Any) -> object:
+    """Return a value of a row, or of the JSON in an event, so that both can be compared."""
+    if isinstance(value, str) and name.endswith(("_at", "_until")):
+        return datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return float(value) if name == "lease_seconds" and value is not None else value
+
+
+def _compared_records(
+    told: Sequence[ActionEvent], steps: Sequence[ActionEvent], record: ActionRecord | None
+) -> Iterator[_Difference]:
+    left = next((step for step in steps if step.from_status is ActionStatus.EXECUTING), None)
+    if left is None:
+        if record is not None and steps[-1].to_status is not ActionStatus.EXECUTING:
+            yield "record", "nothing: it was never executing", f"record {record.id}"
+        return
+    data = left.data or {}
+    if record is None:
+        yield "record", f"record {data.get('record_id')}", "nothing"
+        return
+    expected = {"id": data.get("record_id"), **{name: data.get(name) for name in OUTCOME_COLUMNS}}
+    yield from _compared({**expected, **_finding(told)}, record, "record.")
+
+
+def _finding(told: Sequence[ActionEvent]) -> dict[str, Any]:
+    settled = next((event for event in told if event.kind is EventKind.RESOLVED), None)
+    if settled is None:
+        return dict.fromkeys(("finding", "finding_at", "finding_by", "finding_reason"))
+    return {
+        "finding": (settled.data or {}).get("finding"),
+        "finding_at": settled.at,
+        "finding_by": settled.by,
+        "finding_reason": settled.reason,
+    }
