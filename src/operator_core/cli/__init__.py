@@ -5,12 +5,14 @@ import asyncio
 import getpass
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 from operator_core import __version__
-from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, SchemaOutOfDateError, Scope
+from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, Finding, SchemaOutOfDateError, Scope
 from operator_core.actions.values import check_seconds
-from operator_core.cli import brake, drill, ledger, schema, screen
+from operator_core.cli import brake, drill, ledger, schema, screen, settle, upkeep, work
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -72,6 +74,21 @@ def _login() -> str:
         return "unknown"
 
 
+def _finding(text: str) -> Finding:
+    try:
+        return Finding(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: {', '.join(Finding)}") from error
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write 2026-01-31 or 2026-01-31T12:00+00:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _scope(text: str) -> Scope:
     try:
         return Scope.parse(text)
@@ -91,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_brake(commands, common, person)
     _add_ledger(commands, common, person)
+    _add_workers(commands, common, person)
+    _add_retention(commands, common, person)
     _add_schema(commands, common)
     return parser
 
@@ -132,10 +151,48 @@ def _add_ledger(commands: "_Commands[_Parser]", common: _Parser, person: _Parser
     show = commands.add_parser("show", parents=[common], help="show one proposal with its record and its history")
     show.add_argument("id", type=int)
     show.set_defaults(run=ledger.show)
-    cancel = commands.add_parser("cancel", parents=[common, person], help="cancel one pending proposal")
+    cancel = commands.add_parser(
+        "cancel", parents=[common, person], help="cancel one proposal, or ask it to stop where it is executing"
+    )
     cancel.add_argument("id", type=int)
-    cancel.add_argument("--reason", help="why")
+    cancel.add_argument("--reason", default="cancelled by hand", help="why")
     cancel.set_defaults(run=ledger.cancel)
+
+
+def _add_workers(commands: "_Commands[_Parser]", common: _Parser, person: _Parser) -> None:
+    worker = commands.add_parser("worker", parents=[common], help="do the actions of a registry until SIGTERM")
+    worker.add_argument("registry", metavar="MODULE:registry", help="where the ActionRegistry is")
+    worker.add_argument("--concurrency", type=_some, default=1, help="how many actions at once (default: 1)")
+    worker.add_argument("--lease", type=_seconds, default=60.0, help="seconds without a heartbeat (default: 60)")
+    worker.add_argument("--grace", type=_seconds, default=30.0, help="seconds to finish after SIGTERM (default: 30)")
+    worker.add_argument("--name", help="unique among all workers (default: made up)")
+    worker.add_argument("--no-validate", action="store_true", help="run only what somebody else has validated")
+    worker.set_defaults(run=work.work)
+    recover = commands.add_parser("recover", parents=[common, person], help="fail what lost workers left executing")
+    recover.add_argument("--grace", type=_seconds, default=0.0, help="seconds after the end of a lease (default: 0)")
+    recover.set_defaults(run=settle.recover)
+    unknown = commands.add_parser("unknown", parents=[common], help="list what nobody knows the outcome of")
+    unknown.set_defaults(run=settle.unknown)
+    resolve = commands.add_parser("resolve", parents=[common, person], help="settle an unknown outcome")
+    resolve.add_argument("record", type=int, help="the id of the record, as `unknown` shows it")
+    resolve.add_argument("--finding", required=True, type=_finding, help=", ".join(Finding))
+    resolve.add_argument("--reason", required=True, help="how you know")
+    resolve.set_defaults(run=settle.resolve)
+
+
+def _add_retention(commands: "_Commands[_Parser]", common: _Parser, person: _Parser) -> None:
+    verify = commands.add_parser("verify", parents=[common], help="compare the tables with the history")
+    verify.set_defaults(run=upkeep.verify)
+    export = commands.add_parser("export", parents=[common], help="write the history as JSON lines")
+    export.add_argument("--before", type=_moment, help="only histories that began before: 2026-01-31, or with a time")
+    export.add_argument("--output", type=Path, help="a new file (default: standard output)")
+    export.set_defaults(run=upkeep.export)
+    prune = commands.add_parser("prune", parents=[common, person], help="delete what was finished before a moment")
+    prune.add_argument("--before", type=_moment, required=True, help="2026-01-31, or with a time; UTC where no zone is")
+    prune.add_argument("--reason", default="retention", help="why")
+    prune.add_argument("--events-too", action="store_true", help="delete the history as well: export it first")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    prune.set_defaults(run=upkeep.prune)
 
 
 def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:

@@ -61,13 +61,13 @@ async def show(options: argparse.Namespace) -> int:
 
 
 async def cancel(options: argparse.Namespace) -> int:
-    """Cancel one pending proposal."""
+    """Cancel one proposal that is pending, or ask the one that is executing to stop."""
     async with existing(options.url) as db:
-        cancelled = await db.update_proposal_status(
-            options.id, ActionStatus.CANCELLED, by=options.by, reason=options.reason
-        )
+        cancelled = await db.request_cancel(options.id, by=options.by, reason=options.reason)
     if options.json:
         screen.emit(screen.plain(cancelled))
     else:
         screen.say(_line(cancelled))
+    if cancelled.status is ActionStatus.EXECUTING and not options.json:
+        screen.say("it is executing: it was asked to stop, and its worker answers")
     return 0

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel
 
-from operator_core.actions import ActionError, KillSwitchStatus, Stop, StopReceipt
+from operator_core.actions import ActionError, KillSwitchStatus, StillExecuting, Stop, StopReceipt
 
 _MANY = 20
 
@@ -69,17 +69,24 @@ def some(ids: Sequence[int]) -> str:
     return f"{listed} and {len(ids) - _MANY} more" if len(ids) > _MANY else listed
 
 
+def _executing_lines(executing: Sequence[StillExecuting]) -> list[str]:
+    return [f"still executing: {len(executing)}", *map(_executing_line, executing)]
+
+
+def _executing_line(running: StillExecuting) -> str:
+    held = "unleased" if running.lease_expires_at is None else f"lease until {moment(running.lease_expires_at)}"
+    return (
+        f"  proposal {running.proposal_id} {clean(running.action_name)}, record {running.record_id or '-'}, "
+        f"worker {clean(running.worker)}, since {moment(running.since)}, {held}"
+    )
+
+
 def receipt_lines(receipt: StopReceipt) -> list[str]:
     """Return a receipt in plain words."""
     lines = [
         f"stop {receipt.generation} ({clean(str(receipt.scope))}), engaged {moment(receipt.engaged_at)}",
         f"cancelled: {len(receipt.cancelled)}" + (f" ({some(receipt.cancelled)})" if receipt.cancelled else ""),
-        f"still executing: {len(receipt.still_executing)}",
-    ]
-    lines += [
-        f"  proposal {running.proposal_id} {clean(running.action_name)}, record {running.record_id or '-'}, "
-        f"worker {clean(running.worker)}, since {moment(running.since)}"
-        for running in receipt.still_executing
+        *_executing_lines(receipt.still_executing),
     ]
     if receipt.unswept:
         lines.append(f"locked by somebody, cannot start either: {some(receipt.unswept)}")
@@ -101,12 +108,7 @@ def stop_line(stop: Stop) -> str:
 def status_lines(status: KillSwitchStatus) -> list[str]:
     """Return the status in plain words."""
     lines = [f"ENGAGED: {stop_line(stop)}" for stop in status.engaged] or ["not engaged"]
-    lines.append(f"still executing: {len(status.still_executing)}")
-    lines += [
-        f"  proposal {running.proposal_id} {clean(running.action_name)}, record {running.record_id or '-'}, "
-        f"worker {clean(running.worker)}, since {moment(running.since)}"
-        for running in status.still_executing
-    ]
+    lines += _executing_lines(status.still_executing)
     engaged = {stop.generation for stop in status.engaged}
     lines += [
         f"  stop {answer.generation}: proposal {answer.proposal_id}, worker {clean(answer.worker)}: {answer.answer}"

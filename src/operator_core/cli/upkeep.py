@@ -1,0 +1,102 @@
+"""`verify`, `export` and `prune`: see that the ledger is sound, keep its history, let go of what is old."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from operator_core.actions import ValueNotStorableError
+from operator_core.cli import screen
+from operator_core.cli.target import existing
+
+DIFFERENT = 1
+
+
+@contextmanager
+def _bar(what: str) -> Generator[Callable[[int, int], None]]:
+    """Give a function that shows how far it has come, on a terminal only."""
+    from tqdm import tqdm  # noqa: PLC0415 - only these commands need it
+
+    with tqdm(desc=what, unit=" proposals", disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+async def verify(options: argparse.Namespace) -> int:
+    """Compare the tables with the history; 1 where they differ."""
+    async with existing(options.url) as db:
+        with _bar("verify") as progress:
+            differences = await db.verify(progress=progress)
+    if options.json:
+        screen.emit([screen.plain(difference) for difference in differences])
+        return DIFFERENT if differences else 0
+    for difference in differences:
+        screen.say(
+            f"proposal {difference.proposal_id}, {difference.field}: the history says "
+            f"{screen.clean(difference.expected)}, the table {screen.clean(difference.found)}"
+        )
+    screen.say(f"{len(differences)} differences" if differences else "the tables and the history agree")
+    return DIFFERENT if differences else 0
+
+
+@contextmanager
+def _written(output: Path | None) -> Generator[TextIO]:
+    """Give a new file that is there only when it is whole, or standard output."""
+    if output is None:
+        yield sys.stdout
+        return
+    if output.exists():
+        raise ValueNotStorableError(path=str(output), why="is there already; name a new file")
+    part = output.with_name(f"{output.name}.part")
+    with part.open("w", encoding="utf-8") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(output)
+
+
+async def export(options: argparse.Namespace) -> int:
+    """Write one event a line, in the order of proposals and of their steps."""
+    written = 0
+    async with existing(options.url) as db:
+        try:
+            with _written(options.output) as stream:
+                async for event in db.iter_events(before=options.before):
+                    stream.write(json.dumps(screen.plain(event)) + "\n")
+                    written += 1
+        except OSError as error:
+            raise ValueNotStorableError(path=str(options.output or "standard output"), why=f"broke: {error}") from error
+    screen.warn(f"{written} events written to {options.output or 'standard output'}")
+    return 0
+
+
+async def prune(options: argparse.Namespace) -> int:
+    """Delete what was finished before a moment, or only say what would go."""
+    keep = not options.events_too
+    async with existing(options.url) as db:
+        if options.dry_run:
+            report = await db.count_prunable(options.before, keep_events=keep)
+        else:
+            with _bar("prune") as progress:
+                report = await db.prune(
+                    options.before, keep_events=keep, by=options.by, reason=options.reason, progress=progress
+                )
+    if options.json:
+        screen.emit(screen.plain(report))
+        return 0
+    verb = "would go" if options.dry_run else "are gone"
+    screen.say(
+        f"finished before {screen.moment(report.before)}: {report.proposals} proposals {verb}, with their records"
+    )
+    screen.say("their history stays" if keep else f"{report.events} events {verb}")
+    if report.unsettled:
+        screen.say(f"{report.unsettled} stay: nobody has settled their unknown outcome (operator-core unknown)")
+    return 0

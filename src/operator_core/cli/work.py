@@ -1,0 +1,48 @@
+"""`worker MODULE:registry`: do the actions of a registry until SIGTERM."""
+
+import argparse
+import importlib
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from operator_core.actions import ValueNotStorableError
+from operator_core.cli import screen
+from operator_core.cli.target import existing
+from operator_core.worker import ActionRegistry, Worker
+
+
+async def work(options: argparse.Namespace) -> int:
+    """Run a worker until it is told to end; 0 when nothing was broken off or lost."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    registry = _registry(options.registry)
+    async with existing(options.url) as db:
+        worker = Worker(
+            db,
+            registry,
+            concurrency=options.concurrency,
+            name=options.name,
+            lease=options.lease,
+            grace=options.grace,
+            validate=not options.no_validate,
+        )
+        async with worker.handling_signals():
+            report = await worker.run()
+    if options.json:
+        screen.emit(asdict(report))
+    else:
+        screen.say(f"ended: {report}")
+    return 1 if report.broken_off or report.lost else 0
+
+
+def _registry(text: str) -> ActionRegistry:
+    module, _, name = text.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
+    try:
+        found = getattr(importlib.import_module(module), name or "registry")
+    except (ImportError, AttributeError) as error:
+        raise ValueNotStorableError(path=text, why=f"cannot be imported: {error}") from error
+    if not isinstance(found, ActionRegistry):
+        raise ValueNotStorableError(path=text, why=f"is a {type(found).__name__}; an ActionRegistry is wanted")
+    return found

@@ -1,0 +1,321 @@
+"""`Worker`: validates what is proposed, claims it, does it, and records how it ended."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import uuid4
+
+from operator_core.actions import (
+    ActionOutcome,
+    ActionRecord,
+    ActionStatus,
+    DatabaseUnavailableError,
+    LeaseLostError,
+    RetryTransactionError,
+    StopRequestedError,
+    TransitionNotAllowedError,
+    ValueNotStorableError,
+)
+from operator_core.actions.values import check_integer, check_name, check_seconds, sanitise_object
+from operator_core.db import ActionDB, Execution
+from operator_core.worker.registry import ActionRegistry
+
+T = TypeVar("T")
+log = logging.getLogger("operator_core.worker")
+
+_UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
+_BATCH = 20  # proposals that are validated in one transaction
+_LONGEST_PAUSE = 5.0
+_RECOVERIES_PER_LEASE = 2
+
+
+@dataclass
+class WorkerReport:
+    """What a worker has done, in numbers and, for what it had to break off, by the ids of the records."""
+
+    validated: int = 0
+    refused: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    stopped: int = 0
+    recovered: int = 0
+    broken_off: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+
+class Worker:
+    """Does the actions of a registry, as they are proposed and validated in a ledger.
+
+    It is deliberately small: oldest first, no queues, priorities or schedules. Many workers may share a ledger, in one
+    process or on many machines. None of them ever does an action twice: what cannot be claimed, or recorded, because
+    the database is away, waits; what was broken off is left for a person to settle.
+
+    Args:
+        db: An open ledger.
+        registry: What it can do; all other proposals are left alone.
+        concurrency: How many actions at the same time.
+        name: Unique among all workers; by default made of host, process and a random part.
+        lease: Seconds for which an action counts as running without a heartbeat.
+        poll: Seconds between two looks when there is nothing to do.
+        grace: Seconds that running actions have to finish after `stop`.
+        validate: Whether what is proposed is validated against the model, and then runs: leave it out where a person,
+            or another program, approves.
+    """
+
+    def __init__(
+        self,
+        db: ActionDB,
+        registry: ActionRegistry,
+        *,
+        concurrency: int = 1,
+        name: str | None = None,
+        lease: float = 60.0,
+        poll: float = 1.0,
+        grace: float = 30.0,
+        validate: bool = True,
+    ) -> None:
+        if check_integer(concurrency, "concurrency") < 1:
+            raise ValueNotStorableError(path="concurrency", why=f"is {concurrency}; 1 or more")
+        if not registry.names:
+            raise ValueNotStorableError(path="registry", why="is empty: register an action first")
+        self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
+        self.report = WorkerReport()
+        self._db, self._registry, self._concurrency, self._validate = db, registry, concurrency, validate
+        self._lease, self._poll = check_seconds(lease, "lease"), check_seconds(poll, "poll")
+        self._grace = check_seconds(grace, "grace")
+        self._stopping = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when what runs has finished, or the grace is over."""
+        self._stopping.set()
+
+    async def run(self) -> WorkerReport:
+        """Work until `stop` is called, or the task is cancelled; return what was done.
+
+        What still runs when the grace is over is broken off: its outcome is unknown, and a person settles it.
+        """
+        log.info("worker %s works on %s", self.name, self._db, extra={"worker": self.name})
+        try:
+            async with self._db.hints() as hint, self._upkeep() as recovering:
+                while not self._stopping.is_set():
+                    if recovering.done():
+                        recovering.result()  # it ends with an error only, which is not to be hidden
+                    if not await self._work():
+                        await self._pause(hint)
+        finally:
+            await self._finish()
+        return self.report
+
+    async def run_until_idle(self) -> WorkerReport:
+        """Work until nothing is left that this worker can do, and return what was done."""
+        try:
+            while await self._work() or self._running:
+                if self._running:
+                    await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            await self._finish()
+            raise
+        return self.report
+
+    @asynccontextmanager
+    async def handling_signals(self) -> AsyncGenerator[None]:
+        """Have SIGTERM and SIGINT stop this worker within the block."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> bool:
+        """Validate and claim what there is, up to the concurrency; return whether there was anything."""
+        done = self._validate and await self._persistently(self._validate_some)
+        while len(self._running) < self._concurrency and not self._stopping.is_set():
+            execution = await self._claim()
+            if execution is None:
+                break
+            task = asyncio.create_task(self._execute(execution), name=f"record {execution.record.id}")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            done = True
+        return bool(done)
+
+    async def _pause(self, hint: Callable[[float], Awaitable[None]]) -> None:
+        """Wait for something to do: a free hand, a hint, the time to look again, or the end."""
+        waiting = [asyncio.ensure_future(self._stopping.wait()), *self._running]
+        if len(self._running) < self._concurrency:
+            waiting.append(asyncio.ensure_future(hint(self._poll)))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in waiting:
+                if future not in self._running:
+                    future.cancel()
+
+    async def _claim(self) -> Execution | None:
+        """Claim under a key of its own: where the answer is lost, the same claim is asked for again."""
+        key = uuid4().hex
+
+        async def claim() -> Execution | None:
+            return await self._db.claim_next(
+                worker=self.name, lease=self._lease, action_names=self._registry.names, idempotency_key=key
+            )
+
+        return await self._persistently(claim)
+
+    async def _persistently(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
+        """Try again, with growing pauses, while the database is away; None when the worker is to stop meanwhile."""
+        pause = 0.05
+        while True:
+            try:
+                return await act()
+            except _UNAVAILABLE as error:
+                if give_up and self._stopping.is_set():
+                    return None
+                log.warning("the database is away, trying again: %s", error, extra={"worker": self.name})
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back in step
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    # -- validate ------------------------------------------------------------------------------------------------------
+
+    async def _validate_some(self) -> bool:
+        if not await self._db.list_proposals(ActionStatus.PROPOSED, limit=1):
+            return False
+        async with self._db.transaction() as tx:
+            proposals = await tx.take_proposed(self._registry.names, limit=_BATCH)
+            for proposal in proposals:
+                problems = self._registry[proposal.action_name].problems(proposal.parameters)
+                status = ActionStatus.VALIDATED if problems is None else ActionStatus.CANCELLED
+                reason = None if problems is None else f"the parameters do not fit: {problems}"
+                with suppress(TransitionNotAllowedError):  # somebody else was first
+                    await tx.update_proposal_status(proposal.id or 0, status, by=self.name, reason=reason)
+                    self._tell_validated(proposal.id or 0, proposal.action_name, reason)
+        return bool(proposals)
+
+    def _tell_validated(self, proposal_id: int, action_name: str, reason: str | None) -> None:
+        extra = {"worker": self.name, "proposal_id": proposal_id, "action_name": action_name}
+        if reason is None:
+            self.report.validated += 1
+            log.info("proposal %s (%s) is validated", proposal_id, action_name, extra=extra)
+        else:
+            self.report.refused += 1
+            log.warning("proposal %s (%s) is refused: %s", proposal_id, action_name, reason, extra=extra)
+
+    # -- execute -------------------------------------------------------------------------------------------------------
+
+    async def _execute(self, execution: Execution) -> None:
+        """Do one action and record how it ended, however long the database is away."""
+        self._log(logging.INFO, execution, "runs")
+        try:
+            async with execution:
+                await self._act(execution)
+        except LeaseLostError as error:
+            self.report.lost.append(error.record_id)
+            self._log(logging.ERROR, execution, f"was lost: {error}")
+        except _UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
+            self.report.broken_off.append(execution.record.id or 0)
+            self._log(logging.ERROR, execution, f"could not be recorded: {error}")
+        except asyncio.CancelledError:
+            self._count(execution)  # the grace is over; what is to be said is recorded
+        else:
+            self._count(execution)
+
+    async def _act(self, execution: Execution) -> None:
+        try:
+            result = await self._registry[execution.proposal.action_name].run(execution)
+        except StopRequestedError:
+            await self._record(execution.acknowledge_stop)
+        except LeaseLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an action raises is how it failed
+            failed = error  # the name of an except clause is gone after it
+            await self._record(lambda: execution.fail(failed))
+        except asyncio.CancelledError:
+            if execution.lease_lost is None:
+                await self._record(lambda: _break_off(execution))
+            raise
+        else:
+            # It has succeeded, whatever it returned.
+            await self._record(lambda: execution.complete(sanitise_object(result)))
+
+    async def _record(self, end: Callable[[], Awaitable[ActionRecord]]) -> None:
+        await self._persistently(end, give_up=False)
+
+    def _count(self, execution: Execution) -> None:
+        record = execution.record
+        match record.outcome:
+            case ActionOutcome.SUCCEEDED:
+                self.report.succeeded += 1
+            case ActionOutcome.FAILED:
+                self.report.failed += 1
+            case ActionOutcome.STOPPED:
+                self.report.stopped += 1
+            case _:
+                self.report.broken_off.append(record.id or 0)
+        level = logging.INFO if record.success else logging.WARNING
+        self._log(level, execution, f"{record.outcome or 'unrecorded'}: {record.error_message or 'no error'}")
+
+    def _log(self, level: int, execution: Execution, text: str) -> None:
+        proposal = execution.proposal
+        extra = {
+            "worker": self.name,
+            "proposal_id": proposal.id,
+            "record_id": execution.record.id,
+            "action_name": proposal.action_name,
+        }
+        log.log(level, "proposal %s (%s) %s", proposal.id, proposal.action_name, text, extra=extra)
+
+    # -- upkeep and end ------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _upkeep(self) -> AsyncGenerator[asyncio.Task[None]]:
+        """Recover within the block, again and again, what other workers have lost."""
+        recovering = asyncio.create_task(self._recover_again_and_again())
+        try:
+            yield recovering
+        finally:
+            recovering.cancel()
+            with suppress(asyncio.CancelledError):
+                await recovering
+
+    async def _recover_again_and_again(self) -> None:
+        while True:
+            for record in await self._persistently(self._db.recover_lost) or ():
+                self.report.recovered += 1
+                extra = {"worker": self.name, "proposal_id": record.proposal_id, "record_id": record.id}
+                log.error("worker %s was lost with record %s", record.worker, record.id, extra=extra)
+            await asyncio.sleep(self._lease / _RECOVERIES_PER_LEASE)
+
+    async def _finish(self) -> None:
+        """Let what runs come to its end within the grace, then break it off, and report."""
+        self._stopping.set()
+        deadline = time.monotonic() + self._grace
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=self._grace)
+        while self._running:
+            for task in set(self._running):
+                task.cancel()
+            done, _ = await asyncio.wait(set(self._running), timeout=max(1.0, deadline - time.monotonic()))
+            if not done:
+                break  # the database is away, or an action ignores its end: its lease runs out
+        log.info("worker %s has ended: %s", self.name, self.report, extra={"worker": self.name})
+
+
+async def _break_off(execution: Execution) -> ActionRecord:
+    if execution.stop_requested is not None:
+        return await execution.acknowledge_stop()
+    return await execution.abandon("broken off: its worker had to end")
