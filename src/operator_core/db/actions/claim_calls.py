@@ -1,5 +1,6 @@
 """The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,13 +45,13 @@ class ClaimCalls(Calls):
         Raises:
             IsolationLevelError: A host's transaction is not READ COMMITTED.
         """
-        held = _lease(worker, lease, idempotency_key)
+        begun, held = time.monotonic(), _lease(worker, lease, idempotency_key)
         filters = _filters(action_names, action_types, ticket_id)
         if held.key is not None and (known := await self._run(Kind.READ, executions.claimed, held)):
-            return Execution(self._run, *known, joined=self._joined)
+            return Execution(self._run, known, begun=begun - held.seconds, joined=self._joined)
         found = await self._run(Kind.STEPS, executions.claim_next, filters, held)
         if found is not None:
-            return Execution(self._run, *found, joined=self._joined)
+            return Execution(self._run, found, begun=begun, joined=self._joined)
         if await self._run(Kind.READ, proposals.expired):
             await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
         return None
@@ -62,9 +63,9 @@ class ClaimCalls(Calls):
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
             IsolationLevelError: It cannot be started.
         """
-        number = check_integer(proposal_id, "proposal_id")
+        begun, number = time.monotonic(), check_integer(proposal_id, "proposal_id")
         found = await self._run(Kind.STEPS, executions.claim, number, _lease(worker, lease, None))
-        return Execution(self._run, *found, joined=self._joined)
+        return Execution(self._run, found, begun=begun, joined=self._joined)
 
     async def recover_lost(self, *, grace: float = 0.0, by: str = "system") -> list[ActionRecord]:
         """Fail the executions whose lease ran out more than `grace` seconds ago, and return their records.

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,14 +45,19 @@ class Execution:
     """
 
     def __init__(
-        self, run: Callable[..., Awaitable[Any]], proposal: ActionProposal, record: ActionRecord, *, joined: bool
+        self,
+        run: Callable[..., Awaitable[Any]],
+        claim: tuple[ActionProposal, ActionRecord],
+        *,
+        begun: float,
+        joined: bool,
     ) -> None:
-        self.proposal = proposal
-        self.record = record
+        self.proposal, self.record = claim
         self.stop_requested: StopRequest | None = None
         self.lease_lost: LeaseLostError | None = None
         self._run = run
         self._joined = joined
+        self._renewed = begun  # by the monotonic clock of this machine, and not after the database has renewed it
         self._stopped = asyncio.Event()
         self._ending = False
         self._ended = False
@@ -67,7 +73,7 @@ class Execution:
         return self.record.worker or self.proposal.status_by or ""
 
     @property
-    def lease_expires_at(self) -> Any:
+    def lease_expires_at(self) -> datetime | None:
         """When the worker counts as lost, by the database's clock, as of the last heartbeat."""
         return self.record.lease_expires_at
 
@@ -81,6 +87,10 @@ class Execution:
         return self.stop_requested is not None
 
     @property
+    def _between(self) -> float:
+        return (self.record.lease_seconds or 0.0) / _BEATS_PER_LEASE
+
+    @property
     def _id(self) -> int:
         return self.record.id or 0
 
@@ -92,9 +102,11 @@ class Execution:
         Raises:
             LeaseLostError: Somebody else has ended it: stop at once.
         """
+        begun = time.monotonic()
         found = await self._run(Kind.WRITE, leases.beat, self._id)
         if found is None:
             raise await self._lost()
+        self._renewed = begun
         self.record, asked = found
         await self._hear(asked)
         return self.stop_requested
@@ -209,27 +221,27 @@ class Execution:
     # -- as a context manager ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Begin to send heartbeats.
+        """Begin to send heartbeats; the first at once where the claim is not young, before anything is done.
 
         Raises:
+            LeaseLostError: Somebody has recovered it since: nothing may be done.
             OwnTransactionsError: It was claimed in a host's transaction, which has not committed.
         """
         if self._joined:
             raise OwnTransactionsError(call="an execution that is entered")
+        if time.monotonic() - self._renewed >= self._between:
+            await self.heartbeat()
         self._owner = asyncio.current_task()
         self._keeper = asyncio.create_task(self._keep(), name=f"heartbeats of record {self._id}")
         return self
 
     async def _keep(self) -> None:
         """Send heartbeats and listen, through whatever the database does, until the end or until the lease is lost."""
-        between = (self.record.lease_seconds or 0.0) / _BEATS_PER_LEASE
-        beaten = time.monotonic()
         while not self._ended:
-            await asyncio.sleep(min(_LOOK_SECONDS, between))
+            await asyncio.sleep(min(_LOOK_SECONDS, self._between))
             try:
-                if time.monotonic() - beaten >= between:
+                if time.monotonic() - self._renewed >= self._between:
                     await self.heartbeat()
-                    beaten = time.monotonic()
                 elif self.stop_requested is None:
                     await self._look()
             except LeaseLostError as lost:
