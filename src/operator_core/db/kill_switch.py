@@ -11,6 +11,7 @@ from operator_core.actions.stops import Scope, Stop
 from operator_core.db.guards.rules import COUNTER
 from operator_core.db.proposals import cancel_expired
 from operator_core.db.schema import any_of, kill_switch, proposals
+from operator_core.db.transitions import to
 from operator_core.db.types import now
 
 SWEEP_ROWS = 1_000
@@ -107,18 +108,7 @@ def _leftover(field: str | None) -> sa.Select[Any]:
 def _sweep(field: str | None) -> sa.Executable:
     # What somebody holds locked is skipped: it cannot start, and waiting for it would hold up the stop.
     leftover = _leftover(field).limit(sa.bindparam("sweep_rows")).with_for_update(skip_locked=True).cte("leftover")
-    return (
-        sa.update(proposals)
-        .where(proposals.c.id.in_(sa.select(leftover.c.id)))
-        .values(
-            status=ActionStatus.CANCELLED,
-            status_at=now(),
-            status_by=sa.bindparam("step_by"),
-            status_reason=sa.bindparam("step_reason"),
-            cancelled_at=now(),
-        )
-        .returning(proposals.c.id)
-    )
+    return to(ActionStatus.CANCELLED).where(proposals.c.id.in_(sa.select(leftover.c.id))).returning(proposals.c.id)
 
 
 def of_stop(stop: Stop) -> dict[str, Any]:

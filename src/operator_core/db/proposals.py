@@ -189,17 +189,7 @@ def count(connection: sa.Connection, filters: Filters) -> dict[ActionStatus, int
     return {state: found.get(state, 0) for state in ActionStatus}
 
 
-_CANCEL_PENDING = (
-    sa.update(proposals)
-    .where(sa.text(any_of(PENDING)))
-    .values(
-        status=ActionStatus.CANCELLED,
-        status_at=now(),
-        status_by=sa.bindparam("step_by"),
-        status_reason=sa.bindparam("step_reason"),
-        cancelled_at=now(),
-    )
-)
+_CANCEL_PENDING = to(ActionStatus.CANCELLED).where(sa.text(f"({any_of(PENDING)})"))
 
 
 def cancel_pending(connection: sa.Connection, by: str, reason: str | None) -> int:

@@ -10,18 +10,9 @@ import sqlalchemy as sa
 
 from operator_core.actions.stops import EVERYTHING
 from operator_core.db.guards import postgresql, sqlite
-from operator_core.db.guards.rules import LATCH_READABLE
+from operator_core.db.guards.rules import GUARDED_TABLES, LATCH_READABLE
 from operator_core.db.schema import kill_switch
 
-_TABLES = (
-    "action_proposals",
-    "action_records",
-    "action_events",
-    "action_notes",
-    "action_prunes",
-    "kill_switch",
-    "kill_switch_events",
-)
 _ON_POSTGRESQL = sa.text(
     "SELECT t.tgname, c.relname, t.tgtype, t.tgenabled, t.tgqual IS NULL "
     "AND t.tgattr = ''::int2vector AS always, p.proname, p.prosrc, p.prosecdef, "
@@ -29,7 +20,7 @@ _ON_POSTGRESQL = sa.text(
     "FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
     "JOIN pg_proc AS p ON p.oid = t.tgfoid "
     "WHERE NOT t.tgisinternal AND t.tgrelid = ANY(ARRAY["
-    + ", ".join(f"to_regclass('{table}')" for table in _TABLES)
+    + ", ".join(f"to_regclass('{table}')" for table in GUARDED_TABLES)
     + "])"
 )
 _ON_SQLITE = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")

@@ -107,16 +107,7 @@ def triggers() -> dict[str, Trigger]:
         for table in ("action_prunes", "kill_switch_events")
     ]
     made += [
-        _trigger(table, "truncate", "BEFORE TRUNCATE", "refuse_always", "STATEMENT")
-        for table in (
-            "action_proposals",
-            "action_records",
-            "action_events",
-            "action_notes",
-            "action_prunes",
-            "kill_switch",
-            "kill_switch_events",
-        )
+        _trigger(table, "truncate", "BEFORE TRUNCATE", "refuse_always", "STATEMENT") for table in rules.GUARDED_TABLES
     ]
     return {trigger.name: trigger for trigger in made}
 

@@ -32,6 +32,16 @@ MESSAGES = {
     SCOPE_REFUSED: "a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value",
 }
 
+GUARDED_TABLES = (
+    "action_proposals",
+    "action_records",
+    "action_events",
+    "action_notes",
+    "action_prunes",
+    "kill_switch",
+    "kill_switch_events",
+)
+
 EXECUTING = ActionStatus.EXECUTING
 FINAL = quoted(TERMINAL)
 STATUS_COLUMNS = ("status", "status_at", "status_by", "status_reason")
