@@ -9,12 +9,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
 from tests.support.ledger import Ledger
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
 
 ENGINES = ("sqlite", "postgresql")
+DRIVER = os.environ.get("OPERATOR_CORE_TEST_DRIVER", "asyncpg")
 _VERSION: list[str] = []
 
 
@@ -63,7 +65,8 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
     """Is a migrated, empty ledger on each engine in turn."""
     if request.param == "sqlite":
         return Ledger(request.getfixturevalue("sqlite_path"))
-    return Ledger(request.getfixturevalue("postgres_url"))
+    url = make_url(request.getfixturevalue("postgres_url")).set(drivername=f"postgresql+{DRIVER}")
+    return Ledger(url.render_as_string(hide_password=False))
 
 
 @pytest.fixture

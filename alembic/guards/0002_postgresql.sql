@@ -231,7 +231,7 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
         VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, NEW.reason, NEW.generation,
-            json_build_object('ticket_id', NEW.ticket_id, 'action_name', NEW.action_name, 'action_type', NEW.action_type, 'parameters', NEW.parameters, 'reason', NEW.reason, 'proposed_at', to_char(NEW.proposed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'proposed_by', NEW.proposed_by, 'valid_until', NEW.valid_until, 'retry_of', NEW.retry_of, 'idempotency_key', NEW.idempotency_key));
+            json_build_object('ticket_id', NEW.ticket_id, 'action_name', NEW.action_name, 'action_type', NEW.action_type, 'parameters', NEW.parameters, 'reason', NEW.reason, 'proposed_at', to_char(NEW.proposed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'proposed_by', NEW.proposed_by, 'valid_until', to_char(NEW.valid_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'retry_of', NEW.retry_of, 'idempotency_key', NEW.idempotency_key));
         IF NEW.status <> 'proposed' THEN
             INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
             VALUES (NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason,

@@ -62,7 +62,7 @@ _INDEXES = (
         ["idempotency_key"],
         "idempotency_key IS NOT NULL",
     ),
-    ("ix_action_records_open", "action_records", ["id"], "outcome IS NULL"),
+    ("uq_action_records_worker", "action_records", ["worker", "claim_key"], "outcome IS NULL"),
     ("ix_action_records_unsettled", "action_records", ["id"], "outcome = 'unknown' AND finding IS NULL"),
     ("uq_action_notes_record_id", "action_notes", ["record_id", "kind"], "kind <> 'reported_late'"),
 )

@@ -12,7 +12,7 @@ from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.db import records
 from operator_core.db.engine import writes_in_one_statement
-from operator_core.db.guards.rules import EXPIRED, ISOLATION_REFUSED, STOPPED, Latch
+from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, Latch
 from operator_core.db.mapping import to_proposal, to_record
 from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
@@ -148,9 +148,12 @@ def claim_next(connection: sa.Connection, filters: Mapping[str, Sequence[str] | 
 
 
 def _explain_next(connection: sa.Connection, code: str) -> ActionError:
-    if code in (STOPPED, EXPIRED):  # since the statement began: look again
-        return RetryTransactionError(code=code)
-    return IsolationLevelError(proposal_id=None) if code == ISOLATION_REFUSED else latch_unreadable(connection)
+    if code == ISOLATION_REFUSED:
+        return IsolationLevelError(proposal_id=None)
+    if code == LATCH_UNREADABLE:
+        return latch_unreadable(connection)
+    # A stop, or the time, has come since the statement began; or the key is taken: look again.
+    return RetryTransactionError(code=code)
 
 
 _CLAIMED = (

@@ -183,7 +183,7 @@ class ActionRecordRow(Base):
         sa.CheckConstraint("(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)", name="cancel_requested_at"),
         sa.CheckConstraint("stop_generation IS NULL OR completed_at IS NOT NULL", name="stop_generation"),
         partial_index("ix_action_records_stop_generation", "stop_generation", where="stop_generation IS NOT NULL"),
-        partial_index("ix_action_records_open", "id", where=OPEN),
+        partial_index("uq_action_records_worker", "worker", "claim_key", where=OPEN, unique=True),
         partial_index("ix_action_records_unsettled", "id", where=UNSETTLED),
         _counts_from_1(),
         NEVER_REUSE_IDS,

@@ -1,15 +1,16 @@
 """The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import RetryTransactionError, ValueNotStorableError
 from operator_core.actions.lifecycle import Finding
 from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
 from operator_core.actions.values import check_integer, check_member, check_name, check_seconds, check_text
 from operator_core.db import cancelling, executions, kill_switch, leases, proposals
-from operator_core.db.actions.arguments import by_
+from operator_core.db.actions.arguments import by_, limit_
 from operator_core.db.actions.calls import Calls
 from operator_core.db.actions.execution import Execution
 from operator_core.db.executions import Lease
@@ -47,14 +48,24 @@ class ClaimCalls(Calls):
         """
         begun, held = time.monotonic(), _lease(worker, lease, idempotency_key)
         filters = _filters(action_names, action_types, ticket_id)
-        if held.key is not None and (known := await self._run(Kind.READ, executions.claimed, held)):
-            return Execution(self._run, known, begun=begun - held.seconds, joined=self._joined)
-        found = await self._run(Kind.STEPS, executions.claim_next, filters, held)
+        if known := await self._claimed(held):
+            return known
+        try:
+            found = await self._run(Kind.STEPS, executions.claim_next, filters, held)
+        except RetryTransactionError:
+            if known := await self._claimed(held):  # by another call at the same moment
+                return known
+            raise
         if found is not None:
             return Execution(self._run, found, begun=begun, joined=self._joined)
         if await self._run(Kind.READ, proposals.expired):
             await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
         return None
+
+    async def _claimed(self, held: Lease) -> Execution | None:
+        """Return what was claimed under a key before; nobody knows how long ago."""
+        found = None if held.key is None else await self._run(Kind.READ, executions.claimed, held)
+        return None if found is None else Execution(self._run, found, begun=-math.inf, joined=self._joined)
 
     async def claim(self, proposal_id: int, *, worker: str, lease: float = 60.0) -> Execution:
         """Start one validated proposal under a lease of so many seconds.
@@ -113,8 +124,8 @@ class ClaimCalls(Calls):
 
         Until the transaction ends, nobody else gets them from this call.
         """
-        names = [check_name(name, "action_names") for name in action_names]
-        return await self._run(Kind.TRANSACTION, proposals.proposed, names, check_integer(limit, "limit"))
+        names = _filters(action_names, None, None)["action_name"]
+        return await self._run(Kind.TRANSACTION, proposals.proposed, names, limit_(limit) or 1)
 
 
 def _lease(worker: str, seconds: float, key: str | None) -> Lease:

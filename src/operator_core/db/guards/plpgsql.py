@@ -47,7 +47,7 @@ def _unreadable(columns: tuple[str, ...]) -> str:
 def _json(columns: tuple[str, ...], row: str) -> str:
     """Return the arguments of an object of columns, with times as SQLite writes them."""
     utc = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-    values = (utc.format(f"{row}.{name}") if name.endswith("_at") else f"{row}.{name}" for name in columns)
+    values = (utc.format(f"{row}.{name}") if name.endswith(("_at", "_until")) else f"{row}.{name}" for name in columns)
     return ", ".join(f"'{name}', {value}" for name, value in zip(columns, values, strict=True))
 
 

@@ -149,7 +149,8 @@ def _records() -> Iterator[tuple[str, str]]:
         "BEFORE INSERT ON action_records",
         _refuse(
             CHANGE_REFUSED,
-            "EXISTS (SELECT 1 FROM action_records AS r WHERE r.id = NEW.id OR r.proposal_id = NEW.proposal_id)",
+            "EXISTS (SELECT 1 FROM action_records AS r WHERE r.id = NEW.id OR r.proposal_id = NEW.proposal_id "
+            "OR (r.worker = NEW.worker AND r.claim_key = NEW.claim_key AND r.outcome IS NULL))",
         ),
         _refuse(
             RECORD_DISAGREES,
