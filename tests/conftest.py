@@ -12,11 +12,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
-from tests.support.ledger import Ledger
+from tests.support.ledger import DRIVER, Ledger
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
 
 ENGINES = ("sqlite", "postgresql")
-DRIVER = os.environ.get("OPERATOR_CORE_TEST_DRIVER", "asyncpg")
 _VERSION: list[str] = []
 
 

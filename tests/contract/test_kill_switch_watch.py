@@ -12,12 +12,13 @@ from sqlalchemy.engine import make_url
 from operator_core.actions import KillSwitchChange, Scope
 from operator_core.db import ActionDB, stop_status
 from tests.support import latch
-from tests.support.ledger import Ledger
+from tests.support.ledger import DRIVER, Ledger
 from tests.support.plain_sql import on_postgresql
 from tests.support.stop_steps import client, stop, until
 
 PATIENCE = 20.0  # protects against a change that never comes
 NEVER = 3600.0
+listening = pytest.mark.skipif(DRIVER != "asyncpg", reason=f"{DRIVER} does not listen: there, polling is all")
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "asyncpg": "postgresql+asyncpg", "psycopg": "postgresql+psycopg"}
 
 
@@ -180,6 +181,7 @@ async def listener(plain: psycopg.Connection) -> int:
 
 
 @on_postgresql
+@listening
 async def test_a_notification_comes_sooner_than_the_next_poll(db, plain, ledger):
     async with ActionDB(ledger.target) as other, watching(db, NEVER) as changes:
         first = asyncio.create_task(following(changes, 1))
@@ -190,6 +192,7 @@ async def test_a_notification_comes_sooner_than_the_next_poll(db, plain, ledger)
 
 
 @on_postgresql
+@listening
 async def test_without_its_listener_a_watch_goes_on_by_polling(db, plain, ledger):
     async with ActionDB(ledger.target) as other, watching(db, 0.05) as changes:
         first = asyncio.create_task(following(changes, 1))
@@ -203,6 +206,7 @@ async def test_without_its_listener_a_watch_goes_on_by_polling(db, plain, ledger
 
 
 @on_postgresql
+@listening
 async def test_a_watch_that_ends_leaves_no_listener_behind(db, plain):
     async with watching(db) as changes:
         waiting = asyncio.create_task(anext(changes))

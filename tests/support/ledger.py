@@ -1,11 +1,15 @@
 """A ledger under test, told apart by engine only where plain SQL is spoken to it."""
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from sqlalchemy.engine import make_url
+
+DRIVER = os.environ.get("OPERATOR_CORE_TEST_DRIVER", "asyncpg")
+"""The driver of PostgreSQL with which the contract tests run: asyncpg or psycopg."""
 
 
 @dataclass(frozen=True)
