@@ -255,6 +255,7 @@ class ActionDB(ActionRepository):
 
         Asks the database every `poll` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
         """
+        pause = check_seconds(poll, "poll")
         engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
         for change in engaged:
             yield change
@@ -263,7 +264,7 @@ class ActionDB(ActionRepository):
                 for change in await self._run(Kind.READ, stop_status.changes, seen):
                     seen = change.id
                     yield change
-                await hint(poll)
+                await hint(pause)
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -289,6 +290,7 @@ class ActionDB(ActionRepository):
         """
         number = check_integer(proposal_id, "proposal_id")
         wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
+        pause = check_seconds(poll, "poll")
         deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
         async with self.hints() as hint:
             while True:
@@ -297,8 +299,8 @@ class ActionDB(ActionRepository):
                     raise ProposalNotFoundError(proposal_id=number)
                 if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
                     return proposal
-                left = poll if deadline is None else min(poll, deadline - time.monotonic())
-                if left <= 0:
+                left = pause if deadline is None else min(pause, deadline - time.monotonic())
+                if deadline is not None and left <= 0:
                     raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
                 await hint(left)
 

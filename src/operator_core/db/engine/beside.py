@@ -57,7 +57,7 @@ class Bell:
         self._own: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
         self._dead: AsyncConnection | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
         self._tried = -_RECONNECT_SECONDS
 
     @asynccontextmanager
@@ -67,40 +67,43 @@ class Bell:
         self._waiting.add(rung)
 
         async def wait(seconds: float) -> None:
-            await self._listen()
+            self._listen()
             with suppress(TimeoutError):
                 await asyncio.wait_for(rung.wait(), seconds)
             rung.clear()
 
         try:
-            await self._listen()
             yield wait
         finally:
             self._waiting.discard(rung)
+            if not self._waiting:
+                await self._rest()
 
     def _ring(self, *_: object) -> None:
         for rung in self._waiting:
             rung.set()
 
-    async def _listen(self) -> None:
-        """Listen, where nobody does yet; who waits looks once more afterwards, for what was missed meanwhile."""
-        if self._engine is None or self._connection is not None:
+    def _listen(self) -> None:
+        """Begin to listen, where nobody does; nobody waits for that, and a failure is tried again after a while."""
+        waiting = self._connecting is not None and not self._connecting.done()
+        if self._engine is None or self._connection is not None or waiting:
             return
-        async with self._connecting:
-            if self._connection is not None or time.monotonic() - self._tried < _RECONNECT_SECONDS:
-                return
+        if time.monotonic() - self._tried >= _RECONNECT_SECONDS:
             self._tried = time.monotonic()
+            self._connecting = asyncio.create_task(self._connect(self._engine))
+
+    async def _connect(self, engine: AsyncEngine) -> None:
+        # Whatever is wrong with the listener, who waits goes on without it.
+        with suppress(Exception):
             await self._hang_up()
-            # Whatever is wrong with the listener, who waits goes on without it.
-            with suppress(Exception):
-                self._own = self._own or beside(self._engine)
-                connection = await self._own.connect()
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                driver.add_termination_listener(self._broken)
-                for channel in NOTIFICATIONS:
-                    await driver.add_listener(channel, self._ring)
-                self._connection = connection
-                self._ring()
+            self._own = self._own or beside(engine)
+            self._dead = await self._own.connect()  # as long as it does not listen
+            driver: Any = (await self._dead.get_raw_connection()).driver_connection
+            driver.add_termination_listener(self._broken)
+            for channel in NOTIFICATIONS:
+                await driver.add_listener(channel, self._ring)
+            self._connection, self._dead = self._dead, None
+            self._ring()  # for what has happened meanwhile
 
     def _broken(self, *_: object) -> None:
         self._dead, self._connection = self._connection or self._dead, None
@@ -113,9 +116,19 @@ class Bell:
                 await dead.invalidate()
                 await dead.close()
 
+    async def _rest(self) -> None:
+        """Listen no more, until somebody waits again."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+        await self._hang_up()
+        own, self._own = self._own, None
+        self._tried = -_RECONNECT_SECONDS
+        if own is not None:
+            await own.dispose()
+
     async def close(self) -> None:
         """Listen no more."""
         self._engine = None
-        await self._hang_up()
-        if self._own is not None:
-            await self._own.dispose()
+        await self._rest()
