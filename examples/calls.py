@@ -122,12 +122,3 @@ def to_proposal(line: Line, parameters: dict[str, Any], proposed_by: str) -> Act
         reason=line.reason,
         proposed_by=proposed_by,
     )
-
-
-def to_result(answer: str) -> dict[str, Any]:
-    """Return what a system answered as the JSON object that a record holds."""
-    try:
-        result = json.loads(answer)
-    except (ValueError, RecursionError):
-        return {"text": answer}
-    return result if isinstance(result, dict) else {"value": result}

@@ -1,53 +1,42 @@
-"""Replay what an agent wanted to do in an incident: propose, validate, execute, and cancel what is left over.
+"""Replay what an agent wanted to do in an incident: propose, check, execute, and cancel what is left over.
 
 The exit code is 0 when every line of the file is accounted for, 1 when one is not, 2 when the program cannot run.
 """
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 import uuid
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 
-from calls import KEPT_CHARACTERS, Call, Transcript, read_transcript, to_result
-from catalogue import find_flaw
-from operator_core.actions import (
-    TRANSITIONS,
-    ActionError,
-    ActionProposal,
-    ActionRecord,
-    ActionStatus,
-    KillSwitchEngagedError,
-    TransitionNotAllowedError,
-    ValueNotStorableError,
-)
+from calls import Call, Transcript, read_transcript
+from operator_core.actions import TRANSITIONS, ActionError, ActionProposal, ActionStatus, TransitionNotAllowedError
 from operator_core.db import ActionDB
+from operator_core.worker import ActionRegistry, Worker
 from screen import Progress, one_line, show_counts, show_proposal
+from system import make_registry
 
 PROGRAM = Path(__file__).name
 SAMPLE = Path(__file__).with_suffix(".jsonl")
 BATCH = 100
+LONGEST = 60.0  # seconds that one action may take
 
 
-@dataclass(frozen=True)
-class Job:
-    """Be a validated proposal, and what the simulated system is going to answer."""
-
-    proposal_id: int
-    answer: str
-
-
-Tickets = dict[int | None, list[Job]]
+Tickets = dict[int | None, list[int]]
 
 
 async def replay(db: ActionDB, transcript: Transcript, agent: str, options: argparse.Namespace) -> bool:
     """Take all calls through their lifecycle; return whether every line is accounted for."""
+    registry = make_registry(transcript.calls)
+    worker = Worker(db, registry, concurrency=options.workers, name=f"worker-of-{agent}", validate=False)
     proposals = await propose(db, transcript.calls)
-    tickets = await validate(db, proposals, transcript.calls)
-    await execute(db, tickets, options.workers)
+    tickets = await check(db, registry, proposals, transcript.calls)
+    await execute(db, worker, tickets)
     counts = await db.count_proposals(proposed_by=agent)
     show_counts("Proposals by state", counts)
     await show_ticket(db, transcript, options.ticket)
@@ -68,75 +57,50 @@ async def propose(db: ActionDB, calls: list[Call]) -> list[ActionProposal]:
     return stored
 
 
-async def validate(db: ActionDB, proposals: list[ActionProposal], calls: list[Call]) -> Tickets:
-    """Check every proposal; return those that may run, by ticket, in the order of the file."""
-    progress = Progress("validated", len(calls))
+async def check(db: ActionDB, registry: ActionRegistry, proposals: list[ActionProposal], calls: list[Call]) -> Tickets:
+    """Cancel what must not run, with the reason; return what is to run, by ticket, in the order of the file."""
+    progress = Progress("checked", len(calls))
     tickets: Tickets = defaultdict(list)
     for proposal, call in zip(proposals, calls, strict=True):
-        passed = await judge(db, proposal, call.flaw)
-        if passed and call.outcome is not None:  # without an outcome the run ended before this call
-            tickets[proposal.ticket_id].append(Job(id_of(proposal), call.outcome))
+        if flaw := call.flaw or find_flaw(registry, proposal):
+            await step(db, id_of(proposal), ActionStatus.CANCELLED, flaw)
+        elif call.outcome is not None:  # without an outcome the run ended before this call
+            tickets[proposal.ticket_id].append(id_of(proposal))
         progress.step()
     return tickets
 
 
-async def judge(db: ActionDB, proposal: ActionProposal, flaw: str | None) -> bool:
-    """Validate a proposal, or cancel it with the reason; return whether it may run."""
-    flaw = flaw or find_flaw(proposal.action_name, proposal.parameters)
-    verdict = ActionStatus.CANCELLED if flaw else ActionStatus.VALIDATED
-    try:
-        await db.update_proposal_status(id_of(proposal), verdict, by="validator", reason=flaw)
-    except TransitionNotAllowedError:
-        return False  # a stop, or somebody else, has cancelled it
-    return flaw is None
+def find_flaw(registry: ActionRegistry, proposal: ActionProposal) -> str | None:
+    """Say why an action must not run, or None when its model accepts the parameters."""
+    if proposal.action_name not in registry.names:
+        return "no such action"
+    problems = registry[proposal.action_name].problems(proposal.parameters)
+    return problems and f"invalid arguments: {problems}"
 
 
-async def execute(db: ActionDB, tickets: Tickets, workers: int) -> None:
-    """Let workers run the jobs: many tickets at once, the calls of one ticket one after the other."""
-    queue: asyncio.Queue[list[Job]] = asyncio.Queue()
-    for jobs in tickets.values():
-        queue.put_nowait(jobs)
+async def step(db: ActionDB, proposal_id: int, status: ActionStatus, reason: str | None = None) -> None:
+    """Validate or cancel a proposal, unless a stop, or somebody else, has cancelled it."""
+    with suppress(TransitionNotAllowedError):
+        await db.update_proposal_status(proposal_id, status, by="validator", reason=reason)
+
+
+async def execute(db: ActionDB, worker: Worker, tickets: Tickets) -> None:
+    """Have a worker do it: many tickets at once, and a call of a ticket after the one before it has ended.
+
+    A worker does whatever is validated. So the next call of each ticket is validated when it may run, not sooner.
+    """
     progress = Progress("executed", sum(map(len, tickets.values())))
-    await asyncio.gather(*(work(db, queue, f"worker-{n}", progress) for n in range(1, workers + 1)))
+    for wave in zip_longest(*tickets.values()):
+        ids = [proposal_id for proposal_id in wave if proposal_id is not None]
+        for proposal_id in ids:
+            await step(db, proposal_id, ActionStatus.VALIDATED)
+        await worker.run_until_idle()
+        for proposal_id in ids:
+            await db.wait_for(proposal_id, timeout=LONGEST)  # another run that shares the ledger may have taken it
+        progress.step(len(ids))
 
 
-async def work(db: ActionDB, queue: asyncio.Queue[list[Job]], worker: str, progress: Progress) -> None:
-    """Be one worker: take a ticket after another until none is left."""
-    while not queue.empty():
-        for job in queue.get_nowait():
-            await run(db, job, worker)
-            progress.step()
-
-
-async def run(db: ActionDB, job: Job, worker: str) -> None:
-    """Execute one proposal and record how that ended; nothing happens unless the ledger lets it start."""
-    try:
-        record = await db.start_execution(job.proposal_id, by=worker)
-    except (TransitionNotAllowedError, KillSwitchEngagedError):
-        return  # cancelled or stopped since it was validated
-    answer = await simulate(job)
-    if answer.startswith("Error"):
-        await db.finish_execution(id_of(record), success=False, error_message=answer, by=worker)
-    else:
-        await record_success(db, id_of(record), answer, worker)
-
-
-async def record_success(db: ActionDB, record_id: int, answer: str, worker: str) -> None:
-    """Record that an action succeeded, also when its answer is nothing that a record can hold."""
-    try:
-        await db.finish_execution(record_id, success=True, result_data=to_result(answer), by=worker)
-    except ValueNotStorableError:
-        kept = {"text": ascii(answer)[:KEPT_CHARACTERS]}
-        await db.finish_execution(record_id, success=True, result_data=kept, by=worker)
-
-
-async def simulate(job: Job) -> str:
-    """Stand in for the live system: answer what was recorded, after a moment."""
-    await asyncio.sleep(0.002)
-    return job.answer
-
-
-def id_of(stored: ActionProposal | ActionRecord) -> int:
+def id_of(stored: ActionProposal) -> int:
     """Return the id that the ledger gave; the type allows None for what is not stored yet."""
     if stored.id is None:
         raise ValueError(stored)
@@ -185,7 +149,7 @@ def database(text: str) -> Path | str:
 
 
 def positive(text: str) -> int:
-    """Read a number of workers."""
+    """Read how many actions run at once."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
@@ -196,7 +160,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=PROGRAM, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("path", nargs="?", type=Path, default=SAMPLE, help="tool calls, one JSON object a line")
     parser.add_argument("--database", type=database, metavar="URL_OR_PATH", help="default: a temporary SQLite file")
-    parser.add_argument("--workers", type=positive, default=4, help="how many tickets are worked on at once")
+    parser.add_argument("--workers", type=positive, default=4, help="how many actions run at once")
     parser.add_argument("--ticket", type=int, help="whose history is shown; default: the busiest")
     return parser.parse_args()
 
@@ -204,6 +168,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> int:
     """Run the program and return its exit code."""
     options = parse_options()
+    logging.getLogger("operator_core").addHandler(logging.NullHandler())  # what happened is printed from the ledger
     agent = f"agent-{uuid.uuid4().hex[:8]}"  # one name per run: its proposals are told from others by it
     try:
         transcript = read_transcript(options.path, proposed_by=agent)

@@ -1,7 +1,4 @@
-"""The actions that agents may propose, by name, and the check that every proposal has to pass."""
-
-import json
-from typing import Any
+"""The actions that agents may propose, by name."""
 
 from pydantic import ValidationError
 
@@ -15,17 +12,6 @@ ACTIONS: dict[str, type[Action]] = cluster.ACTIONS | airline.ACTIONS
 def type_of(name: str) -> ActionType:
     """Return what kind of action `name` is; one that nobody knows counts as a tool."""
     return ACTIONS[name].action_type if name in ACTIONS else ActionType.TOOL
-
-
-def find_flaw(name: str, parameters: dict[str, Any]) -> str | None:
-    """Say why an action must not run, or None when its model accepts the parameters."""
-    if name not in ACTIONS:
-        return "no such action"
-    try:
-        ACTIONS[name].model_validate_json(json.dumps(parameters))
-    except ValidationError as error:
-        return f"invalid arguments: {explain(error)}"
-    return None
 
 
 def explain(error: ValidationError) -> str:

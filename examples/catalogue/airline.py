@@ -1,11 +1,10 @@
 """The actions on an airline's reservation system, a second catalogue beside the cluster's."""
 
-from datetime import date
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from catalogue.base import Action, Lookup, Strict
+from catalogue.base import Action, Day, Lookup, Strict
 from operator_core.actions import ActionType
 
 UserId = Annotated[str, Field(pattern=r"^[a-z]+_[a-z]+_\d{4}$")]
@@ -21,7 +20,7 @@ class Flight(Strict):
     """Be one flight on one day; agents may name its airports as well."""
 
     flight_number: str = Field(pattern=r"^HAT\d{3}$")
-    date: date
+    date: Day
     origin: Airport | None = None
     destination: Airport | None = None
 
@@ -31,7 +30,7 @@ class Passenger(Strict):
 
     first_name: str = Field(min_length=1)
     last_name: str = Field(min_length=1)
-    dob: date
+    dob: Day
 
 
 class Payment(Strict):
@@ -131,7 +130,7 @@ class SearchFlight(Lookup):
 
     origin: Airport
     destination: Airport
-    date: date
+    date: Day
 
 
 class ListAllAirports(Lookup):

@@ -1,10 +1,14 @@
 """What the models of all actions have in common."""
 
-from typing import ClassVar
+from datetime import date
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from operator_core.actions import ActionType
+
+Day = Annotated[str, AfterValidator(date.fromisoformat)]
+"""A day as JSON writes it, and nothing else that a date can be made of."""
 
 
 class Strict(BaseModel):

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,27 @@ async def test_the_ledger_holds_every_call_of_the_sample_in_order_and_as_it_ende
     assert [(p.ticket_id, p.action_name, p.reason, p.status) for p in held] == [
         (line["ticket_id"], line["call"]["function"]["name"], line["reason"], expected_status(line)) for line in calls
     ]
+
+
+async def test_the_calls_of_a_ticket_run_one_after_the_other(tmp_path):
+    await run("--database", tmp_path / "ops.db", "--workers", "8")
+
+    ran = [(p.ticket_id, p.executing_at, p.status_at) for p in await ledger(tmp_path / "ops.db") if p.executing_at]
+    assert [
+        (ended, ticket)
+        for (ticket, _, ended), (next_, started, _) in pairwise(sorted(ran))
+        if ticket == next_ and started < ended
+    ] == []
+
+
+async def test_everything_that_ran_was_claimed_by_the_worker(tmp_path):
+    await run("--database", tmp_path / "ops.db")
+
+    async with ActionDB(tmp_path / "ops.db") as db:
+        ran = [p for p in await db.list_proposals() if p.executing_at]
+        records = [record for p in ran for record in await db.get_records_for_proposal(p.id)]
+    assert len(records) == len(ran)
+    assert {record.worker for record in records} == {p.status_by for p in ran}
 
 
 async def test_the_sample_is_an_incident_worth_reading():
@@ -228,6 +250,11 @@ async def assert_real_calls_are_accounted_for(target: Path | str) -> None:
     held = await ledger(target)
     assert (done.code, done.err) == (0, "")
     assert "572 lines = 572 proposals + 0 broken lines" in done.out
+    assert Counter(p.status for p in held) == {
+        ActionStatus.COMPLETED: 539,
+        ActionStatus.FAILED: 29,
+        ActionStatus.CANCELLED: 4,
+    }
     assert [as_called(p.ticket_id, p.action_name, p.parameters, p.reason) for p in held] == list(map(as_written, calls))
     for line, proposal in zip(calls, held, strict=True):
         failed = line["outcome"].startswith("Error")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import CodeType
+from types import CodeType, SimpleNamespace
 
 import psycopg
 import pytest
@@ -18,16 +18,17 @@ from alembic.migration import MigrationContext
 
 import operator_core
 from operator_core import actions
-from operator_core.actions import TRANSITIONS, ActionStatus, ConstraintError
+from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus, ConstraintError, EventKind
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, PENDING, STEPS, TERMINAL, always_passed, ever_passed
 from operator_core.actions.lifecycle import mermaid as drawn
-from operator_core.db import ActionDB, upgrade
+from operator_core.db import ActionDB, metadata
 from operator_core.db.migrate import REVISIONS
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 README, LIFECYCLE, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "lifecycle.md", ROOT / "docs" / "guarantees.md"
+WORKERS = ROOT / "docs" / "workers.md"
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 ROOTS = (ROOT, ROOT / "src" / "operator_core")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -98,13 +99,15 @@ def test_the_example_of_the_readme_has_15_lines_at_most():
 
 
 async def test_the_other_blocks_of_the_readme_run(tmp_path, monkeypatch):
-    upgrade(tmp_path / "ops.db")
     monkeypatch.chdir(tmp_path)
+    async with ActionDB(tmp_path / "ops.db") as db:
+        await db.create_proposal(proposal(action_name="drain_store", parameters={"store": 4}))
 
     await executed(README, blocks(README, "python")[1:])
 
     async with ActionDB(tmp_path / "ops.db") as db:
-        assert [found.action_name for found in await db.list_proposals()] == ["add_peer"]
+        (done,) = await db.list_proposals()
+    assert done.status is ActionStatus.COMPLETED
 
 
 def test_the_readme_is_under_150_lines():
@@ -162,6 +165,18 @@ def test_the_table_of_steps_is_the_one_in_the_code():
 
 def test_each_step_of_the_table_says_who_takes_it():
     assert [row for row in table(LIFECYCLE, "Steps") if not row["Who takes it"]] == []
+
+
+def test_the_columns_of_a_record_are_those_of_the_table():
+    named = [name for row in table(LIFECYCLE, "Record") for name in re.findall(r"`(\w+)`", row["Columns"])]
+
+    assert sorted(["id", "proposal_id", *named]) == sorted(metadata.tables["action_records"].columns.keys())
+
+
+def test_the_events_that_are_no_steps_are_those_in_the_code():
+    rows = table(LIFECYCLE, "History")
+
+    assert [row["`kind`"] for row in rows] == [f"`{kind}`" for kind in EventKind if kind is not EventKind.STEP]
 
 
 async def test_the_blocks_of_the_lifecycle_run(tmp_path, monkeypatch):
@@ -241,6 +256,29 @@ def test_the_foreign_key_takes_three_lines():
     assert [len(statement.splitlines()) for statement in foreign_keys()] == [3, 3]
 
 
+# -- workers -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_blocks_about_workers_do_what_is_said_of_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    told = SimpleNamespace(**await executed(WORKERS, blocks(WORKERS, "python")))
+
+    assert told.done.status is ActionStatus.COMPLETED
+    assert (told.refused.status, "store: Field required" in told.refused.status_reason) == (
+        ActionStatus.CANCELLED,
+        True,
+    )
+    assert told.lost.outcome is ActionOutcome.UNKNOWN
+    assert told.told[-2:] == [EventKind.REPORTED_LATE, EventKind.RESOLVED]
+    assert told.again.retry_of == told.peer.id
+    assert (told.second.id, told.second.repeated) == (told.first.id, True)
+
+
+def test_what_goes_wrong_comes_with_what_is_shown_and_what_to_do():
+    assert [row for row in table(WORKERS, "What goes wrong") if not all(row.values())] == []
+
+
 # -- names in all documents --------------------------------------------------------------------------------------------
 
 
@@ -314,6 +352,15 @@ def test_every_make_target_that_a_document_names_exists(document):
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", text_of(document), re.MULTILINE))
 
     assert named - targets == set()
+
+
+@every_document
+def test_every_command_that_a_document_names_exists(document):
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/operator_core/cli").glob("*.py"))
+    commands = set(re.findall(r'add_parser\(\s*"(\w+)"', source))
+    named = set(re.findall(r"(?:`|^)operator-core (\w+)", text_of(document), re.MULTILINE))
+
+    assert named - commands == set()
 
 
 # -- decisions and changes ---------------------------------------------------------------------------------------------

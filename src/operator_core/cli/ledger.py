@@ -2,7 +2,7 @@
 
 import argparse
 
-from operator_core.actions import ActionProposal, ActionStatus, ProposalNotFoundError
+from operator_core.actions import ActionEvent, ActionProposal, ActionStatus, EventKind, ProposalNotFoundError
 from operator_core.actions.values import dump_json
 from operator_core.cli import screen
 from operator_core.cli.target import existing
@@ -54,10 +54,17 @@ async def show(options: argparse.Namespace) -> int:
         error = "" if record.error_message is None else f": {screen.clean(record.error_message)}"
         screen.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
     for event in events:
-        why = "" if event.reason is None else f": {screen.clean(event.reason)}"
-        step = f"{event.from_status or '(new)'} -> {event.to_status}"
-        screen.say(f"  {screen.moment(event.at)}  {step:<24}  {screen.clean(event.by)}{why}")
+        screen.say(_event_line(event))
     return 0
+
+
+def _event_line(event: ActionEvent) -> str:
+    why = "" if event.reason is None else f": {screen.clean(event.reason)}"
+    what, more = f"{event.from_status or '(new)'} -> {event.to_status}", ""
+    if event.kind is not EventKind.STEP:
+        what = event.kind.replace("_", " ")
+        more = "" if event.data is None else f" {screen.clean(dump_json(event.data))}"
+    return f"  {screen.moment(event.at)}  {what:<24}  {screen.clean(event.by)}{why}{more}"
 
 
 async def cancel(options: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ async def work(options: argparse.Namespace) -> int:
         screen.emit(asdict(report))
     else:
         screen.say(f"ended: {report}")
-    return 1 if report.broken_off or report.lost else 0
+    return 1 if report.broken_off or report.lost or report.still_running else 0
 
 
 def _registry(text: str) -> ActionRegistry:

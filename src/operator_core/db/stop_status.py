@@ -101,7 +101,7 @@ def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopAns
 
 def _answer(stop: Stop, row: sa.Row[Any], at: datetime) -> StopAnswer:
     answer = Answer.FINISHED_ANYWAY
-    if row.outcome is None:
+    if row.outcome in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without a word
         answer = Answer.SILENT
     elif row.outcome is ActionOutcome.STOPPED:
         answer = Answer.STOPPED

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, ValidationError
 
 from operator_core.actions import ActionError
-from operator_core.actions.values import check_name
+from operator_core.actions.values import check_name, dump_json
 from operator_core.db import Execution
 
 M = TypeVar("M", bound=BaseModel)
@@ -41,7 +41,7 @@ class RegisteredAction:
     def problems(self, parameters: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the parameters, every field of it; None when they fit the model."""
         try:
-            self.model.model_validate(parameters)
+            self._parsed(parameters)
         except ValidationError as error:
             return "; ".join(
                 f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}" for problem in error.errors()
@@ -50,7 +50,11 @@ class RegisteredAction:
 
     async def run(self, execution: Execution) -> Result:
         """Validate the parameters once more and do the action."""
-        return await self.handler(self.model.model_validate(execution.proposal.parameters), execution)
+        return await self.handler(self._parsed(execution.proposal.parameters), execution)
+
+    def _parsed(self, parameters: Mapping[str, Any]) -> BaseModel:
+        # As JSON, which they are: a strict model takes a date as a text there, and nowhere else.
+        return self.model.model_validate_json(dump_json(parameters))
 
 
 class ActionRegistry:

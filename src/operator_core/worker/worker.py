@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -39,7 +40,19 @@ _RECOVERIES_PER_LEASE = 2
 
 @dataclass
 class WorkerReport:
-    """What a worker has done, in numbers and, for what it had to break off, by the ids of the records."""
+    """What a worker has done, in numbers and, for what somebody must look at, by the ids of the records.
+
+    Attributes:
+        validated: Proposals that fit their model.
+        refused: Proposals that do not, and were cancelled.
+        succeeded: Actions that ended so.
+        failed: Actions that raised.
+        stopped: Actions that answered a stop or a cancel request.
+        recovered: Executions of other workers that were lost.
+        broken_off: Those whose outcome is unknown, because the grace was over.
+        lost: Those that somebody else has ended.
+        still_running: Those whose handler did not end when it was cancelled.
+    """
 
     validated: int = 0
     refused: int = 0
@@ -49,6 +62,7 @@ class WorkerReport:
     recovered: int = 0
     broken_off: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    still_running: list[int] = field(default_factory=list)
 
 
 class Worker:
@@ -92,7 +106,8 @@ class Worker:
         self._lease, self._poll = check_seconds(lease, "lease"), check_seconds(poll, "poll")
         self._grace = check_seconds(grace, "grace")
         self._stopping = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], int] = {}
+        self._error: BaseException | None = None
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when what runs has finished, or the grace is over."""
@@ -113,7 +128,7 @@ class Worker:
                         await self._pause(hint)
         finally:
             await self._finish()
-        return self.report
+        return self._reported()
 
     async def run_until_idle(self) -> WorkerReport:
         """Work until nothing is left that this worker can do, and return what was done."""
@@ -124,6 +139,11 @@ class Worker:
         except BaseException:
             await self._finish()
             raise
+        return self._reported()
+
+    def _reported(self) -> WorkerReport:
+        if self._error is not None:
+            raise self._error
         return self.report
 
     @asynccontextmanager
@@ -149,10 +169,16 @@ class Worker:
             if execution is None:
                 break
             task = asyncio.create_task(self._execute(execution), name=f"record {execution.record.id}")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running[task] = execution.record.id or 0
+            task.add_done_callback(self._has_ended)
             done = True
         return bool(done)
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not task.cancelled() and task.exception() is not None:
+            self._error = self._error or task.exception()  # what no worker can mend: `run` raises it
+            self.stop()
 
     async def _pause(self, hint: Callable[[float], Awaitable[None]]) -> None:
         """Wait for something to do: a free hand, a hint, the time to look again, or the end."""
@@ -237,16 +263,15 @@ class Worker:
     async def _act(self, execution: Execution) -> None:
         try:
             result = await self._registry[execution.proposal.action_name].run(execution)
-        except StopRequestedError:
-            await self._record(execution.acknowledge_stop)
+            if execution.ended:  # by the action itself
+                return
         except LeaseLostError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an action raises is how it failed
-            failed = error  # the name of an except clause is gone after it
-            await self._record(lambda: execution.fail(failed))
+            await self._record(partial(_end_with, execution, error))
         except asyncio.CancelledError:
             if execution.lease_lost is None:
-                await self._record(lambda: _break_off(execution))
+                await self._record(partial(_break_off, execution))
             raise
         else:
             # It has succeeded, whatever it returned.
@@ -311,11 +336,23 @@ class Worker:
                 task.cancel()
             done, _ = await asyncio.wait(set(self._running), timeout=max(1.0, deadline - time.monotonic()))
             if not done:
-                break  # the database is away, or an action ignores its end: its lease runs out
+                self.report.still_running += self._running.values()
+                log.error("these records run on: %s", self.report.still_running, extra={"worker": self.name})
+                break
         log.info("worker %s has ended: %s", self.name, self.report, extra={"worker": self.name})
 
 
+async def _end_with(execution: Execution, error: Exception) -> ActionRecord:
+    if execution.ended:
+        return execution.record
+    if isinstance(error, StopRequestedError) and execution.stop_requested is not None:
+        return await execution.acknowledge_stop()
+    return await execution.fail(error)
+
+
 async def _break_off(execution: Execution) -> ActionRecord:
+    if execution.ended:
+        return execution.record
     if execution.stop_requested is not None:
         return await execution.acknowledge_stop()
     return await execution.abandon("broken off: its worker had to end")

@@ -276,7 +276,7 @@ class Execution:
             pass
         elif error is None:
             await settled(self.complete())
-        elif isinstance(error, StopRequestedError) or (isinstance(error, asyncio.CancelledError) and self._was_asked):
+        elif self._was_asked and isinstance(error, StopRequestedError | asyncio.CancelledError):
             await settled(self.acknowledge_stop())
         elif isinstance(error, Exception):
             await settled(self.fail(error))
