@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from operator_core.actions.errors import (
-    DatabaseUnavailableError,
+    ActionError,
     LeaseLostError,
     OwnTransactionsError,
-    RetryTransactionError,
     StopRequestedError,
     TransitionNotAllowedError,
 )
@@ -204,11 +203,11 @@ class Execution:
     async def _ended_before(
         self, outcome: ActionOutcome, ending: tuple[str | None, dict[str, Any] | None], refused: Exception
     ) -> ActionRecord:
-        """Return the record where it was this worker that ended it, and only the answer was lost."""
+        """Return the record where it was this worker that ended it, and only heard nothing of it, or was cancelled."""
         by, record = await self._who_ended()
-        if record.outcome is None:
+        if record.outcome is None or (self._ended and record.outcome is not outcome):
             raise refused
-        if by == self.worker and record.outcome is outcome:
+        if by == self.worker:
             return record
         message, result = ending
         data = {"outcome": outcome.value, "error_message": message, "result_data": result}
@@ -251,8 +250,8 @@ class Execution:
                 assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
                 self._owner.cancel()
                 return
-            except (DatabaseUnavailableError, RetryTransactionError):
-                continue
+            except ActionError:
+                continue  # whatever is wrong with the database: the next try may be better, and the outcome tells
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
