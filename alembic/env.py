@@ -1,5 +1,5 @@
-"""What Alembic runs; everything is in operator_core.db.migrate."""
+"""What Alembic runs; everything is in operator_core.db.migrate.environment."""
 
-from operator_core.db.migrate import run_env
+from operator_core.db.migrate.environment import run_env
 
 run_env()

@@ -1,4 +1,4 @@
-"""The command `operator-core`: stop, release, and look; none of it creates or migrates a ledger but `db upgrade`."""
+"""The command `operator-core`: stop, release, and look; none of it creates or migrates a ledger but `db`."""
 
 import argparse
 import asyncio
@@ -56,6 +56,10 @@ def _seconds(text: str) -> float:
         return check_seconds(float(text), "--wait")
     except (ActionError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _duration(text: str) -> float:
+    return _seconds(text.removesuffix("s"))
 
 
 def _some(text: str) -> int:
@@ -199,4 +203,19 @@ def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:
     db = commands.add_parser("db", help="look after the schema")
     tasks = db.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     upgrade = tasks.add_parser("upgrade", parents=[common], help="bring a database to the revision of this version")
+    upgrade.add_argument("revision", nargs="?", default="head", help="another revision (default: head)")
+    upgrade.add_argument("--sql", action="store_true", help="print the statements and run none")
+    upgrade.add_argument(
+        "--lock-timeout", type=_duration, default=5.0, help="how long to wait for a lock (default: 5s)"
+    )
     upgrade.set_defaults(run=schema.upgrade)
+    check = tasks.add_parser("check", parents=[common], help="exit 0 up to date, 3 behind, 4 ahead, 1 unreachable")
+    check.add_argument("--wait", type=_seconds, default=0.0, help="seconds to wait until it is up to date")
+    check.set_defaults(run=schema.check)
+    current = tasks.add_parser("current", parents=[common], help="say which revision a database is at")
+    current.set_defaults(run=schema.current)
+    history = tasks.add_parser("history", parents=[common], help="list every revision")
+    history.set_defaults(run=schema.history)
+    downgrade = tasks.add_parser("downgrade", parents=[common], help="go back to a revision; later columns are lost")
+    downgrade.add_argument("revision", help="its number, or base")
+    downgrade.set_defaults(run=schema.downgrade)
