@@ -246,9 +246,6 @@ BEGIN
         INSERT INTO action_events (proposal_id, from_status, to_status, at, by, reason, generation, data)
         VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), NULL);
     END IF;
-    IF NEW.status IN ('validated', 'completed', 'failed', 'cancelled') THEN
-        PERFORM pg_notify('operator_core_steps', '');  -- one for all steps of a transaction
-    END IF;
     RETURN NULL;
 END
 $guard$

@@ -20,5 +20,9 @@ class Calls(ABC):
     """Whether the transaction is a host's, so that what is done counts only at its commit."""
 
     @abstractmethod
+    def _tell(self) -> None:
+        """Wake whoever waits: a step was taken."""
+
+    @abstractmethod
     async def _run(self, kind: Kind, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `unit` in a transaction that gives it what `kind` needs."""

@@ -13,7 +13,7 @@ from operator_core.db import cancelling, executions, kill_switch, leases, propos
 from operator_core.db.actions.arguments import by_, limit_
 from operator_core.db.actions.calls import Calls
 from operator_core.db.actions.execution import Execution
-from operator_core.db.executions import Lease
+from operator_core.db.executions import Claim, Lease
 from operator_core.db.units import Kind
 
 
@@ -57,15 +57,18 @@ class ClaimCalls(Calls):
                 return known
             raise
         if found is not None:
-            return Execution(self._run, found, begun=begun, joined=self._joined)
+            return self._hold(found, begun)
         if await self._run(Kind.READ, proposals.expired):
             await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
         return None
 
+    def _hold(self, claim: Claim, begun: float) -> Execution:
+        return Execution(self._run, self._tell, claim, begun=begun, joined=self._joined)
+
     async def _claimed(self, held: Lease) -> Execution | None:
         """Return what was claimed under a key before; nobody knows how long ago."""
         found = None if held.key is None else await self._run(Kind.READ, executions.claimed, held)
-        return None if found is None else Execution(self._run, found, begun=-math.inf, joined=self._joined)
+        return None if found is None else self._hold(found, -math.inf)
 
     async def claim(self, proposal_id: int, *, worker: str, lease: float = 60.0) -> Execution:
         """Start one validated proposal under a lease of so many seconds.
@@ -76,7 +79,7 @@ class ClaimCalls(Calls):
         """
         begun, number = time.monotonic(), check_integer(proposal_id, "proposal_id")
         found = await self._run(Kind.STEPS, executions.claim, number, _lease(worker, lease, None))
-        return Execution(self._run, found, begun=begun, joined=self._joined)
+        return self._hold(found, begun)
 
     async def recover_lost(self, *, grace: float = 0.0, by: str = "system") -> list[ActionRecord]:
         """Fail the executions whose lease ran out more than `grace` seconds ago, and return their records.
@@ -88,6 +91,8 @@ class ClaimCalls(Calls):
         while found := await self._run(Kind.TRANSACTION, leases.recover, seconds, by_(by)):
             lost += found
         await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        if lost:
+            self._tell()
         return lost
 
     async def list_unsettled(self) -> list[ActionRecord]:
@@ -117,7 +122,10 @@ class ClaimCalls(Calls):
             TransitionNotAllowedError: It is finished, or runs without a record, so that there is nobody to ask.
         """
         number = check_integer(proposal_id, "proposal_id")
-        return await self._run(Kind.TRANSACTION, cancelling.request, number, by_(by), check_text(reason, "reason"))
+        reason = check_text(reason, "reason")
+        proposal = await self._run(Kind.TRANSACTION, cancelling.request, number, by_(by), reason)
+        self._tell()
+        return proposal
 
     async def take_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
         """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.

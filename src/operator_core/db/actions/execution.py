@@ -46,6 +46,7 @@ class Execution:
     def __init__(
         self,
         run: Callable[..., Awaitable[Any]],
+        tell: Callable[[], None],
         claim: tuple[ActionProposal, ActionRecord],
         *,
         begun: float,
@@ -54,7 +55,7 @@ class Execution:
         self.proposal, self.record = claim
         self.stop_requested: StopRequest | None = None
         self.lease_lost: LeaseLostError | None = None
-        self._run = run
+        self._run, self._tell = run, tell
         self._joined = joined
         self._renewed = begun  # by the monotonic clock of this machine, and not after the database has renewed it
         self._stopped = asyncio.Event()
@@ -198,6 +199,7 @@ class Execution:
         finally:
             self._ending = False
         self._ended = True
+        self._tell()
         return self.record
 
     async def _ended_before(

@@ -81,4 +81,6 @@ class ExecutionCalls(Calls):
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
         number = check_integer(record_id, "record_id")
-        return await self._run(Kind.STEPS, executions.finish, number, outcome, *ending, by_(by))
+        record = await self._run(Kind.STEPS, executions.finish, number, outcome, *ending, by_(by))
+        self._tell()
+        return record

@@ -53,6 +53,11 @@ class _Transaction(ActionRepository):
 
     ended = False
 
+    told = False
+
+    def _tell(self) -> None:
+        self.told = True
+
     async def _run(
         self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -194,6 +199,10 @@ class ActionDB(ActionRepository):
     ) -> T:
         return await self._opened().run(kind, lambda connection: unit(connection, *args, **kwargs))
 
+    def _tell(self) -> None:
+        if self._bell is not None:
+            self._bell.tell()
+
     def _opened(self) -> OwnTransactions:
         if self._own is None:
             raise NotOpenError(target=repr(self))
@@ -330,6 +339,8 @@ class ActionDB(ActionRepository):
                 yield tx
                 with translated(shown(self._url)):
                     await settled(session.commit())
+                if tx.told:
+                    self._tell()
             finally:
                 tx.ended = True
                 try:

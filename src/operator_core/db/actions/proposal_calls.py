@@ -30,8 +30,11 @@ class ProposalCalls(Calls):
         if idempotency_key is not None:
             proposal = proposal.model_copy(update={"idempotency_key": check_name(idempotency_key, "idempotency_key")})
         if getattr(proposal, "idempotency_key", None) is None:
-            return await self._run(Kind.WRITE, proposals.insert, proposal)
-        return await self._run(Kind.TRANSACTION, proposals.insert_once, proposal)
+            stored = await self._run(Kind.WRITE, proposals.insert, proposal)
+        else:
+            stored = await self._run(Kind.TRANSACTION, proposals.insert_once, proposal)
+        self._tell()
+        return stored
 
     async def create_proposals(self, proposals_: Sequence[ActionProposal]) -> list[ActionProposal]:
         """Store all proposals or none, and return them in the same order with their ids.
@@ -45,7 +48,9 @@ class ProposalCalls(Calls):
         given = list(proposals_)
         if any(getattr(proposal, "idempotency_key", None) is not None for proposal in given):
             raise ValueNotStorableError(path="idempotency_key", why="works with create_proposal only")
-        return await self._run(Kind.TRANSACTION, proposals.insert_many, given)
+        stored = await self._run(Kind.TRANSACTION, proposals.insert_many, given)
+        self._tell()
+        return stored
 
     async def get_proposal(self, proposal_id: int) -> ActionProposal | None:
         """Return a proposal, or None where there is none with this id."""
@@ -120,7 +125,9 @@ class ProposalCalls(Calls):
             IsolationLevelError: The step to `executing` was tried outside READ COMMITTED.
         """
         number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
-        return await self._run(Kind.WRITE, transitions.step, number, wanted, by_(by), reason_(reason))
+        stepped = await self._run(Kind.WRITE, transitions.step, number, wanted, by_(by), reason_(reason))
+        self._tell()
+        return stepped
 
     async def cancel_all_pending(self, *, by: str = "system", reason: str | None = None) -> int:
         """Cancel all that is proposed or validated at this moment, in one transaction, and return their exact number.
@@ -128,4 +135,6 @@ class ProposalCalls(Calls):
         Touches nothing that is executing or finished, and stops nothing that is proposed later: for that, engage the
         kill switch.
         """
-        return await self._run(Kind.WRITE, proposals.cancel_pending, by_(by), reason_(reason))
+        cancelled = await self._run(Kind.WRITE, proposals.cancel_pending, by_(by), reason_(reason))
+        self._tell()
+        return cancelled

@@ -33,3 +33,6 @@ class ActionRepository(ProposalCalls, ExecutionCalls, ClaimCalls, StopCalls, His
 
     async def _run(self, kind: Kind, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await run_joined(self._session, kind, unit, *args, **kwargs)
+
+    def _tell(self) -> None:
+        """Tell nobody: nothing has happened before the host commits."""

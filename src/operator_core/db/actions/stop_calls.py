@@ -56,4 +56,6 @@ class StopCalls(Calls):
             TransitionNotAllowedError: The record is closed, or nobody asked the action to stop.
         """
         number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
-        return await self._run(Kind.STEPS, executions.finish, number, ended, None, None, by_(by))
+        record = await self._run(Kind.STEPS, executions.finish, number, ended, None, None, by_(by))
+        self._tell()
+        return record

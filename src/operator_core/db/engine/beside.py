@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from operator_core.db.engine import is_sqlite
 from operator_core.db.engine.urls import file_of
 
-NOTIFICATIONS = ("operator_core", "operator_core_steps")
-"""The channels on which PostgreSQL's guards tell of a changed latch, and of steps of proposals."""
+STOPS, STEPS = "operator_core", "operator_core_steps"
+"""The channels of PostgreSQL on which its guard tells of a changed latch, and clients of the steps they have taken."""
 
 _RECONNECT_SECONDS = 2.0
+_TELL_SECONDS = 0.02
 
 
 def beside(engine: AsyncEngine) -> AsyncEngine:
@@ -46,12 +47,16 @@ def hang_up(driver: Any) -> None:
 
 
 class Bell:
-    """Wakes whoever waits when PostgreSQL tells of a change: one listening connection for all who wait.
+    """Wakes whoever waits for a change: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
-    It is asyncpg's LISTEN, on a connection of its own; elsewhere, and while it is broken, nobody is woken.
+    One connection listens for all who wait (asyncpg only); while it is broken, nobody hears the other processes. What
+    rings is a statement of its own, after the commit: a NOTIFY within a transaction takes a lock of the whole server
+    until its commit is on the disk and on the standbys, so that all commits would queue, and a stop behind them.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
+        self._server = None if is_sqlite(engine) else engine
+        self._telling: asyncio.Task[None] | None = None
         self._engine = None if is_sqlite(engine) or engine.dialect.driver != "asyncpg" else engine
         self._waiting: set[asyncio.Event] = set()
         self._own: AsyncEngine | None = None
@@ -79,6 +84,20 @@ class Bell:
             if not self._waiting:
                 await self._rest()
 
+    def tell(self) -> None:
+        """Ring, for whoever waits here and elsewhere; nobody waits for that."""
+        self._ring()
+        if self._server is not None and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._tell(self._server))
+
+    @staticmethod
+    async def _tell(server: AsyncEngine) -> None:
+        await asyncio.sleep(_TELL_SECONDS)  # one for many steps
+        with suppress(Exception):  # it is a hint
+            async with server.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.execute(sa.select(sa.func.pg_notify(STEPS, "")))
+
     def _ring(self, *_: object) -> None:
         for rung in self._waiting:
             rung.set()
@@ -100,7 +119,7 @@ class Bell:
             self._dead = await self._own.connect()  # as long as it does not listen
             driver: Any = (await self._dead.get_raw_connection()).driver_connection
             driver.add_termination_listener(self._broken)
-            for channel in NOTIFICATIONS:
+            for channel in (STOPS, STEPS):
                 await driver.add_listener(channel, self._ring)
             self._connection, self._dead = self._dead, None
             self._ring()  # for what has happened meanwhile
@@ -129,6 +148,10 @@ class Bell:
             await own.dispose()
 
     async def close(self) -> None:
-        """Listen no more."""
-        self._engine = None
+        """Listen no more, after what is to be told was told."""
+        self._engine = self._server = None
+        if self._telling is not None:
+            await asyncio.wait({self._telling}, timeout=_TELL_SECONDS + 1)
+            self._telling.cancel()
+            await asyncio.wait({self._telling})
         await self._rest()

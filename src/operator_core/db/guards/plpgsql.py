@@ -1,6 +1,5 @@
 """The bodies of PostgreSQL's trigger functions."""
 
-from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import EventKind
 from operator_core.db.guards import rules
 from operator_core.db.guards.rules import (
@@ -22,8 +21,6 @@ from operator_core.db.guards.rules import (
 
 START_LOCK = 0x6F70_6572_6174_6F72  # "operator": held shared by every start, exclusively for a moment by a stop
 COUNTER_LOCK = START_LOCK + 1  # held by whoever takes the next generation
-STEPS = "operator_core_steps"
-"""The channel that tells of every step to `validated` and out of the lifecycle."""
 
 
 def _refuse(code: str, condition: str) -> str:
@@ -177,9 +174,6 @@ BEGIN
     ELSE
         INSERT INTO action_events {columns}
         VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL);
-    END IF;
-    IF NEW.status IN ('{ActionStatus.VALIDATED}', {FINAL}) THEN
-        PERFORM pg_notify('{STEPS}', '');  -- one for all steps of a transaction
     END IF;
     RETURN NULL;
 END
