@@ -67,6 +67,8 @@ async def test_the_receipt_lists_what_still_runs_by_whom_and_since_when(db):
             "action_name": "fill_store",
             "worker": "system",
             "since": found.executing_at,
+            "lease_expires_at": None,
+            "last_seen_at": None,
         }
     ]
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from operator_core.actions import ActionStatus, Scope
+from operator_core.actions import ActionOutcome, ActionStatus, Finding, LeaseLostError, Scope
 from operator_core.actions.types import utc_now
 from operator_core.db import ActionDB
 from tests.support.factories import stored
@@ -114,6 +114,38 @@ CORRUPTIONS: dict[str, tuple[str, str]] = {
         ";".join((*ENGAGE, "UPDATE action_proposals SET generation = 2 WHERE status = 'validated'")),
         "was made under stop 2",
     ),
+    "a note of nothing": (
+        "UPDATE action_notes SET record_id = 999 WHERE kind = 'resolved'",
+        "its proposal or its record is not there",
+    ),
+    "a note about another proposal": (
+        "UPDATE action_notes SET proposal_id = 1 WHERE kind = 'resolved'",
+        "not of 1",
+    ),
+    "a note in a state that never was": (
+        "UPDATE action_notes SET status = 'completed' WHERE kind = 'resolved'",
+        "was never completed",
+    ),
+    "a request that its record does not hold": (
+        "UPDATE action_records SET cancel_reason = 'none' WHERE cancel_requested_at IS NOT NULL",
+        "note 1 (cancel_requested): it says",
+    ),
+    "a finding that its record does not hold": (
+        "UPDATE action_records SET finding = 'happened' WHERE finding IS NOT NULL",
+        "(resolved): it says",
+    ),
+    "a late report about what still runs": (
+        (
+            "UPDATE action_notes SET proposal_id = r.proposal_id, record_id = r.id, status = 'executing' "
+            "FROM action_records AS r WHERE r.outcome IS NULL AND action_notes.kind = 'reported_late'"
+        ),
+        "(reported_late): its record is open",
+    ),
+    "a request without a note": (
+        "DELETE FROM action_notes WHERE kind = 'cancel_requested'",
+        "0 notes say cancel_requested",
+    ),
+    "a finding without a note": ("DELETE FROM action_notes WHERE kind = 'resolved'", "0 notes say resolved"),
     "no latch": ("DELETE FROM kill_switch WHERE scope = 'everything'", "the latch row 'everything' is missing"),
     "a latch that was changed behind the events": (
         (
@@ -127,10 +159,15 @@ CORRUPTIONS: dict[str, tuple[str, str]] = {
 
 @pytest.fixture
 async def _filled(ledger: Ledger) -> None:
-    """Fill a ledger with a proposal of each state, and with a stop that has come and gone."""
+    """Fill a ledger with a proposal of each state, a note of each kind, and a stop that has come and gone."""
     async with ActionDB(ledger.target) as db:
-        for status in ActionStatus:
-            await stored(db, status)
+        made = {status: await stored(db, status) for status in ActionStatus}
+        await db.request_cancel(made[ActionStatus.EXECUTING].id, by="ann", reason="too hot")
+        lost = await db.claim((await stored(db, ActionStatus.VALIDATED)).id, worker="w1")
+        await db.acknowledge_stop(lost.record.id, outcome=ActionOutcome.UNKNOWN, by="ward")
+        with pytest.raises(LeaseLostError):
+            await lost.complete()
+        await db.resolve_unknown(lost.record.id, finding=Finding.PARTLY, by="ann", reason="half full")
         receipt = await db.engage_kill_switch(by="ann", reason="drill", scope=Scope(action_name="other"))
         await db.release_kill_switch(by="bob", reason="over", generation=receipt.generation)
 

@@ -1,4 +1,4 @@
-"""Lists every contradiction between proposals, records, events and the latch of a ledger, by plain SQL alone."""
+"""Lists every contradiction between proposals, records, events, notes and the latch of a ledger, by plain SQL alone."""
 
 import json
 import sqlite3
@@ -7,17 +7,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 from psycopg.rows import tuple_row
 
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, TRANSITIONS, ActionStatus
+from operator_core.actions.types import EventKind
 from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS
 from tests.support.ledger import Ledger
 
 Row = dict[str, Any]
-TABLES = ("action_proposals", "action_records", "action_events", "action_prunes", "kill_switch", "kill_switch_events")
+TABLES = (
+    "action_proposals",
+    "action_records",
+    "action_events",
+    "action_notes",
+    "action_prunes",
+    "kill_switch",
+    "kill_switch_events",
+)
 PUBLISHING = timedelta(seconds=1)
 """How long a stop may wait at its barrier for starts that had passed the guard on PostgreSQL: no row says it."""
 
@@ -30,6 +40,7 @@ class Snapshot:
     proposals: dict[int, Row]
     records: list[Row]
     events: list[Row]
+    notes: list[Row]
     prunes: list[Row]
     latch: list[Row]
     stops: list[Row]
@@ -50,6 +61,7 @@ def check_history(ledger: Ledger, confirmed: Mapping[int, datetime] | None = Non
     for number, row in found.proposals.items():
         told = _of_proposal(found, row, events[number], records[number])
         problems += (f"proposal {number}: {text}" for text in told)
+    problems += _notes(found)
     problems += _latch(found)
     return problems
 
@@ -190,6 +202,45 @@ def _as_json_value(name: str, value: object) -> object:
             return json.loads(value)
         case _:
             return value
+
+
+# -- notes -------------------------------------------------------------------------------------------------------------
+
+
+def _notes(found: Snapshot) -> Iterator[str]:
+    """Yield what was said about an execution and contradicts it, and what its record holds and nobody was told."""
+    records = {record["id"]: record for record in found.records}
+    passed = {(event["proposal_id"], event["to_status"]) for event in found.events}
+    for note in found.notes:
+        name, record = f"note {note['id']} ({note['kind']})", records.get(note["record_id"])
+        if record is None or note["proposal_id"] not in found.proposals:
+            if not found.prunes:
+                yield f"{name}: its proposal or its record is not there, and nothing was ever pruned"
+            continue
+        if record["proposal_id"] != note["proposal_id"]:
+            yield f"{name}: record {record['id']} is of proposal {record['proposal_id']}, not of {note['proposal_id']}"
+        if (note["proposal_id"], note["status"]) not in passed:
+            yield f"{name}: proposal {note['proposal_id']} was never {note['status']}"
+        yield from _note(name, note, record)
+    told = [(note["record_id"], note["kind"]) for note in found.notes]
+    for record, (kind, column) in product(found.records, _NOTED.items()):
+        times = told.count((record["id"], kind))
+        if times != (record[column] is not None):
+            yield f"record {record['id']}: {column} is {record[column]}, and {times} notes say {kind}"
+
+
+_NOTED = {EventKind.CANCEL_REQUESTED: "cancel_requested_at", EventKind.RESOLVED: "finding"}
+
+
+def _note(name: str, note: Row, record: Row) -> Iterator[str]:
+    said = (note["at"], note["by"], note["reason"], _parsed(note["data"]))
+    requested = (*(record[column] for column in ("cancel_requested_at", "cancel_requested_by", "cancel_reason")), None)
+    finding = (*(record[f"finding_{part}"] for part in ("at", "by", "reason")), {"finding": record["finding"]})
+    expected = {EventKind.CANCEL_REQUESTED: requested, EventKind.RESOLVED: finding}.get(note["kind"], said)
+    if said != expected:
+        yield f"{name}: it says {said}, its record {expected}"
+    if note["kind"] == EventKind.REPORTED_LATE and record["completed_at"] is None:
+        yield f"{name}: its record is open"
 
 
 # -- the latch ---------------------------------------------------------------------------------------------------------

@@ -146,7 +146,12 @@ def another_value(column: sa.Column) -> str:
     kind = getattr(column.type, "impl", column.type)
     if isinstance(kind, sa.Integer):
         return "4712"
-    given = {sa.Boolean: "true", sa.DateTime: "'2031-01-01 00:00:00.000000'", sa.JSON: """'{"store": 5}'"""}
+    given = {
+        sa.Float: "4712.5",
+        sa.Boolean: "true",
+        sa.DateTime: "'2031-01-01 00:00:00.000000'",
+        sa.JSON: """'{"store": 5}'""",
+    }
     return next((text for python, text in given.items() if isinstance(kind, python)), "'workflow'")
 
 
@@ -157,6 +162,7 @@ _FORBIDDEN = {
     "action_proposals": ("id", "reason = 'none'"),
     "action_records": ("id", f"started_at = '{LATER}'"),
     "action_events": ("id", "\"by\" = 'bob'"),
+    "action_notes": ("id", "\"by\" = 'bob'"),
     "action_prunes": ("id", f"before = '{LATER}'"),
     "kill_switch": ("scope", f"generation = 0, released_at = '{LATER}', released_by = 'bob', release_reason = 'none'"),
     "kill_switch_events": ("id", "\"by\" = 'bob'"),
@@ -213,6 +219,7 @@ async def ready(db: ActionDB, plain: Plain, source: ActionStatus, target: Action
 async def filled(db: ActionDB, plain: Plain) -> dict[ActionStatus, int]:
     """Put rows into every table, and return the id of a proposal in each state."""
     made = {status: (await stored(db, status)).id for status in TRANSITIONS}
+    plain.execute(ask_to_stop(made[ActionStatus.EXECUTING]))
     for statement in (prune("2001-01-01 00:00:00.000000"), engage(), release(), engage("ticket_id=4711")):
         plain.execute(statement)
     return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ActionError, IsolationLevelError, RetryTransactionError
+from operator_core.actions.errors import ActionError, IsolationLevelError, RecordNotFoundError, RetryTransactionError
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.db import records
@@ -208,3 +208,26 @@ def finish(
     if row is None:
         raise records.explain_close(connection, record_id, outcome)
     return to_record(row)
+
+
+_ENDING = (
+    sa.select(proposals.c.status_by, proposals.c.status, *table.columns)
+    .join_from(table, proposals)
+    .where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
+)
+
+
+def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, ActionRecord]:
+    """Return who has ended an execution, and its record; the worker takes the step where only the record is closed.
+
+    Raises:
+        RecordNotFoundError: There is no such record.
+    """
+    row = connection.execute(_ENDING, {"record_id": record_id}).one_or_none()
+    if row is None:
+        raise RecordNotFoundError(record_id=record_id)
+    record = to_record(row[2:])
+    if record.outcome is None or row.status is not ActionStatus.EXECUTING:
+        return row.status_by, record
+    step(connection, record.proposal_id, records.state_after(record.outcome), worker, record.error_message)
+    return worker, record

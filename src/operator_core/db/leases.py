@@ -78,23 +78,6 @@ def _id(record: ActionRecord) -> int:
     return record.id or 0
 
 
-_STATUS_OF = (
-    sa.select(proposals.c.status_by, proposals.c.status, *records.columns).join_from(records, proposals).where(_OF_ONE)
-)
-
-
-def ended_by(connection: sa.Connection, record_id: int) -> tuple[str, ActionRecord]:
-    """Return who took the last step of the proposal of a record, and the record.
-
-    Raises:
-        RecordNotFoundError: There is no such record.
-    """
-    row = connection.execute(_STATUS_OF, {"record_id": record_id}).one_or_none()
-    if row is None:
-        raise RecordNotFoundError(record_id=record_id)
-    return row.status_by, to_record(row[2:])
-
-
 _values: dict[str, sa.ColumnElement[Any]] = {
     "proposal_id": records.c.proposal_id,
     "record_id": records.c.id,

@@ -58,6 +58,8 @@ class ClaimCalls(Calls):
             raise
         if found is not None:
             return self._hold(found, begun)
+        if known := await self._claimed(held):  # by another call, which held all that there was
+            return known
         if await self._run(Kind.READ, proposals.expired):
             await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
         return None

@@ -17,6 +17,7 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.stops import StopRequest
 from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.actions.values import sanitise_text
 from operator_core.db import executions, leases, stop_status
 from operator_core.db.actions.arguments import ending_
 from operator_core.db.actions.own import settled
@@ -61,6 +62,8 @@ class Execution:
         self._stopped = asyncio.Event()
         self._ending = False
         self._ended = False
+        self._ended_unheard = False
+        self._cancelled = False
         self._owner: asyncio.Task[Any] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -144,13 +147,17 @@ class Execution:
 
     async def _lost(self) -> LeaseLostError:
         by, record = await self._who_ended()
+        self._ended_unheard = self._was_ended_here(by, record)
         return LeaseLostError(
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
         )
 
     async def _who_ended(self) -> tuple[str, ActionRecord]:
-        by, record = await self._run(Kind.READ, leases.ended_by, self._id)
+        by, record = await self._run(Kind.STEPS, executions.ended_by, self._id, self.worker)
         return by, record
+
+    def _was_ended_here(self, by: str, record: ActionRecord) -> bool:
+        return by == self.worker and record.error_message != leases.RECOVERED
 
     # -- its end -------------------------------------------------------------------------------------------------------
 
@@ -189,8 +196,9 @@ class Execution:
         return await self._end(outcome, None, None)
 
     async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
-        message = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
-        ending = ending_(outcome, message, result)
+        if isinstance(error, BaseException):
+            error = f"{type(error).__name__}: {sanitise_text(error)}"
+        ending = ending_(outcome, error, result)
         self._ending = True
         try:
             self.record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
@@ -209,7 +217,7 @@ class Execution:
         by, record = await self._who_ended()
         if record.outcome is None or (self._ended and record.outcome is not outcome):
             raise refused
-        if by == self.worker:
+        if self._was_ended_here(by, record):
             return record
         message, result = ending
         data = {"outcome": outcome.value, "error_message": message, "result_data": result}
@@ -246,11 +254,11 @@ class Execution:
                 elif self.stop_requested is None:
                     await self._look()
             except LeaseLostError as lost:
-                if self._ending or self._ended or lost.by == self.worker:
+                if self._ending or self._ended or self._ended_unheard:
                     continue  # it was ended here
                 self.lease_lost = lost
                 assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
-                self._owner.cancel()
+                self._cancelled = self._owner.cancel()
                 return
             except ActionError:
                 continue  # whatever is wrong with the database: the next try may be better, and the outcome tells
@@ -268,9 +276,9 @@ class Execution:
             await asyncio.wait({self._keeper})
 
     async def _leave(self, error: BaseException | None) -> None:
+        if self._cancelled and self._owner is not None:
+            self._owner.uncancel()
         if self.lease_lost is not None and not self._ended:
-            if isinstance(error, asyncio.CancelledError) and self._owner is not None:
-                self._owner.uncancel()
             if error is not self.lease_lost:
                 raise self.lease_lost from error
         elif self._ended:

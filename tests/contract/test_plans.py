@@ -1,0 +1,119 @@
+"""How the statements of workers find their rows among very many on each engine: by the index that was made for them."""
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from operator_core.actions import ActionType
+from operator_core.db import configure_engine, executions, leases, proposals
+from operator_core.db.executions import Lease
+from tests.support.history import drop_guards
+from tests.support.ledger import Ledger
+
+ROWS = 100_000 if os.environ.get("OPERATOR_CORE_LONG") else 5_000
+LEASE = Lease("w1", 60.0, "k")
+# A long history, and behind it as many that wait; of what has run, a little still does, and a little ended unknown.
+FILL = (
+    (
+        "INSERT INTO action_proposals (action_name, action_type, parameters, reason, status, proposed_at, proposed_by, "
+        "generation, status_at, status_by, validated_at, executing_at, completed_at, valid_until, idempotency_key) "
+        "SELECT 'name ' || n % 50, 'tool', '{{}}', 'hot', {status}, {at}, 'agent', 0, {at}, 'system', {at}, "
+        "CASE WHEN n <= {rows} THEN {at} END, CASE WHEN n <= {rows} AND n % 500 <> 0 THEN {at} END, "
+        "CASE WHEN n % 7 = 0 THEN {later} END, CASE WHEN n % 3 = 0 THEN 'key ' || n END FROM {numbers}"
+    ),
+    (
+        "INSERT INTO action_records (proposal_id, started_at, completed_at, success, outcome, worker, lease_seconds, "
+        "last_seen_at, lease_expires_at) SELECT id, {at}, CASE WHEN id % 500 <> 0 THEN {at} END, "
+        "CASE WHEN id % 500 <> 0 THEN id % 1000 <> 5 END, "
+        "CASE WHEN id % 1000 = 5 THEN 'unknown' WHEN id % 500 <> 0 THEN 'succeeded' END, 'w1', 60, {at}, {at} "
+        "FROM action_proposals WHERE id <= {rows}"
+    ),
+)
+STATUS = f"CASE WHEN n > {ROWS} THEN 'validated' WHEN n % 500 = 0 THEN 'executing' ELSE 'completed' END"
+LITERALS = {
+    "rows": str(ROWS),
+    "status": STATUS,
+    "at": "'2026-01-02 03:04:05.000000'",
+    "later": "'2090-01-01 00:00:00.000000'",
+}
+
+CALLS: dict[str, tuple[Callable[[sa.Connection], Any], str]] = {
+    "the next claim": (lambda c: executions.claim_next(c, {}, LEASE), "ix_action_proposals_open"),
+    "the next claim of some names": (
+        lambda c: executions.claim_next(
+            c, {"action_name": ["name 7", "name 8"], "action_type": [ActionType.TOOL]}, LEASE
+        ),
+        "ix_action_proposals_open",
+    ),
+    "a claim that is repeated": (lambda c: executions.claimed(c, LEASE), "uq_action_records_worker"),
+    "the recovery": (lambda c: leases.recover(c, 0.0, "ward"), "uq_action_records_worker"),
+    "what is unsettled": (leases.unsettled, "ix_action_records_unsettled"),
+    "what has expired": (proposals.expired, "ix_action_proposals_valid_until"),
+    "the sweep of what has expired": (proposals.cancel_expired, "ix_action_proposals_valid_until"),
+    "an idempotency key": (
+        lambda c: c.execute(proposals._OF_KEY, {"idempotency_key": "key 3"}).all(),
+        "uq_action_proposals_idempotency_key",
+    ),
+}
+
+
+def fill(ledger: Ledger) -> None:
+    """Put very many rows into a ledger without its guards, and have the engine count them."""
+    numbers = f"generate_series(1, {2 * ROWS}) AS n"
+    if ledger.is_sqlite:
+        numbers = (
+            f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {2 * ROWS}) SELECT n FROM s)"
+        )
+    drop_guards(ledger)
+    with closing(ledger.connect()) as plain:
+        for statement in FILL:
+            plain.execute(_cast(statement.format(numbers=numbers, **LITERALS), ledger))
+        plain.execute("ANALYZE")
+
+
+def _cast(statement: str, ledger: Ledger) -> str:
+    if ledger.is_sqlite:
+        return statement
+    for literal in (LITERALS["at"], LITERALS["later"]):
+        statement = statement.replace(literal, f"timestamptz {literal[:-1]}+00'")
+    return statement.replace("'{}'", "json '{}'")
+
+
+async def plans(ledger: Ledger, call: Callable[[sa.Connection], Any]) -> str:
+    """Return the plans of all statements of a call, which is rolled back."""
+    engine = configure_engine(
+        create_async_engine(f"sqlite+aiosqlite:///{ledger.target}" if ledger.is_sqlite else str(ledger.target))
+    )
+    told: list[str] = []
+
+    def explain(conn: sa.Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("EXPLAIN"):
+            return
+        prefix = "EXPLAIN QUERY PLAN" if ledger.is_sqlite else "EXPLAIN"
+        told.extend(str(row) for row in conn.exec_driver_sql(f"{prefix} {statement}", parameters))
+
+    def run(connection: sa.Connection) -> None:
+        sa.event.listen(connection, "before_cursor_execute", explain)
+        call(connection)
+
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+        await connection.rollback()
+    await engine.dispose()
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_statement_finds_its_rows_by_its_index(ledger: Ledger, name: str) -> None:
+    call, index = CALLS[name]
+    fill(ledger)
+
+    found = await plans(ledger, call)
+
+    assert index in found, found
+    assert "Seq Scan on action_proposals" not in found
