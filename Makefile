@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test test-lowest race lint check lock migration clean
+.PHONY: help demo test test-lowest race soak bench lint check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,14 @@ test-lowest: $(STAMP) ## Run the contract tests on the lowest versions that pypr
 race: $(STAMP) ## Run the long forms of all races, kills and forced schedules; prints one figure a line, with its seed.
 	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/races tests/contract/test_kill_switch*.py
 
+soak: $(STAMP) ## Run the long forms of all soaks: many workers, kills, freezes, server faults and stops, with their seeds.
+	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/soak
+
+bench: $(STAMP) ## Measure claims beside other queues, and after churn; shorter: make bench BENCH_FLAGS=--quick.
+	$(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench
+	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
+	missed=0; for name in claims churn; do .venv-bench/bin/python benchmarks/$$name.py $(BENCH_FLAGS) || missed=1; done; exit $$missed
+
 check: lint test ## All that must be green before a merge.
 
 lock: ## Write the newest versions of all dependencies to constraints.txt.
@@ -44,4 +52,4 @@ migration: $(STAMP) ## Start a new revision: make migration m="what it adds".
 	$(BIN)/alembic revision -m "$(m)" --rev-id $$(printf '%04d' $$(( $$(ls alembic/versions/*.py | wc -l) + 1 )))
 
 clean: ## Remove the virtual environment and all caches.
-	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-lowest .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

@@ -41,7 +41,7 @@ def _registry(text: str) -> ActionRegistry:
     sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
     try:
         found = getattr(importlib.import_module(module), name or "registry")
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueNotStorableError(path=text, why=f"cannot be imported: {error}") from error
     if not isinstance(found, ActionRegistry):
         raise ValueNotStorableError(path=text, why=f"is a {type(found).__name__}; an ActionRegistry is wanted")

@@ -77,15 +77,17 @@ def forget(connection: sa.Connection, before: datetime, after_id: int) -> tuple[
 
 _COUNT_PRUNABLE = sa.select(sa.func.count()).select_from(_PRUNABLE.subquery())
 _COUNT_UNSETTLED = sa.select(sa.func.count()).select_from(proposals).where(*_OLD, _IS_UNSETTLED)
+_later = notes.alias("later")
 _COUNT_EVENTS = sa.select(
     *(
         sa.select(sa.func.count())
-        .where(table.c.at < _BEFORE, sa.or_(table.c.proposal_id.in_(_PRUNABLE), ~_in_ledger))
-        .scalar_subquery()
-        for table, _in_ledger in (
-            (events, _HAS_PROPOSAL),
-            (notes, sa.exists().where(proposals.c.id == notes.c.proposal_id)),
+        .where(
+            sa.or_(table.c.proposal_id.in_(_PRUNABLE), ~sa.exists().where(proposals.c.id == table.c.proposal_id)),
+            ~sa.exists().where(_later.c.proposal_id == table.c.proposal_id, _later.c.at >= _BEFORE),
+            table.c.at < _BEFORE,
         )
+        .scalar_subquery()
+        for table in (events, notes)
     )
 )
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, ValidationError
 
 from operator_core.actions import ActionError
-from operator_core.actions.values import check_name, dump_json
+from operator_core.actions.values import check_name, dump_json, sanitise_text
 from operator_core.db import Execution
 
 M = TypeVar("M", bound=BaseModel)
@@ -46,6 +46,8 @@ class RegisteredAction:
             return "; ".join(
                 f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}" for problem in error.errors()
             )
+        except Exception as error:  # noqa: BLE001 - a validator that breaks must not stop the worker for good
+            return f"the model broke with {type(error).__name__}: {sanitise_text(error)}"
         return None
 
     async def run(self, execution: Execution) -> Result:

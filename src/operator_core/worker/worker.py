@@ -98,12 +98,14 @@ class Worker:
     ) -> None:
         if check_integer(concurrency, "concurrency") < 1:
             raise ValueNotStorableError(path="concurrency", why=f"is {concurrency}; 1 or more")
+        if check_seconds(lease, "lease") <= 0:
+            raise ValueNotStorableError(path="lease", why="is 0; give the seconds that it holds without a heartbeat")
         if not registry.names:
             raise ValueNotStorableError(path="registry", why="is empty: register an action first")
         self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
         self.report = WorkerReport()
         self._db, self._registry, self._concurrency, self._validate = db, registry, concurrency, validate
-        self._lease, self._poll = check_seconds(lease, "lease"), check_seconds(poll, "poll")
+        self._lease, self._poll = float(lease), check_seconds(poll, "poll")
         self._grace = check_seconds(grace, "grace")
         self._stopping = asyncio.Event()
         self._running: dict[asyncio.Task[None], int] = {}
@@ -250,7 +252,7 @@ class Worker:
             async with execution:
                 await self._act(execution)
         except LeaseLostError as error:
-            self.report.lost.append(error.record_id)
+            self.report.lost.append(execution.record.id or 0)
             self._log(logging.ERROR, execution, f"was lost: {error}")
         except _UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
             self.report.broken_off.append(execution.record.id or 0)
@@ -265,9 +267,9 @@ class Worker:
             result = await self._registry[execution.proposal.action_name].run(execution)
             if execution.ended:  # by the action itself
                 return
-        except LeaseLostError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever an action raises is how it failed
+        except Exception as error:
+            if execution.lease_lost is not None:
+                raise execution.lease_lost from error
             await self._record(partial(_end_with, execution, error))
         except asyncio.CancelledError:
             if execution.lease_lost is None:

@@ -108,7 +108,8 @@ class Execution:
         begun = time.monotonic()
         found = await self._run(Kind.WRITE, leases.beat, self._id)
         if found is None:
-            raise await self._lost()
+            self.lease_lost = await self._lost()
+            raise self.lease_lost
         self._renewed = begun
         self.record, asked = found
         await self._hear(asked)
@@ -255,6 +256,7 @@ class Execution:
                     await self._look()
             except LeaseLostError as lost:
                 if self._ending or self._ended or self._ended_unheard:
+                    self.lease_lost = None
                     continue  # it was ended here
                 self.lease_lost = lost
                 assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
