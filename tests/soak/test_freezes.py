@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from pathlib import Path
 
-from operator_core.actions import ActionProposal, ActionStatus, EventKind
+from operator_core.actions import ActionProposal, ActionStatus, DatabaseLockedError, EventKind
 from operator_core.db import ActionDB
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -15,6 +16,20 @@ from tests.support.soak_crew import Crew
 LEASE = 1.0
 
 
+async def recovered(db: ActionDB) -> bool:
+    with suppress(DatabaseLockedError):
+        return bool(await db.recover_lost(by="ann"))
+    return False
+
+
+async def is_locked(db: ActionDB) -> bool:
+    try:
+        await db.cancel_all_pending()  # there is nothing pending
+    except DatabaseLockedError:
+        return True
+    return False
+
+
 async def frozen_and_thawed(db: ActionDB, members: Crew, action: str) -> dict[str, object]:
     """Freeze a worker in an action until it is recovered, let it go on, and return what it reports."""
     await db.create_proposal(ActionProposal(action_name=action, reason="soak"))
@@ -23,8 +38,12 @@ async def frozen_and_thawed(db: ActionDB, members: Crew, action: str) -> dict[st
         await asyncio.sleep(0.02)
         members.must_live()
     member.send(signal.SIGSTOP)
-    while not await db.recover_lost(by="ann"):
+    while not await recovered(db):
         await asyncio.sleep(0.05)
+        if await is_locked(db):  # it was frozen in a heartbeat, and holds SQLite's one write lock
+            member.send(signal.SIGCONT)
+            await asyncio.sleep(0.05)
+            member.send(signal.SIGSTOP)
     let_go(members.folder)
     member.send(signal.SIGCONT)
     await asyncio.sleep(0)
