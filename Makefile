@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test test-lowest race soak bench lint check lock migration clean
+.PHONY: help demo test test-lowest test-psycopg race soak bench lint check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test-lowest: $(STAMP) ## Run the contract tests on the lowest versions that pypr
 	$(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
 	.venv-lowest/bin/python -m pytest -q -n 4 -p no:cacheprovider tests/contract
+
+test-psycopg: $(STAMP) ## Run the contract tests on PostgreSQL through psycopg instead of asyncpg.
+	OPERATOR_CORE_TEST_DRIVER=psycopg $(BIN)/pytest -q -n 4 --dist worksteal -k postgresql tests/contract
 
 race: $(STAMP) ## Run the long forms of all races, kills and forced schedules; prints one figure a line, with its seed.
 	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/races tests/contract/test_kill_switch*.py
