@@ -53,6 +53,14 @@ async def test_a_scoped_stop_touches_nothing_else(db: ActionDB, command: Run) ->
     assert (await db.get_proposal(covered.id)).status is ActionStatus.CANCELLED
 
 
+def test_the_short_name_of_postgresql_in_a_url_will_do(postgres_url: str) -> None:
+    ran = run_command(
+        "stop", "--reason", "fire", "--url", Ledger(postgres_url).dsn.replace("postgresql", "postgres", 1)
+    )
+
+    assert ran.code == 0, ran.err
+
+
 async def test_the_login_name_stands_in_for_a_missing_name(db: ActionDB, command: Run) -> None:
     command("stop", "--reason", "fire")
 
@@ -277,12 +285,14 @@ def _held(file: Path) -> subprocess.Popen[bytes]:
 
 def test_an_interrupted_stop_does_not_look_engaged(sqlite_path: Path) -> None:
     with _held(sqlite_path) as holder:
+        begun = "import sys; from operator_core.cli import main; print('begun', flush=True); sys.exit(main())"
         stop = subprocess.Popen(
-            [sys.executable, "-m", "operator_core", "stop", "--reason", "x", "--wait", "3", "--url", str(sqlite_path)],
-            stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", begun, "stop", "--reason", "x", "--wait", "3", "--url", str(sqlite_path)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        stop.stdout.readline()
         try:
-            stop.communicate(timeout=1.5)
+            stop.communicate(timeout=1.0)
         except subprocess.TimeoutExpired:
             stop.send_signal(signal.SIGINT)
         _, complaint = stop.communicate()

@@ -42,6 +42,44 @@ async def test_a_close_lets_the_calls_under_way_come_to_their_end(ledger: Ledger
     assert threading.active_count() <= threads
 
 
+async def test_no_target_means_the_url_of_the_environment(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{ledger.target}" if ledger.is_sqlite else str(ledger.target)
+    monkeypatch.setenv("OPERATOR_CORE_DATABASE_URL", url)
+
+    async with ActionDB() as db:
+        made = await db.create_proposal(proposal())
+
+    async with ActionDB(ledger.target) as named:
+        assert await named.list_proposals() == [made]
+
+
+@pytest.mark.parametrize("url", [None, ""])
+async def test_no_target_and_no_url_in_the_environment_mean_a_file_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | None
+) -> None:
+    monkeypatch.delenv("OPERATOR_CORE_DATABASE_URL", raising=False)
+    if url is not None:
+        monkeypatch.setenv("OPERATOR_CORE_DATABASE_URL", url)
+    monkeypatch.chdir(tmp_path)
+
+    async with ActionDB() as db:
+        made = await db.create_proposal(proposal())
+
+    async with ActionDB(tmp_path / "ops.db") as named:
+        assert await named.list_proposals() == [made]
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgres+asyncpg", "postgres+psycopg"])
+async def test_the_short_name_of_postgresql_in_a_url_will_do(postgres_url: str, scheme: str) -> None:
+    url = Ledger(postgres_url).dsn.replace("postgresql", scheme, 1)
+
+    async with ActionDB(url) as db:
+        made = await db.create_proposal(proposal())
+
+    async with ActionDB(postgres_url) as named:
+        assert await named.list_proposals() == [made]
+
+
 @on_postgresql
 @pytest.mark.parametrize("level", ["SERIALIZABLE", "REPEATABLE READ"])
 async def test_a_transaction_starts_actions_on_an_engine_of_a_stricter_host(ledger: Ledger, level: str) -> None:

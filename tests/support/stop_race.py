@@ -12,6 +12,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
+import psycopg
+
 from operator_core.actions import PENDING, Scope, StopReceipt, StopUnconfirmedError
 from operator_core.db import ActionDB
 from operator_core.db.schema import any_of
@@ -19,6 +21,7 @@ from tests.support import latch, stop_workers
 from tests.support.ledger import Ledger
 
 _PATIENCE = 120.0  # protects against a race that stands still
+_HUNG_WAIT = 2.0  # for a stop that something is in the way of
 _FLOW = 12  # starts between two stops: nobody races where nothing moves
 STARTED = "SELECT proposal_id FROM action_events WHERE to_status = 'executing'"
 
@@ -121,7 +124,7 @@ class Race:
     """Stops and releases a ledger in use, round after round."""
 
     def __init__(self, ledger: Ledger, members: Crew, db: ActionDB) -> None:
-        self._members, self._db, self._is_sqlite = members, db, ledger.is_sqlite
+        self._ledger, self._members, self._db = ledger, members, db
         self._plain = ledger.connect()
         self._stopped: set[int] = set()
         self._known: set[int] = set()
@@ -177,7 +180,7 @@ class Race:
         await self._db.release_kill_switch(by="bob", reason="go on", generation=generation)
 
     def _confirm(self, receipt: StopReceipt) -> None:
-        if not self._is_sqlite:
+        if not self._ledger.is_sqlite:
             now = self._plain.execute("SELECT clock_timestamp()").fetchone()
             self.result.confirmed[receipt.generation] = now[0] if now else None
 
@@ -195,6 +198,54 @@ class Race:
         started = self._ids(STARTED)
         self.result.starts = len(started)
         self.result.revived += sorted(started & self._stopped)
+
+
+class HungClientRace(Race):
+    """Stops beside a client that hangs in a transaction, in which it has proposed and validated something.
+
+    On SQLite, whose one writer would be in everybody's way, it hangs while it reads. It goes on after the stop.
+    """
+
+    async def _engage(self) -> StopReceipt:
+        with contextlib.closing(self._ledger.connect()) as hung:
+            hung.execute("BEGIN")
+            if self._ledger.is_sqlite:
+                hung.execute(STARTED).fetchall()
+            else:
+                stop_workers.make_validated(hung)
+            receipt = await super()._engage()
+            hung.execute("COMMIT")
+            return receipt
+
+
+class HungStartRace(Race):
+    """Stops beside a client that hangs inside a start: in vain while it must live, then with leave to end it."""
+
+    async def _engage(self) -> StopReceipt:
+        with contextlib.closing(psycopg.connect(self._ledger.dsn, autocommit=True)) as hung:
+            hung.execute("BEGIN")
+            stop_workers.step(hung, stop_workers.make_validated(hung), "executing")
+            unconfirmed = await self._engage_in_vain()
+            assert hung.info.backend_pid in unconfirmed.pids, unconfirmed
+            receipt = await self._engage_and_end()
+        self._confirm(unconfirmed.receipt)
+        self.result.publish_ms.append(unconfirmed.receipt.publish_ms)
+        return receipt
+
+    async def _engage_in_vain(self) -> StopUnconfirmedError:
+        try:
+            await self._db.engage_kill_switch(by="ann", reason="race", wait=_HUNG_WAIT)
+        except StopUnconfirmedError as unconfirmed:
+            return unconfirmed
+        raise AssertionError("the stop did not notice that a start hangs")
+
+    async def _engage_and_end(self) -> StopReceipt:
+        give_up = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return await self._db.engage_kill_switch(by="ann", reason="race", wait=_HUNG_WAIT, terminate=True)
+            except StopUnconfirmedError:  # on a slow machine: who hung was ended, and is not in the way again
+                assert time.monotonic() < give_up, "the stop cannot end who hangs"
 
 
 class UnguardedRace(Race):

@@ -14,7 +14,13 @@ from typing import Any
 
 import psycopg
 
-from operator_core.actions import ActionStatus, RetryTransactionError, TransitionNotAllowedError
+from operator_core.actions import (
+    ActionError,
+    ActionStatus,
+    ConnectionLostError,
+    RetryTransactionError,
+    TransitionNotAllowedError,
+)
 from operator_core.db import ActionDB
 from operator_core.db.faults import refusal_of
 from tests.support.factories import proposal
@@ -23,6 +29,7 @@ from tests.support.ledger import Ledger
 ENOUGH = 60  # validated proposals, beyond which proposers wait for starters
 HOST_SECONDS = 0.03  # at most what a host does besides, in the transaction that starts
 NAIVE_SECONDS = 0.15  # the same of a naive one
+LEASE_SECONDS = 0.5  # nobody recovers what ran out: it may still be completed
 PATIENCE = 120.0  # seconds to wait for a lock: far more than a slow machine needs
 VALIDATED = "SELECT id FROM action_proposals WHERE status = 'validated' ORDER BY id DESC LIMIT 8"
 NO_STOP = "NOT EXISTS (SELECT 1 FROM kill_switch WHERE engaged_at IS NOT NULL AND released_at IS NULL)"
@@ -78,6 +85,15 @@ async def _start_what_was_just_made(worker: Worker, db: ActionDB) -> None:
     await db.finish_execution(record.id or 0, success=False, error_message="no")
 
 
+async def _claim_and_complete(worker: Worker, db: ActionDB) -> None:
+    execution = await db.claim_next(worker=f"claimer-{worker.seed}", lease=LEASE_SECONDS)
+    if execution is None:
+        await asyncio.sleep(0.005)
+        return
+    worker.counts["starts"] += 1
+    await execution.complete()
+
+
 async def _propose_and_validate(worker: Worker, db: ActionDB) -> None:
     if len(await db.list_proposals(ActionStatus.VALIDATED, limit=ENOUGH)) == ENOUGH:
         await asyncio.sleep(0.005)
@@ -98,17 +114,30 @@ async def _cancel_all(worker: Worker, db: ActionDB) -> None:
     await asyncio.sleep(worker.dice.random() * 0.03)
 
 
-async def _repeat(worker: Worker, *acts: Act) -> None:
+EXPECTED = (TransitionNotAllowedError, RetryTransactionError)
+
+
+async def _repeat(worker: Worker, *acts: Act, expected: tuple[type[ActionError], ...] = EXPECTED) -> None:
     async with ActionDB(worker.ledger.target, lock_timeout=PATIENCE) as db:
         while not worker.ending.is_set():
             try:
                 await worker.dice.choice(acts)(worker, db)
-            except (TransitionNotAllowedError, RetryTransactionError) as error:
+            except expected as error:
                 worker.counts[type(error).__name__] += 1
 
 
 def by_library(worker: Worker) -> None:
     asyncio.run(_repeat(worker, _start_one, _start_one, _start_what_was_just_made))
+
+
+def by_claim(worker: Worker) -> None:
+    asyncio.run(_repeat(worker, _claim_and_complete))
+
+
+def terminable(worker: Worker) -> None:
+    """Start in every way, also after a stop that was told to do so has ended the connection."""
+    acts = (_start_one, _start_what_was_just_made, _claim_and_complete)
+    asyncio.run(_repeat(worker, *acts, expected=(*EXPECTED, ConnectionLostError)))
 
 
 def proposer(worker: Worker) -> None:
@@ -158,25 +187,33 @@ def _finish_plainly(plain: Any, number: int) -> None:
     plain.execute("COMMIT")
 
 
-def _propose_plainly(plain: Any) -> tuple[int, str]:
+def propose_plainly(plain: Any) -> tuple[int, str]:
     columns = "(action_name, action_type, parameters, reason, generation)"
     values = "('drain_store', 'tool', '{}', 'hot', 0)"
     return plain.execute(f"INSERT INTO action_proposals {columns} VALUES {values} RETURNING id, status").fetchone()
 
 
+def make_validated(plain: Any) -> int:
+    """Propose and validate something on PostgreSQL, in whatever transaction is open, and return its id."""
+    number, status = propose_plainly(plain)
+    assert status == "proposed", "a stop is engaged"
+    step(plain, number, "validated")
+    return number
+
+
 def _validate_plainly(_worker: Worker, plain: Any) -> None:
-    number, status = _propose_plainly(plain)
+    number, status = propose_plainly(plain)
     if status == "proposed":
-        _step(plain, number, "validated", "AND status = 'proposed'")  # the sweep may have been quicker
+        step(plain, number, "validated", "AND status = 'proposed'")  # the sweep may have been quicker
 
 
 def _start_naively(worker: Worker, plain: Any) -> None:
     """Do in one transaction what a host does, but with the check that everybody writes first."""
     plain.execute("BEGIN")
-    number, status = _propose_plainly(plain)
+    number, status = propose_plainly(plain)
     if status == "proposed":
-        _step(plain, number, "validated")
-        worker.counts["starts"] += _step(plain, number, "executing", f"AND {NO_STOP}")
+        step(plain, number, "validated")
+        worker.counts["starts"] += step(plain, number, "executing", f"AND {NO_STOP}")
         time.sleep(worker.dice.random() * NAIVE_SECONDS)
     plain.execute("COMMIT")
 
@@ -184,11 +221,11 @@ def _start_naively(worker: Worker, plain: Any) -> None:
 def _start_an_old_one_naively(worker: Worker, plain: Any) -> None:
     chosen = worker.choose([row[0] for row in plain.execute(VALIDATED).fetchall()])
     condition = f"AND status = 'validated' AND {NO_STOP}"
-    if chosen is None or not _step(plain, chosen, "executing", condition):
+    if chosen is None or not step(plain, chosen, "executing", condition):
         time.sleep(0.005)
 
 
-def _step(plain: Any, number: int, status: str, condition: str = "") -> int:
+def step(plain: Any, number: int, status: str, condition: str = "") -> int:
     changes = f"status = '{status}', status_at = now(), status_by = 'naive', {status}_at = now()"
     return plain.execute(f"UPDATE action_proposals SET {changes} WHERE id = {number} {condition}").rowcount
 
@@ -202,7 +239,7 @@ def naive(worker: Worker) -> None:
 
 
 ROLES: dict[str, Callable[[Worker], None]] = {
-    role.__name__: role for role in (by_library, proposer, broom, by_sql, naive)
+    role.__name__: role for role in (by_library, by_claim, terminable, proposer, broom, by_sql, naive)
 }
 
 

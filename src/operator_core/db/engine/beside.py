@@ -29,7 +29,7 @@ def beside(engine: AsyncEngine) -> AsyncEngine:
     if is_sqlite(engine) and file_of(engine.url) is None:
         return engine
     sync = engine.sync_engine
-    return AsyncEngine(Engine(sync.pool.recreate(), sync.dialect, sync.url))
+    return AsyncEngine(Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=sync.hide_parameters))
 
 
 def without_waiting(connection: sa.Connection) -> None:

@@ -51,7 +51,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         given = url.query.get("options", "")
         escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
         ours = " ".join(f"-c {name}={value}" for name, value in escaped.items())
-        arguments = {"options": f"{ours} {given}", "connect_timeout": 10}
+        arguments = {"options": f"{ours} {given}", "connect_timeout": 10, "client_encoding": "utf8"}
     engine = create_async_engine(url, connect_args=arguments, **options)
     _ping_after_idle(engine.sync_engine)
     return engine

@@ -96,7 +96,8 @@ class OneHopConnection(aiosqlite.Connection):
     async def hop(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
-        await run(function, self._conn, *arguments)
+        # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.
+        await run(lambda: function(self._conn, *arguments))
 
     def cursor(self) -> Any:
         """Return a cursor without a hop."""
