@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, closing
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 from uuid import uuid4
 
-from operator_core.actions import ActionRecord, ActionStatus, Scope
+from operator_core.actions import ActionRecord, ActionStatus, Finding, Scope
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -91,6 +92,35 @@ async def _whole_life(db: ActionDB, _: object) -> None:
         await tx.finish_execution(record.id, success=True)
 
 
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)  # nothing is that old: what a trial compares stays
+
+
+async def _claimable(db: ActionDB) -> str:
+    name = f"claim-{uuid4()}"
+    await stored(db, ActionStatus.VALIDATED, action_name=name)
+    return name
+
+
+async def _record_of(db: ActionDB) -> int:
+    return (await running(db)).proposal_id
+
+
+async def _lost(db: ActionDB) -> int:
+    execution = await db.claim(await _in(ActionStatus.VALIDATED)(db), worker="gone", lease=0.001)
+    await asyncio.sleep(0.005)
+    return execution.record.id or 0
+
+
+async def _unknown(db: ActionDB) -> int:
+    number = await _lost(db)
+    await db.recover_lost()
+    return number
+
+
+async def _read_events(db: ActionDB, _: object) -> list[object]:
+    return [event.id async for event in db.iter_events()]
+
+
 CALLS: dict[str, tuple[Arrange, Act]] = {
     "create_proposal": (_nothing, lambda db, _: db.create_proposal(proposal())),
     "create_proposals": (_nothing, lambda db, _: db.create_proposals([proposal() for _ in range(3)])),
@@ -123,6 +153,21 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "acknowledge_stop": (_running_and_asked, lambda db, number: db.acknowledge_stop(number, by="worker")),
     "watch_kill_switch": (_stopped, _watch),
     "transaction": (_nothing, _whole_life),
+    "claim_next": (_claimable, lambda db, name: db.claim_next(worker="w", action_names=[name])),
+    "claim": (_in(ActionStatus.VALIDATED), lambda db, number: db.claim(number, worker="w")),
+    "recover_lost": (_lost, lambda db, _: db.recover_lost()),
+    "list_unsettled": (_unknown, lambda db, _: db.list_unsettled()),
+    "resolve_unknown": (
+        _unknown,
+        lambda db, number: db.resolve_unknown(number, finding=Finding.PARTLY, by="ann", reason="looked"),
+    ),
+    "request_cancel": (_record_of, lambda db, number: db.request_cancel(number, by="ann", reason="no")),
+    "take_proposed": (_two_of_a_kind, lambda db, name: db.take_proposed([name])),
+    "wait_for": (_in(ActionStatus.CANCELLED), lambda db, number: db.wait_for(number, timeout=5)),
+    "iter_events": (_in(ActionStatus.COMPLETED), _read_events),
+    "verify": (_in(ActionStatus.COMPLETED), lambda db, _: db.verify()),
+    "count_prunable": (_in(ActionStatus.COMPLETED), lambda db, _: db.count_prunable(LONG_AGO)),
+    "prune": (_in(ActionStatus.COMPLETED), lambda db, _: db.prune(LONG_AGO)),
 }
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -274,3 +275,27 @@ def _rename(ledger: Ledger) -> None:
         connection.execute("ALTER TABLE action_proposals RENAME TO gone")
     finally:
         connection.close()
+
+
+async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_began(
+    db: ActionDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (number,) = await ready(db)
+    claimed, claim_next = asyncio.Event(), db.claim_next
+
+    async def answer_late(**given: Any) -> Any:
+        execution = await claim_next(**given)
+        claimed.set()
+        await asyncio.sleep(0.05)
+        return execution
+
+    monkeypatch.setattr(db, "claim_next", answer_late)
+
+    async with at_work(worker_of(db, Diary())) as running:
+        await claimed.wait()
+        running.cancel()
+        await asyncio.wait({running})
+
+    (record,) = await db.get_records_for_proposal(number)
+    assert record.outcome is ActionOutcome.FAILED
+    assert "never began" in str(record.error_message)

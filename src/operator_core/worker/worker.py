@@ -15,6 +15,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from operator_core.actions import (
+    ActionError,
     ActionOutcome,
     ActionRecord,
     ActionStatus,
@@ -203,7 +204,21 @@ class Worker:
                 worker=self.name, lease=self._lease, action_names=self._registry.names, idempotency_key=key
             )
 
-        return await self._persistently(claim)
+        claiming = asyncio.ensure_future(self._persistently(claim))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait({claiming})
+            await self._give_back(claiming)
+            raise
+
+    @staticmethod
+    async def _give_back(claiming: "asyncio.Future[Execution | None]") -> None:
+        """End what was claimed for a worker that is gone: nothing of it was done."""
+        if not claiming.cancelled() and claiming.exception() is None and (execution := claiming.result()):
+            with suppress(ActionError):  # then its lease runs out
+                await execution.fail("it never began: its worker was cancelled while it claimed")
 
     async def _persistently(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
         """Try again, with growing pauses, while the database is away; None when the worker is to stop meanwhile."""

@@ -177,10 +177,13 @@ class ActionDB(ActionRepository):
         """Close all connections, unless the engine is a host's; a second call does nothing."""
         own, self._own = self._own, None
         bell, self._bell = self._bell, None
+        await settled(self._close(bell, own))
+
+    async def _close(self, bell: Bell | None, own: OwnTransactions | None) -> None:
         if bell is not None:
-            await settled(bell.close())
+            await bell.close()
         if own is not None and self._given is None:
-            await settled(own.dispose())
+            await own.dispose()
 
     async def __aenter__(self) -> Self:
         try:

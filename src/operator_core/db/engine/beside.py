@@ -49,13 +49,13 @@ def hang_up(driver: Any) -> None:
 class Bell:
     """Wakes whoever waits for a change: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
-    One connection listens for all who wait (asyncpg only); while it is broken, nobody hears the other processes. What
-    rings is a statement of its own, after the commit: a NOTIFY within a transaction takes a lock of the whole server
-    until its commit is on the disk and on the standbys, so that all commits would queue, and a stop behind them.
+    One connection listens for all who wait (asyncpg only), and rings: who waits for nothing rings for nobody elsewhere,
+    and while it is broken, nobody hears the other processes. It rings after the commit: a NOTIFY within a transaction
+    takes a lock of the whole server until its commit is on the disk and on the standbys, so that all commits would
+    queue, and a stop behind them.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._server = None if is_sqlite(engine) else engine
         self._telling: asyncio.Task[None] | None = None
         self._engine = None if is_sqlite(engine) or engine.dialect.driver != "asyncpg" else engine
         self._waiting: set[asyncio.Event] = set()
@@ -87,16 +87,15 @@ class Bell:
     def tell(self) -> None:
         """Ring, for whoever waits here and elsewhere; nobody waits for that."""
         self._ring()
-        if self._server is not None and (self._telling is None or self._telling.done()):
-            self._telling = asyncio.create_task(self._tell(self._server))
+        if self._connection is not None and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._tell(self._connection))
 
     @staticmethod
-    async def _tell(server: AsyncEngine) -> None:
+    async def _tell(connection: AsyncConnection) -> None:
         await asyncio.sleep(_TELL_SECONDS)  # one for many steps
         with suppress(Exception):  # it is a hint
-            async with server.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                await connection.execute(sa.select(sa.func.pg_notify(STEPS, "")))
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.execute(f"NOTIFY {STEPS}")
 
     def _ring(self, *_: object) -> None:
         for rung in self._waiting:
@@ -137,10 +136,12 @@ class Bell:
 
     async def _rest(self) -> None:
         """Listen no more, until somebody waits again."""
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
-            await asyncio.wait({connecting})
+        busy = {task for task in (self._connecting, self._telling) if task is not None}
+        self._connecting = self._telling = None
+        for task in busy:
+            task.cancel()
+        if busy:
+            await asyncio.wait(busy)
         await self._hang_up()
         own, self._own = self._own, None
         self._tried = -_RECONNECT_SECONDS
@@ -148,10 +149,6 @@ class Bell:
             await own.dispose()
 
     async def close(self) -> None:
-        """Listen no more, after what is to be told was told."""
-        self._engine = self._server = None
-        if self._telling is not None:
-            await asyncio.wait({self._telling}, timeout=_TELL_SECONDS + 1)
-            self._telling.cancel()
-            await asyncio.wait({self._telling})
+        """Listen no more."""
+        self._engine = None
         await self._rest()
