@@ -198,10 +198,10 @@ async def test_an_action_that_does_not_end_is_named_as_still_running(db: ActionD
 
 
 async def test_a_worker_whose_task_is_cancelled_breaks_off_what_runs(db: ActionDB) -> None:
-    (number,) = await ready(db)
+    (number,), act = await ready(db), Begun()
 
-    async with at_work(worker_of(db, asleep, grace=0.05)) as running:
-        await until_executing(db, number)
+    async with at_work(worker_of(db, act, grace=0.05)) as running:
+        await act.event.wait()
         running.cancel()
         await asyncio.wait({running})
 
