@@ -14,7 +14,7 @@ BEGIN
     IF NOT stop.readable THEN
         RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
     END IF;
-    IF NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL THEN
+    IF NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL OR json_typeof(NEW.parameters) <> 'object' THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     IF NEW.retry_of IS NOT NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.retry_of AND o.status IN ('completed', 'failed', 'cancelled')) THEN
@@ -152,7 +152,7 @@ $guard$
 -- next
 CREATE OR REPLACE FUNCTION operator_core_events_keep() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
-    IF TG_OP <> 'DELETE' OR EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at) THEN
+    IF TG_OP <> 'DELETE' OR EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at AND q."before" > coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at)) THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN OLD;
@@ -162,6 +162,18 @@ $guard$
 CREATE OR REPLACE FUNCTION operator_core_notes_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
     IF NEW.kind <> 'reported_late' AND pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id WHERE r.id = NEW.record_id AND p.id = NEW.proposal_id AND p.status = NEW.status AND (NEW.kind = 'reported_late' AND r.completed_at IS NOT NULL OR NEW.kind = 'cancel_requested' AND r.cancel_requested_at = NEW.at OR NEW.kind = 'resolved' AND r.finding_at = NEW.at)) THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    IF NEW.at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR json_typeof(NEW.data) <> 'object' THEN
+        RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
+    END IF;
+    RETURN NEW;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_prunes_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.before NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.at NOT BETWEEN '0001-01-02 00:00:00+00' AND '9999-12-31 00:00:00+00' OR NEW.before > clock_timestamp() + interval '1 day' THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN NEW;
@@ -284,7 +296,7 @@ DO $do$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event'] LOOP
+    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_prunes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event'] LOOP
         EXECUTE format('ALTER FUNCTION %I() SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
         EXECUTE format('REVOKE ALL ON FUNCTION %I() FROM PUBLIC', name);
     END LOOP;
@@ -320,6 +332,8 @@ CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events FOR EA
 CREATE TRIGGER operator_core_kill_switch_events_insert BEFORE INSERT ON kill_switch_events FOR EACH ROW EXECUTE FUNCTION operator_core_kill_switch_events_insert()
 -- next
 CREATE TRIGGER operator_core_notes_insert BEFORE INSERT ON action_notes FOR EACH ROW EXECUTE FUNCTION operator_core_notes_insert()
+-- next
+CREATE TRIGGER operator_core_prunes_insert BEFORE INSERT ON action_prunes FOR EACH ROW EXECUTE FUNCTION operator_core_prunes_insert()
 -- next
 CREATE TRIGGER operator_core_events_keep BEFORE UPDATE OR DELETE ON action_events FOR EACH ROW EXECUTE FUNCTION operator_core_events_keep()
 -- next

@@ -4,7 +4,7 @@ BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.id OR o.idempotency_key = NEW.idempotency_key);
   SELECT RAISE(ABORT, 'OC005: the latch cannot be read, so nothing is proposed or started') WHERE NOT (EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kill_switch') AND EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything'));
   SELECT RAISE(ABORT, 'OC001: this step is not in the table of steps') WHERE NEW.status NOT IN ('proposed', 'cancelled');
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NEW.validated_at IS NOT NULL OR NEW.executing_at IS NOT NULL OR NEW.completed_at IS NOT NULL OR NEW.failed_at IS NOT NULL OR CASE WHEN json_valid(NEW.parameters) THEN json_type(NEW.parameters) <> 'object' ELSE 1 END;
   SELECT RAISE(ABORT, 'OC009: only what is finished can be tried again') WHERE NEW.retry_of IS NOT NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.retry_of AND o.status IN ('completed', 'failed', 'cancelled'));
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.proposed_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.proposed_at, 1, 19)) IS NOT substr(NEW.proposed_at, 1, 19) OR substr(NEW.proposed_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.proposed_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.status_at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.status_at, 1, 19)) IS NOT substr(NEW.status_at, 1, 19) OR substr(NEW.status_at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.status_at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.valid_until IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.valid_until, 1, 19)) IS NOT substr(NEW.valid_until, 1, 19) OR substr(NEW.valid_until, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.valid_until NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00'));
   SELECT RAISE(ABORT, 'OC003: the kill switch bars this') WHERE NEW.generation IS NOT (SELECT max(k.generation) FROM kill_switch AS k);
@@ -106,12 +106,14 @@ END
 CREATE TRIGGER operator_core_prunes_insert BEFORE INSERT ON action_prunes
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.id = NEW.id);
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW."before" IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW."before", 1, 19)) IS NOT substr(NEW."before", 1, 19) OR substr(NEW."before", 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW."before" NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.at, 1, 19)) IS NOT substr(NEW.at, 1, 19) OR substr(NEW.at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR NEW."before" > strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 day') || '000';
 END
 -- next
 CREATE TRIGGER operator_core_notes_insert BEFORE INSERT ON action_notes
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_notes AS o WHERE o.id = NEW.id OR (o.record_id = NEW.record_id AND o.kind = NEW.kind AND o.kind <> 'reported_late'));
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id WHERE r.id = NEW.record_id AND p.id = NEW.proposal_id AND p.status = NEW.status AND (NEW.kind = 'reported_late' AND r.completed_at IS NOT NULL OR NEW.kind = 'cancel_requested' AND r.cancel_requested_at = NEW.at OR NEW.kind = 'resolved' AND r.finding_at = NEW.at));
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE (NEW.at IS NOT NULL AND (strftime('%Y-%m-%d %H:%M:%S', substr(NEW.at, 1, 19)) IS NOT substr(NEW.at, 1, 19) OR substr(NEW.at, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]' OR NEW.at NOT BETWEEN '0001-01-02 00:00:00' AND '9999-12-31 00:00:00')) OR (NEW.data IS NOT NULL AND CASE WHEN json_valid(NEW.data) THEN json_type(NEW.data) <> 'object' ELSE 1 END);
 END
 -- next
 CREATE TRIGGER operator_core_events_update BEFORE UPDATE ON action_events
@@ -121,7 +123,7 @@ END
 -- next
 CREATE TRIGGER operator_core_events_delete BEFORE DELETE ON action_events
 BEGIN
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at);
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at AND q."before" > coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at));
 END
 -- next
 CREATE TRIGGER operator_core_notes_update BEFORE UPDATE ON action_notes
@@ -131,7 +133,7 @@ END
 -- next
 CREATE TRIGGER operator_core_notes_delete BEFORE DELETE ON action_notes
 BEGIN
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at);
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at AND q."before" > coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at));
 END
 -- next
 CREATE TRIGGER operator_core_prunes_update BEFORE UPDATE ON action_prunes

@@ -66,7 +66,7 @@ _INDEXES = (
     ("ix_action_records_unsettled", "action_records", ["id"], "outcome = 'unknown' AND finding IS NULL"),
     ("uq_action_notes_record_id", "action_notes", ["record_id", "kind"], "kind <> 'reported_late'"),
 )
-_NEW_FUNCTIONS = ("events_keep", "notes_insert", "write_note")
+_NEW_FUNCTIONS = ("events_keep", "notes_insert", "prunes_insert", "write_note")
 
 
 def upgrade() -> None:
@@ -90,6 +90,7 @@ def downgrade() -> None:
             op.execute(f"DROP {name}")
     else:
         op.execute("DROP TRIGGER operator_core_records_written ON action_records")
+        op.execute("DROP TRIGGER operator_core_prunes_insert ON action_prunes")
     op.drop_table("action_notes")
     for name, table, _, _ in reversed(_INDEXES[:-1]):
         op.drop_index(name, table)

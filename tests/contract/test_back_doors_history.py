@@ -30,6 +30,7 @@ from tests.support.plain_sql import (
     prune,
     release,
     rows,
+    soon,
 )
 
 # -- inserts -----------------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ async def test_a_proposal_lands_with_the_counter_or_not_at_all(plain, generation
 async def test_an_id_that_a_client_chooses_blocks_nobody(db, plain, number):
     record = await running(db)
     attempt(plain, new(id=number))
-    attempt(plain, insert("action_prunes", id=number, before=LATER, by="bob", reason="old", at=LATER))
+    attempt(plain, insert("action_prunes", id=number, before=soon(), by="bob", reason="old", at=LATER))
     await db.update_proposal_status((other := await stored(db, ActionStatus.VALIDATED)).id, ActionStatus.EXECUTING)
     attempt(plain, insert("action_records", id=number, proposal_id=other.id, started_at=LATER))
 

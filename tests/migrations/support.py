@@ -16,7 +16,7 @@ from operator_core.db import ActionDB, install_guards, metadata, migrate
 from operator_core.db.engine.urls import target_url
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
-from tests.support.plain_sql import LATER, insert
+from tests.support.plain_sql import LATER, insert, soon
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ async def fill(ledger: Ledger) -> None:
             await stored(db, status)
         await stored(db, ActionStatus.CANCELLED)
     with closing(ledger.connect()) as plain:
-        plain.execute(insert("action_prunes", before="2099-01-01 00:00:00.000000", by="ann", reason="old", at=LATER))
+        plain.execute(insert("action_prunes", before=soon(), by="ann", reason="old", at=LATER))
         plain.execute("DELETE FROM action_proposals WHERE id = (SELECT max(id) FROM action_proposals)")
 
 

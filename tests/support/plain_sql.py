@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import psycopg
@@ -120,8 +121,13 @@ def ask_to_stop(number: int | None) -> str:
     return f"UPDATE action_records SET {changes} WHERE proposal_id = {number}"
 
 
-def prune(before: str = "2040-01-01 00:00:00.000000") -> str:
-    return insert("action_prunes", before=before, by="ann", reason="old", at=LATER)
+def soon() -> str:
+    """Return a moment after everything that a test has done, in every zone, and not too late for a prune."""
+    return f"{datetime.now(UTC) + timedelta(hours=12):%Y-%m-%d %H:%M:%S.%f}"
+
+
+def prune(before: str | None = None) -> str:
+    return insert("action_prunes", before=before or soon(), by="ann", reason="old", at=LATER)
 
 
 def engage(scope: str = "everything") -> str:

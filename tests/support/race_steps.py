@@ -64,7 +64,12 @@ async def _watching(saw: Callable[[object], None]) -> AsyncIterator[None]:
         return await _Watched(work, saw)
 
     def factory(loop: asyncio.AbstractEventLoop, work: Any, **given: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(driven(work), loop=loop, **given)
+        task = asyncio.Task(driven(work), loop=loop, **given)
+        if asyncio.iscoroutine(work):
+            task.add_done_callback(
+                lambda _: work.close()
+            )  # one that is cancelled before its first step never awaits it
+        return task
 
     loop = asyncio.get_running_loop()
     before = loop.get_task_factory()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -101,6 +101,13 @@ async def _claimable(db: ActionDB) -> str:
     return name
 
 
+async def _failing(claiming: Awaitable[Any]) -> None:
+    """Fail what is claimed, as a claim does by itself whose caller is cancelled: nothing of it was done."""
+    with suppress(RuntimeError):
+        async with await claiming:
+            raise RuntimeError
+
+
 async def _record_of(db: ActionDB) -> int:
     return (await running(db)).proposal_id
 
@@ -153,8 +160,8 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "acknowledge_stop": (_running_and_asked, lambda db, number: db.acknowledge_stop(number, by="worker")),
     "watch_kill_switch": (_stopped, _watch),
     "transaction": (_nothing, _whole_life),
-    "claim_next": (_claimable, lambda db, name: db.claim_next(worker="w", action_names=[name])),
-    "claim": (_in(ActionStatus.VALIDATED), lambda db, number: db.claim(number, worker="w")),
+    "claim_next": (_claimable, lambda db, name: _failing(db.claim_next(worker="w", action_names=[name]))),
+    "claim": (_in(ActionStatus.VALIDATED), lambda db, number: _failing(db.claim(number, worker="w"))),
     "recover_lost": (_lost, lambda db, _: db.recover_lost()),
     "list_unsettled": (_unknown, lambda db, _: db.list_unsettled()),
     "resolve_unknown": (

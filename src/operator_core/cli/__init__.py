@@ -53,7 +53,7 @@ _ELSEWHERE = "Name another with --url or OPERATOR_CORE_DATABASE_URL, or make one
 
 def _seconds(text: str) -> float:
     try:
-        return check_seconds(float(text), "--wait")
+        return check_seconds(float(text), "this")
     except (ActionError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

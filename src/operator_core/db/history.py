@@ -1,5 +1,6 @@
 """The store of events, which the database writes and nobody else; here they are read."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -59,6 +60,19 @@ def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionEvent]:
     """Return the events of a proposal, oldest first; wants one snapshot."""
     return of_proposals(connection, proposal_id, proposal_id).get(proposal_id, [])
+
+
+_NEXT = (
+    sa.select(events.c.proposal_id)
+    .where(events.c.proposal_id > sa.bindparam("after_id", type_=sa.BigInteger()), sa.text("from_status IS NULL"))
+    .order_by(events.c.proposal_id)
+    .limit(sa.bindparam("rows", type_=sa.Integer()))
+)
+
+
+def next_proposals(connection: sa.Connection, after_id: int, rows: int) -> Sequence[int]:
+    """Return the lowest ids of proposals with a history above `after_id`."""
+    return connection.scalars(_NEXT, {"after_id": after_id, "rows": rows}).all()
 
 
 _LAST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(events.c.proposal_id), 0))

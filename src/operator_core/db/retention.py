@@ -77,13 +77,13 @@ def forget(connection: sa.Connection, before: datetime, after_id: int) -> tuple[
 
 _COUNT_PRUNABLE = sa.select(sa.func.count()).select_from(_PRUNABLE.subquery())
 _COUNT_UNSETTLED = sa.select(sa.func.count()).select_from(proposals).where(*_OLD, _IS_UNSETTLED)
-_later = notes.alias("later")
+_LATER = (events.alias("later_event"), notes.alias("later_note"))
 _COUNT_EVENTS = sa.select(
     *(
         sa.select(sa.func.count())
         .where(
             sa.or_(table.c.proposal_id.in_(_PRUNABLE), ~sa.exists().where(proposals.c.id == table.c.proposal_id)),
-            ~sa.exists().where(_later.c.proposal_id == table.c.proposal_id, _later.c.at >= _BEFORE),
+            *(~sa.exists().where(one.c.proposal_id == table.c.proposal_id, one.c.at >= _BEFORE) for one in _LATER),
             table.c.at < _BEFORE,
         )
         .scalar_subquery()

@@ -15,7 +15,7 @@ from operator_core.db.mapping import to_proposal, to_record
 from operator_core.db.schema import proposals, prunes, records
 from operator_core.db.types import UtcDateTime
 
-CHUNK = 500  # ids that are compared in one snapshot
+CHUNK = 100  # proposals that are compared in one snapshot
 
 _FIRST: sa.BindParameter[int] = sa.bindparam("first", type_=sa.BigInteger())
 _LAST: sa.BindParameter[int] = sa.bindparam("last", type_=sa.BigInteger())
@@ -28,6 +28,17 @@ _HIGHEST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(proposals.c.id
 def highest(connection: sa.Connection) -> int:
     """Return the highest id that a proposal has, or has had."""
     return max(int(connection.execute(_HIGHEST).scalar_one()), history.last_proposal(connection))
+
+
+_AFTER: sa.BindParameter[int] = sa.bindparam("after_id", type_=sa.BigInteger())
+_NEXT_STORED = sa.select(proposals.c.id).where(proposals.c.id > _AFTER).order_by(proposals.c.id).limit(CHUNK)
+
+
+def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
+    """Return the last id of the next chunk of proposals that are, or were, there; None at the end."""
+    stored = connection.scalars(_NEXT_STORED, {"after_id": after_id}).all()
+    ids = sorted({*stored, *history.next_proposals(connection, after_id, CHUNK)})[:CHUNK]
+    return ids[-1] if ids else None
 
 
 def compare(connection: sa.Connection, first: int, last: int) -> list[Difference]:

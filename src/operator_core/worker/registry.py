@@ -17,6 +17,7 @@ Handler = Callable[[M, Execution], Awaitable[Result]]
 """Does one action: takes the validated parameters and its execution, and returns what is recorded as the result."""
 
 _ARGUMENTS = 2
+_LONGEST = 8_000  # characters of a refusal: whoever proposes decides how much is wrong
 
 
 @dataclass(eq=False)
@@ -43,11 +44,12 @@ class RegisteredAction:
         try:
             self._parsed(parameters)
         except ValidationError as error:
-            return "; ".join(
+            told = "; ".join(
                 f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}" for problem in error.errors()
             )
+            return sanitise_text(told, longest=_LONGEST)
         except Exception as error:  # noqa: BLE001 - a validator that breaks must not stop the worker for good
-            return f"the model broke with {type(error).__name__}: {sanitise_text(error)}"
+            return f"the model broke with {type(error).__name__}: {sanitise_text(error, longest=_LONGEST)}"
         return None
 
     async def run(self, execution: Execution) -> Result:
@@ -123,7 +125,14 @@ class ActionRegistry:
         arguments = list(inspect.signature(handler).parameters.values())
         if len(arguments) != _ARGUMENTS:
             raise TypeError(f"the handler of {name!r} takes {len(arguments)} arguments; two: parameters, execution")
-        found: Any = model or get_type_hints(handler).get(arguments[0].name)
+        found: Any = model or _annotation(handler, arguments[0].name)
         if not (isinstance(found, type) and issubclass(found, BaseModel)):
             raise TypeError(f"annotate the first argument of the handler of {name!r} with a Pydantic model")
         self._actions[name] = RegisteredAction(name, found, handler)
+
+
+def _annotation(handler: Handler[Any], name: str) -> object:
+    try:
+        return get_type_hints(handler).get(name)
+    except NameError as error:
+        raise TypeError(f"the annotation of {name!r} cannot be read ({error}): pass the model") from error

@@ -11,11 +11,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from operator_core.actions import (
-    ActionError,
     ActionOutcome,
     ActionRecord,
     ActionStatus,
@@ -28,6 +27,7 @@ from operator_core.actions import (
 )
 from operator_core.actions.values import check_integer, check_name, check_seconds, sanitise_object
 from operator_core.db import ActionDB, Execution
+from operator_core.db.actions.own import settled
 from operator_core.worker.registry import ActionRegistry
 
 T = TypeVar("T")
@@ -37,6 +37,8 @@ _UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
 _BATCH = 20  # proposals that are validated in one transaction
 _LONGEST_PAUSE = 5.0
 _RECOVERIES_PER_LEASE = 2
+_LOOK_SECONDS = 0.1  # between two looks whether all has come to its end
+_PATIENCE = 30.0  # seconds, for a database that is slow to take what was decided
 
 
 @dataclass
@@ -110,7 +112,9 @@ class Worker:
         self._grace = check_seconds(grace, "grace")
         self._stopping = asyncio.Event()
         self._running: dict[asyncio.Task[None], int] = {}
+        self._recording: set[asyncio.Task[Any] | None] = set()
         self._error: BaseException | None = None
+        self._hurried = False
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when what runs has finished, or the grace is over."""
@@ -130,7 +134,7 @@ class Worker:
                     if not await self._work():
                         await self._pause(hint)
         finally:
-            await self._finish()
+            await self._finish_whatever_comes()
         return self._reported()
 
     async def run_until_idle(self) -> WorkerReport:
@@ -140,7 +144,7 @@ class Worker:
                 if self._running:
                     await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
-            await self._finish()
+            await self._finish_whatever_comes()
             raise
         return self._reported()
 
@@ -204,21 +208,7 @@ class Worker:
                 worker=self.name, lease=self._lease, action_names=self._registry.names, idempotency_key=key
             )
 
-        claiming = asyncio.ensure_future(self._persistently(claim))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            self.stop()
-            await asyncio.wait({claiming})
-            await self._give_back(claiming)
-            raise
-
-    @staticmethod
-    async def _give_back(claiming: "asyncio.Future[Execution | None]") -> None:
-        """End what was claimed for a worker that is gone: nothing of it was done."""
-        if not claiming.cancelled() and claiming.exception() is None and (execution := claiming.result()):
-            with suppress(ActionError):  # then its lease runs out
-                await execution.fail("it never began: its worker was cancelled while it claimed")
+        return await self._persistently(claim)
 
     async def _persistently(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
         """Try again, with growing pauses, while the database is away; None when the worker is to stop meanwhile."""
@@ -238,6 +228,7 @@ class Worker:
     async def _validate_some(self) -> bool:
         if not await self._db.list_proposals(ActionStatus.PROPOSED, limit=1):
             return False
+        told: list[tuple[int, str, str | None]] = []
         async with self._db.transaction() as tx:
             proposals = await tx.take_proposed(self._registry.names, limit=_BATCH)
             for proposal in proposals:
@@ -246,7 +237,9 @@ class Worker:
                 reason = None if problems is None else f"the parameters do not fit: {problems}"
                 with suppress(TransitionNotAllowedError):  # somebody else was first
                     await tx.update_proposal_status(proposal.id or 0, status, by=self.name, reason=reason)
-                    self._tell_validated(proposal.id or 0, proposal.action_name, reason)
+                    told.append((proposal.id or 0, proposal.action_name, reason))
+        for one in told:
+            self._tell_validated(*one)
         return bool(proposals)
 
     def _tell_validated(self, proposal_id: int, action_name: str, reason: str | None) -> None:
@@ -262,8 +255,9 @@ class Worker:
 
     async def _execute(self, execution: Execution) -> None:
         """Do one action and record how it ended, however long the database is away."""
-        self._log(logging.INFO, execution, "runs")
         try:
+            await self._persistently(execution.hold, give_up=False)
+            self._log(logging.INFO, execution, "runs")
             async with execution:
                 await self._act(execution)
         except LeaseLostError as error:
@@ -295,7 +289,16 @@ class Worker:
             await self._record(lambda: execution.complete(sanitise_object(result)))
 
     async def _record(self, end: Callable[[], Awaitable[ActionRecord]]) -> None:
-        await self._persistently(end, give_up=False)
+        """Record a decided end, however long the database is away; once more at the end of the grace."""
+        task = asyncio.current_task()
+        self._recording.add(task)
+        try:
+            await self._persistently(end, give_up=False)
+        except asyncio.CancelledError:
+            await settled(end())
+            raise
+        finally:
+            self._recording.discard(task)
 
     def _count(self, execution: Execution) -> None:
         record = execution.record
@@ -336,32 +339,53 @@ class Worker:
 
     async def _recover_again_and_again(self) -> None:
         while True:
-            for record in await self._persistently(self._db.recover_lost) or ():
+            for record in await self._persistently(self._recover) or ():
                 self.report.recovered += 1
                 extra = {"worker": self.name, "proposal_id": record.proposal_id, "record_id": record.id}
                 log.error("worker %s was lost with record %s", record.worker, record.id, extra=extra)
             await asyncio.sleep(self._lease / _RECOVERIES_PER_LEASE)
 
+    async def _recover(self) -> list[ActionRecord]:
+        # After a pause of this process its own heartbeats come first.
+        return await self._db.recover_lost(grace=self._lease / 3)
+
+    async def _finish_whatever_comes(self) -> None:
+        """Finish, also when cancelled meanwhile, which only ends the grace."""
+        finishing = asyncio.ensure_future(self._finish())
+        cancelled = False
+        while not finishing.done():
+            try:
+                await asyncio.wait({finishing})
+            except asyncio.CancelledError:
+                self._hurried = cancelled = True
+        finishing.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
     async def _finish(self) -> None:
         """Let what runs come to its end within the grace, then break it off, and report."""
         self._stopping.set()
         deadline = time.monotonic() + self._grace
-        if self._running:
-            await asyncio.wait(set(self._running), timeout=self._grace)
-        while self._running:
-            for task in set(self._running):
-                task.cancel()
-            done, _ = await asyncio.wait(set(self._running), timeout=max(1.0, deadline - time.monotonic()))
-            if not done:
-                self.report.still_running += self._running.values()
-                log.error("these records run on: %s", self.report.still_running, extra={"worker": self.name})
+        while self._running and not self._hurried and time.monotonic() < deadline:
+            await asyncio.wait(set(self._running), timeout=_LOOK_SECONDS)
+        for task in set(self._running):
+            task.cancel()
+        deadline = time.monotonic() + _PATIENCE
+        while self._running and (self._recording or time.monotonic() < deadline - _PATIENCE + 1):
+            await asyncio.wait(set(self._running), timeout=_LOOK_SECONDS)
+            if time.monotonic() >= deadline:
                 break
+        if self._running:
+            self.report.still_running += self._running.values()
+            log.error("these records run on: %s", self.report.still_running, extra={"worker": self.name})
         log.info("worker %s has ended: %s", self.name, self.report, extra={"worker": self.name})
 
 
 async def _end_with(execution: Execution, error: Exception) -> ActionRecord:
     if execution.ended:
         return execution.record
+    if execution.is_decided:  # by the action itself, which then met no database
+        return await execution.record_decided()
     if isinstance(error, StopRequestedError) and execution.stop_requested is not None:
         return await execution.acknowledge_stop()
     return await execution.fail(error)
@@ -370,6 +394,8 @@ async def _end_with(execution: Execution, error: Exception) -> ActionRecord:
 async def _break_off(execution: Execution) -> ActionRecord:
     if execution.ended:
         return execution.record
+    if execution.is_decided:
+        return await execution.record_decided()
     if execution.stop_requested is not None:
         return await execution.acknowledge_stop()
     return await execution.abandon("broken off: its worker had to end")

@@ -1,11 +1,13 @@
 """The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
 
+import asyncio
 import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
-from operator_core.actions.errors import RetryTransactionError, ValueNotStorableError
+from operator_core.actions.errors import ActionError, RetryTransactionError, ValueNotStorableError
 from operator_core.actions.lifecycle import Finding
 from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
 from operator_core.actions.values import check_integer, check_member, check_name, check_seconds, check_text
@@ -13,8 +15,11 @@ from operator_core.db import cancelling, executions, kill_switch, leases, propos
 from operator_core.db.actions.arguments import by_, limit_
 from operator_core.db.actions.calls import Calls
 from operator_core.db.actions.execution import Execution
+from operator_core.db.actions.own import settled
 from operator_core.db.executions import Claim, Lease
 from operator_core.db.units import Kind
+
+E = TypeVar("E", bound=Execution | None)
 
 
 class ClaimCalls(Calls):
@@ -41,13 +46,16 @@ class ClaimCalls(Calls):
             action_types: Any of these.
             ticket_id: This one.
             idempotency_key: The same key gives back what was claimed under it and still runs: a worker that was cut
-                off from the answer can simply repeat.
+                off from the answer can simply repeat. Who is cancelled while claiming leaves it failed: it never began.
 
         Raises:
             IsolationLevelError: A host's transaction is not READ COMMITTED.
         """
-        begun, held = time.monotonic(), _lease(worker, lease, idempotency_key)
-        filters = _filters(action_names, action_types, ticket_id)
+        held, filters = _lease(worker, lease, idempotency_key), _filters(action_names, action_types, ticket_id)
+        return await self._given_back_when_cancelled(self._claim_next(held, filters))
+
+    async def _claim_next(self, held: Lease, filters: dict[str, Any]) -> Execution | None:
+        begun = time.monotonic()
         if known := await self._claimed(held):
             return known
         try:
@@ -79,9 +87,23 @@ class ClaimCalls(Calls):
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
             IsolationLevelError: It cannot be started.
         """
-        begun, number = time.monotonic(), check_integer(proposal_id, "proposal_id")
-        found = await self._run(Kind.STEPS, executions.claim, number, _lease(worker, lease, None))
-        return self._hold(found, begun)
+        number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease, None)
+        return await self._given_back_when_cancelled(self._claim(number, held))
+
+    async def _claim(self, proposal_id: int, held: Lease) -> Execution:
+        begun = time.monotonic()
+        return self._hold(await self._run(Kind.STEPS, executions.claim, proposal_id, held), begun)
+
+    async def _given_back_when_cancelled(self, work: Coroutine[Any, Any, E]) -> E:
+        """Return what is claimed; a caller that is cancelled meanwhile leaves it failed, for nothing of it was done."""
+        if self._joined:
+            return await work
+        claiming = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await settled(_give_back(claiming))
+            raise
 
     async def recover_lost(self, *, grace: float = 0.0, by: str = "system") -> list[ActionRecord]:
         """Fail the executions whose lease ran out more than `grace` seconds ago, and return their records.
@@ -136,6 +158,13 @@ class ClaimCalls(Calls):
         """
         names = _filters(action_names, None, None)["action_name"]
         return await self._run(Kind.TRANSACTION, proposals.proposed, names, limit_(limit) or 1)
+
+
+async def _give_back(claiming: "asyncio.Future[E]") -> None:
+    execution = await claiming
+    if execution is not None:
+        with suppress(ActionError):  # then its lease runs out
+            await execution.fail("it never began: who claimed it was cancelled")
 
 
 def _lease(worker: str, seconds: float, key: str | None) -> Lease:

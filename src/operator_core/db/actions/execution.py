@@ -1,8 +1,10 @@
 """`Execution`: one claimed action in the hands of its worker, from the claim to the outcome."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +13,7 @@ from operator_core.actions.errors import (
     ActionError,
     LeaseLostError,
     OwnTransactionsError,
+    RecordNotFoundError,
     StopRequestedError,
     TransitionNotAllowedError,
 )
@@ -23,6 +26,7 @@ from operator_core.db.actions.arguments import ending_
 from operator_core.db.actions.own import settled
 from operator_core.db.units import Kind
 
+log = logging.getLogger("operator_core.execution")
 _LOOK_SECONDS = 0.5  # between two looks whether it is asked to stop
 _BEATS_PER_LEASE = 3
 
@@ -62,6 +66,7 @@ class Execution:
         self._stopped = asyncio.Event()
         self._ending = False
         self._ended = False
+        self._decided: tuple[ActionOutcome, tuple[str | None, dict[str, Any] | None]] | None = None
         self._ended_unheard = False
         self._cancelled = False
         self._owner: asyncio.Task[Any] | None = None
@@ -115,6 +120,15 @@ class Execution:
         await self._hear(asked)
         return self.stop_requested
 
+    async def hold(self) -> None:
+        """See that a claim still holds that is not young; what `async with` does before anything else.
+
+        Raises:
+            LeaseLostError: Somebody has recovered it since: nothing may be done.
+        """
+        if time.monotonic() - self._renewed >= self._between:
+            await self.heartbeat()
+
     def check(self) -> None:
         """Go on, or leave the block: for an action that can be broken off between two of its parts.
 
@@ -147,7 +161,10 @@ class Execution:
                 self._stopped.set()
 
     async def _lost(self) -> LeaseLostError:
-        by, record = await self._who_ended()
+        try:
+            by, record = await self._who_ended()
+        except RecordNotFoundError:
+            return LeaseLostError(record_id=self._id, worker=self.worker, outcome=None, by="a prune", at=None)
         self._ended_unheard = self._was_ended_here(by, record)
         return LeaseLostError(
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
@@ -199,7 +216,22 @@ class Execution:
     async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
         if isinstance(error, BaseException):
             error = f"{type(error).__name__}: {sanitise_text(error)}"
-        ending = ending_(outcome, error, result)
+        self._decided = outcome, ending_(outcome, error, result)
+        return await self.record_decided()
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its end was to be recorded, with success or without."""
+        return self._decided is not None
+
+    async def record_decided(self) -> ActionRecord:
+        """Try to record the end that was decided, as the call that decided it does; that one may have met no database.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        assert self._decided is not None  # noqa: S101 - `is_decided` tells
+        outcome, ending = self._decided
         self._ending = True
         try:
             self.record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
@@ -217,15 +249,19 @@ class Execution:
         """Return the record where it was this worker that ended it, and only heard nothing of it, or was cancelled."""
         by, record = await self._who_ended()
         if record.outcome is None or (self._ended and record.outcome is not outcome):
+            self._decided = None
             raise refused
         if self._was_ended_here(by, record):
             return record
         message, result = ending
         data = {"outcome": outcome.value, "error_message": message, "result_data": result}
-        await self._run(Kind.WRITE, leases.report_late, self._id, self.worker, data)
         self.lease_lost = LeaseLostError(
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
         )
+        try:
+            await self._run(Kind.WRITE, leases.report_late, self._id, self.worker, data)
+        except ActionError as error:
+            raise self.lease_lost from error
         raise self.lease_lost from refused
 
     # -- as a context manager ------------------------------------------------------------------------------------------
@@ -239,8 +275,14 @@ class Execution:
         """
         if self._joined:
             raise OwnTransactionsError(call="an execution that is entered")
-        if time.monotonic() - self._renewed >= self._between:
-            await self.heartbeat()
+        if self._ended or self._keeper is not None:
+            raise RuntimeError(f"{self!r} was entered before: what it does is done once")
+        try:
+            await self.hold()
+        except asyncio.CancelledError:
+            with suppress(ActionError):  # then its lease runs out
+                await settled(self.fail("it never began: who claimed it was cancelled"))
+            raise
         self._owner = asyncio.current_task()
         self._keeper = asyncio.create_task(self._keep(), name=f"heartbeats of record {self._id}")
         return self
@@ -262,8 +304,8 @@ class Execution:
                 assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
                 self._cancelled = self._owner.cancel()
                 return
-            except ActionError:
-                continue  # whatever is wrong with the database: the next try may be better, and the outcome tells
+            except Exception:  # whatever is wrong with the database: the next try may be better, and the outcome tells
+                log.warning("no heartbeat of record %s", self._id, exc_info=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -285,6 +327,8 @@ class Execution:
                 raise self.lease_lost from error
         elif self._ended:
             pass
+        elif self._decided is not None:
+            await settled(self.record_decided())
         elif error is None:
             await settled(self.complete())
         elif self._was_asked and isinstance(error, StopRequestedError | asyncio.CancelledError):

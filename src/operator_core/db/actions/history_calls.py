@@ -29,9 +29,10 @@ class HistoryCalls(Calls):
         With `before`, over the histories that began before this moment. Some hundred proposals are read at a time.
         """
         moment = None if before is None else _moment(before)
-        last = await self._run(Kind.READ, history.last_proposal)
-        for first in range(1, last + 1, verification.CHUNK):
-            found = await self._run(Kind.SNAPSHOT, history.of_proposals, first, first + verification.CHUNK - 1)
+        done = 0
+        while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
+            found = await self._run(Kind.SNAPSHOT, history.of_proposals, done + 1, last)
+            done = last
             for told in found.values():
                 if moment is None or told[0].at < moment:
                     for event in told:
@@ -43,12 +44,13 @@ class HistoryCalls(Calls):
         Works beside traffic: each comparison is made in one snapshot. What was pruned is no difference.
         """
         differences: list[Difference] = []
-        last = await self._run(Kind.SNAPSHOT, verification.highest)
-        for first in range(1, last + 1, verification.CHUNK):
-            until = min(first + verification.CHUNK - 1, last)
-            differences += await self._run(Kind.SNAPSHOT, verification.compare, first, until)
+        highest = await self._run(Kind.SNAPSHOT, verification.highest)
+        done = 0
+        while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
+            differences += await self._run(Kind.SNAPSHOT, verification.compare, done + 1, last)
+            done = last
             if progress is not None:
-                progress(until, last)
+                progress(done, max(done, highest))
         return differences
 
     async def count_prunable(self, before: datetime, *, keep_events: bool = True) -> PruneReport:

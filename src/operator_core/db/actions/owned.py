@@ -311,8 +311,8 @@ class ActionDB(ActionRepository):
                     raise ProposalNotFoundError(proposal_id=number)
                 if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
                     return proposal
-                left = pause if deadline is None else min(pause, deadline - time.monotonic())
-                if deadline is not None and left <= 0:
+                left = pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic()))
+                if deadline is not None and time.monotonic() >= deadline:
                     raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
                 await hint(left)
 

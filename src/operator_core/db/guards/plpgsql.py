@@ -68,7 +68,7 @@ BEGIN
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
 {_refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
-{_refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
+{_refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR json_typeof(NEW.parameters) <> 'object'")}\
 {_refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
@@ -268,6 +268,19 @@ def notes_insert() -> str:
     return f"""
 BEGIN
 {_refuse(CHANGE_REFUSED, f"{written_by_hand} OR {rules.NOTE_UNFOUNDED}")}\
+{_refuse(CHANGE_REFUSED, f"{_unreadable(('at',))} OR json_typeof(NEW.data) <> 'object'")}\
+    RETURN NEW;
+END
+"""
+
+
+def prunes_insert() -> str:
+    """Refuse a permission that nobody can read, or that would hold for what is not finished yet."""
+    times = _unreadable(("before", "at"))
+    ahead = "NEW.before > clock_timestamp() + interval '1 day'"  # clocks differ, and zones even more
+    return f"""
+BEGIN
+{_refuse(CHANGE_REFUSED, f"{times} OR {ahead}")}\
     RETURN NEW;
 END
 """

@@ -60,6 +60,7 @@ def functions() -> dict[str, Function]:
         "records_delete": plpgsql.records_delete(),
         "events_keep": plpgsql.events_keep(),
         "notes_insert": plpgsql.notes_insert(),
+        "prunes_insert": plpgsql.prunes_insert(),
         "kill_switch_counter": plpgsql.take_counter_lock(),
         "kill_switch_change": plpgsql.kill_switch_change(),
         "refuse_always": plpgsql.refuse_always(),
@@ -99,6 +100,7 @@ def triggers() -> dict[str, Trigger]:
         _trigger("action_events", "insert", "BEFORE INSERT", "events_insert"),
         _trigger("kill_switch_events", "insert", "BEFORE INSERT", "kill_switch_events_insert"),
         _trigger("action_notes", "insert", "BEFORE INSERT", "notes_insert"),
+        _trigger("action_prunes", "insert", "BEFORE INSERT", "prunes_insert"),
         _trigger("action_events", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
         _trigger("action_notes", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
     ]

@@ -153,7 +153,8 @@ NOTE_UNFOUNDED = (
 
 EVENT_KEPT = (
     "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS "
-    '(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at)'
+    '(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at AND q."before" > '
+    "coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at))"
 )
 """Is true of what happened to a proposal that is there, or whose history was not allowed to be pruned."""
 

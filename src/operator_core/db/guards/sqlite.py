@@ -45,7 +45,12 @@ def _unreadable(columns: tuple[str, ...]) -> str:
     fraction = "substr({0}, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'"
     years = f"{{0}} NOT BETWEEN '{rules.FIRST_TIME}' AND '{rules.LAST_TIME}'"
     wrong = f"({{0}} IS NOT NULL AND ({seconds} OR {fraction} OR {years}))"
-    return " OR ".join(wrong.format(f"NEW.{column}") for column in columns)
+    return " OR ".join(wrong.format(f'NEW."{column}"' if column == "before" else f"NEW.{column}") for column in columns)
+
+
+def _no_object(value: str) -> str:
+    """Is true of a text that is no JSON object: nobody could read the row."""
+    return f"CASE WHEN json_valid({value}) THEN json_type({value}) <> 'object' ELSE 1 END"
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
@@ -71,7 +76,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         ),
         _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
-        _refuse(CHANGE_REFUSED, rules.BORN_LATER),
+        _refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR {_no_object('NEW.parameters')}"),
         _refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED),
         _refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES)),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
@@ -253,6 +258,11 @@ def _append_only() -> Iterator[tuple[str, str]]:
         "prunes_insert",
         "BEFORE INSERT ON action_prunes",
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.id = NEW.id)"),
+        _refuse(  # clocks differ, and zones even more
+            CHANGE_REFUSED,
+            f"{_unreadable(('before', 'at'))} "
+            "OR NEW.\"before\" > strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 day') || '000'",
+        ),
     )
     yield _trigger(
         "notes_insert",
@@ -263,6 +273,7 @@ def _append_only() -> Iterator[tuple[str, str]]:
             f"OR (o.record_id = NEW.record_id AND o.kind = NEW.kind AND o.kind <> '{EventKind.REPORTED_LATE}'))",
         ),
         _refuse(CHANGE_REFUSED, rules.NOTE_UNFOUNDED),
+        _refuse(CHANGE_REFUSED, f"{_unreadable(('at',))} OR (NEW.data IS NOT NULL AND {_no_object('NEW.data')})"),
     )
     for table in ("action_events", "action_notes", "action_prunes", "kill_switch_events"):
         short = table.removeprefix("action_")
