@@ -68,7 +68,7 @@ async def _watching(saw: Callable[[object], None]) -> AsyncIterator[None]:
         if asyncio.iscoroutine(work):
             task.add_done_callback(
                 lambda _: work.close()
-            )  # one that is cancelled before its first step never awaits it
+            )  # cancelled before its first step, it is never awaited
         return task
 
     loop = asyncio.get_running_loop()

@@ -1,0 +1,130 @@
+"""The three queues that claims.py compares, each made, filled and claimed from through its own public calls."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from typing import ClassVar
+from uuid import uuid4
+
+import asyncpg
+from pgqueuer.queries import EntrypointExecutionParameter, Queries
+from pgqueuer.types import QueueEntrypoint, QueueManagerId
+from procrastinate import App, PsycopgConnector
+from procrastinate.jobs import Job
+from pydantic_core import to_json
+
+from operator_core.actions import ActionProposal
+from operator_core.db import ActionDB
+
+NAME = "drain_store"
+PARAMETERS = {"store": "store-4", "zone": "eu-west-1b", "drain": True, "grace_seconds": 30}
+BATCH = 2_000
+
+Claim = Callable[[], Awaitable[int | None]]
+
+
+class Queue(ABC):
+    """Is one queue in a database of its own; a DSN is a plain `postgresql://` URL."""
+
+    name: ClassVar[str]
+    claimed: ClassVar[str]
+    """Selects the id of every entry of the history that says that something was claimed."""
+
+    @abstractmethod
+    async def fill(self, dsn: str, rows: int) -> None:
+        """Make so many waiting entries, and the schema around them where it is not there yet."""
+
+    @abstractmethod
+    def worker(self, dsn: str, name: str) -> AbstractAsyncContextManager[Claim]:
+        """Connect a worker, and give it the call that claims one entry and returns its id."""
+
+
+class OperatorCore(Queue):
+    """Claims with `ActionDB.claim_next`: guard on, record opened, event written, under a lease."""
+
+    name = "operator-core"
+    claimed = "SELECT proposal_id FROM action_events WHERE to_status = 'executing'"
+
+    async def fill(self, dsn: str, rows: int) -> None:
+        """Propose in bulk, and validate in one statement."""
+        db = ActionDB(dsn)
+        await db.migrate()
+        proposal = ActionProposal(action_name=NAME, parameters=PARAMETERS, reason="store 4 is hot")
+        async with db:
+            for _ in range(0, rows, BATCH):
+                await db.create_proposals([proposal] * BATCH)
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("UPDATE action_proposals SET status = 'validated' WHERE status = 'proposed'")
+        await connection.close()
+
+    @asynccontextmanager
+    async def worker(self, dsn: str, name: str) -> AsyncGenerator[Claim]:
+        """Open a ledger."""
+        async with ActionDB(dsn) as db:
+
+            async def claim() -> int | None:
+                execution = await db.claim_next(worker=name, lease=60.0)
+                return None if execution is None else execution.proposal.id
+
+            yield claim
+
+
+class Procrastinate(Queue):
+    """Claims with `JobManager.fetch_job`, the call of its worker, over its pool of psycopg connections."""
+
+    name = "procrastinate"
+    claimed = "SELECT job_id FROM procrastinate_events WHERE type = 'started'"
+
+    async def fill(self, dsn: str, rows: int) -> None:
+        """Defer in bulk."""
+        job = Job(queue="default", lock=None, queueing_lock=None, task_name=NAME, task_kwargs=PARAMETERS)
+        async with App(connector=PsycopgConnector(conninfo=dsn)).open_async() as app:
+            await app.schema_manager.apply_schema_async()
+            for _ in range(0, rows, BATCH):
+                await app.job_manager.batch_defer_jobs_async([job] * BATCH)
+
+    @asynccontextmanager
+    async def worker(self, dsn: str, name: str) -> AsyncGenerator[Claim]:  # noqa: ARG002 - it numbers its workers
+        """Open an app, and register a worker."""
+        async with App(connector=PsycopgConnector(conninfo=dsn, min_size=1)).open_async() as app:
+            number = await app.job_manager.register_worker()
+
+            async def claim() -> int | None:
+                job = await app.job_manager.fetch_job(queues=None, worker_id=number)
+                return None if job is None else job.id
+
+            yield claim
+
+
+class PgQueuer(Queue):
+    """Claims with `Queries.dequeue`, the call of its manager, in batches of one, over one asyncpg connection."""
+
+    name = "pgqueuer"
+    claimed = "SELECT job_id FROM pgqueuer_log WHERE status = 'picked'"
+
+    async def fill(self, dsn: str, rows: int) -> None:
+        """Install it, durably as is its default, and enqueue in bulk."""
+        connection = await asyncpg.connect(dsn)
+        queries = Queries.from_asyncpg_connection(connection)
+        await queries.install()
+        for _ in range(0, rows, BATCH):
+            await queries.enqueue([NAME] * BATCH, [to_json(PARAMETERS)] * BATCH, [0] * BATCH)
+        await connection.close()
+
+    @asynccontextmanager
+    async def worker(self, dsn: str, name: str) -> AsyncGenerator[Claim]:  # noqa: ARG002 - its managers are UUIDs
+        """Connect, with the arguments that its manager has by default for an entrypoint without limits."""
+        connection = await asyncpg.connect(dsn)
+        queries, manager = Queries.from_asyncpg_connection(connection), QueueManagerId(uuid4())
+        entrypoints = {QueueEntrypoint(NAME): EntrypointExecutionParameter(concurrency_limit=0)}
+
+        async def claim() -> int | None:
+            jobs = await queries.dequeue(1, entrypoints, manager, None, timedelta(seconds=30))
+            return jobs[0].id if jobs else None
+
+        yield claim
+        await connection.close()
+
+
+QUEUES: dict[str, Queue] = {queue.name: queue for queue in (OperatorCore(), Procrastinate(), PgQueuer())}
