@@ -246,6 +246,7 @@ async def test_what_a_host_holds_locked_is_unswept_and_is_cancelled_by_the_next_
         host.execute(f"SELECT * FROM action_proposals WHERE id = {locked} FOR UPDATE")
         receipt = await stop(db, wait=SHORT)
         while_locked = await db.kill_switch_status()
+        host.rollback()  # a connection that is closed lets go a moment later
     after = await db.kill_switch_status()
 
     assert (receipt.cancelled, receipt.unswept) == ((free,), (locked,))

@@ -66,9 +66,7 @@ async def _watching(saw: Callable[[object], None]) -> AsyncIterator[None]:
     def factory(loop: asyncio.AbstractEventLoop, work: Any, **given: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(driven(work), loop=loop, **given)
         if asyncio.iscoroutine(work):
-            task.add_done_callback(
-                lambda _: work.close()
-            )  # cancelled before its first step, it is never awaited
+            task.add_done_callback(lambda _: work.close())  # cancelled before its first step, it is never awaited
         return task
 
     loop = asyncio.get_running_loop()
