@@ -52,7 +52,7 @@ class OwnTransactions:
 
     def __init__(self, engine: AsyncEngine, url: URL, lock_timeout: float, *, autocommit: bool = True) -> None:
         self.engine = engine
-        self._url, self._lock_timeout = url, lock_timeout
+        self._url, self._lock_timeout, self._shown = url, lock_timeout, shown(url)
         single, several = autocommitting(engine.sync_engine), transacting(engine.sync_engine)
         self._engines = {
             Kind.READ: single,
@@ -91,7 +91,7 @@ class OwnTransactions:
                     raise refused.explain(connection) from refused.__cause__
 
         async with self.writing(kind):
-            with translated(shown(self._url)):
+            with translated(self._shown):
                 return await AsyncSession(self.engine).run_sync(whole)
 
     @asynccontextmanager
