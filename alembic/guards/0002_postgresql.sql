@@ -74,16 +74,18 @@ BEGIN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION 'OC004: actions are started under READ COMMITTED only' USING ERRCODE = 'OC004';
         END IF;
-        -- A stop that is published is seen here, without queueing behind its barrier.
-        IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') THEN
-            RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
+        IF NOT pg_try_advisory_xact_lock_shared(8030029677537292146) THEN
+            -- A stop waits for its barrier: if it is published it is seen here, without queueing behind it.
+            IF EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
+                RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
+            END IF;
+            PERFORM pg_advisory_xact_lock_shared(8030029677537292146);
         END IF;
-        IF EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
-            RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
-        END IF;
-        PERFORM pg_advisory_xact_lock_shared(8030029677537292146);
-        -- Again, in a new statement: only its snapshot is younger than the lock.
+        -- In a new statement: only its snapshot is younger than the lock.
         IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') OR EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL OR k.generation > NEW.generation)) THEN
+            IF NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') THEN
+                RAISE EXCEPTION 'OC005: the latch cannot be read, so nothing is proposed or started' USING ERRCODE = 'OC005';
+            END IF;
             RAISE EXCEPTION 'OC003: the kill switch bars this' USING ERRCODE = 'OC003';
         END IF;
     END IF;
@@ -221,7 +223,7 @@ $guard$
 CREATE OR REPLACE FUNCTION operator_core_events_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.
-    IF pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' AND (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1) IS NULL OR p.status = NEW.to_status AND NEW.from_status = (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1))) THEN
+    IF pg_trigger_depth() < 2 OR NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' OR NEW.from_status IS NOT NULL AND p.status = NEW.to_status) AND coalesce((SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id + 0 DESC LIMIT 1), '') = coalesce(NEW.from_status, '')) THEN
         RAISE EXCEPTION 'OC002: what was recorded never changes and never disappears' USING ERRCODE = 'OC002';
     END IF;
     RETURN NEW;

@@ -36,14 +36,14 @@ END
 -- next
 CREATE TRIGGER operator_core_proposals_updated AFTER UPDATE ON action_proposals
 BEGIN
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.status <> (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = OLD.id ORDER BY e.id DESC LIMIT 1);
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE OLD.status <> (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = OLD.id ORDER BY e.id + 0 DESC LIMIT 1);
   INSERT INTO action_events (proposal_id, from_status, to_status, at, "by", reason, generation, data) VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), CASE WHEN OLD.status = 'executing' THEN (SELECT json_object('record_id', r.id, 'started_at', r.started_at, 'completed_at', r.completed_at, 'success', json(CASE r.success WHEN 1 THEN 'true' WHEN 0 THEN 'false' END), 'error_message', r.error_message, 'result_data', json(r.result_data), 'outcome', r.outcome, 'cancel_requested_at', r.cancel_requested_at, 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason, 'stop_generation', r.stop_generation, 'worker', r.worker, 'lease_seconds', r.lease_seconds, 'last_seen_at', r.last_seen_at, 'lease_expires_at', r.lease_expires_at, 'claim_key', r.claim_key) FROM action_records AS r WHERE r.proposal_id = NEW.id) END);
 END
 -- next
 CREATE TRIGGER operator_core_events_insert BEFORE INSERT ON action_events
 BEGIN
   SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE EXISTS (SELECT 1 FROM action_events AS e WHERE e.id = NEW.id OR (e.proposal_id = NEW.proposal_id AND e.to_status = NEW.to_status));
-  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' AND (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1) IS NULL OR p.status = NEW.to_status AND NEW.from_status = (SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id DESC LIMIT 1)));
+  SELECT RAISE(ABORT, 'OC002: what was recorded never changes and never disappears') WHERE NOT EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND (NEW.from_status IS NULL AND NEW.to_status = 'proposed' OR NEW.from_status IS NOT NULL AND p.status = NEW.to_status) AND coalesce((SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = p.id ORDER BY e.id + 0 DESC LIMIT 1), '') = coalesce(NEW.from_status, ''));
 END
 -- next
 CREATE TRIGGER operator_core_records_insert BEFORE INSERT ON action_records

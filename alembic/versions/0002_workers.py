@@ -50,6 +50,7 @@ _RECORDS = (
     ),
 )
 _INDEXES = (
+    ("ix_action_proposals_validated", "action_proposals", ["id"], "status = 'validated'"),
     (
         "ix_action_proposals_valid_until",
         "action_proposals",

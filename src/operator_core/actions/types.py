@@ -70,6 +70,8 @@ def _trusted(info: ValidationInfo) -> bool:
 
 
 def _to_utc(value: datetime, info: ValidationInfo) -> datetime:
+    if _trusted(info):
+        return value
     if not _FIRST_TIME <= value < _LAST_TIME:
         raise ValueNotStorableError(path=_field(info), why=f"({value}) lies outside the years 1 to 9999, less a day")
     return value.astimezone(UTC)
@@ -84,7 +86,7 @@ def _name(value: str, info: ValidationInfo) -> str:
 
 
 def _integer(value: int, info: ValidationInfo) -> int:
-    return check_integer(value, _field(info))
+    return value if _trusted(info) else check_integer(value, _field(info))
 
 
 def _parameters(value: object, info: ValidationInfo) -> object:

@@ -121,6 +121,7 @@ class ActionProposalRow(Base):
             "id",
             where=any_of([*PENDING, ActionStatus.EXECUTING]),
         ),
+        partial_index("ix_action_proposals_validated", "id", where=f"status = '{ActionStatus.VALIDATED}'"),
         partial_index("ix_action_proposals_ticket_id", "ticket_id", "id", where="ticket_id IS NOT NULL"),
         partial_index("ix_action_proposals_valid_until", "valid_until", where=MAY_EXPIRE),
         partial_index(

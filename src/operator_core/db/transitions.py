@@ -64,7 +64,7 @@ def to(target: ActionStatus) -> sa.Update:
         .where(sa.text(f"({leaves})"))
         .values(
             {
-                "status": target,
+                "status": sa.literal_column(f"'{target}'", proposals.c.status.type),
                 "status_at": now(),
                 "status_by": sa.bindparam("step_by", type_=sa.Text()),
                 "status_reason": sa.bindparam("step_reason", type_=sa.Text()),

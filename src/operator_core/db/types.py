@@ -38,11 +38,19 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise TypeError(f"{value!r} has no time zone: pass an aware datetime")
         return value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return it aware: SQLite gives it back without its zone, PostgreSQL in the zone of the session."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return it aware: SQLite gives it back without its zone, psycopg in the zone of the session."""
+        if dialect.driver == "asyncpg":
+            return None  # always in UTC
+        parse: Any = self.impl_instance.result_processor(dialect, coltype)
+
+        def process(value: Any) -> datetime | None:
+            if value is None:
+                return None
+            moment: datetime = value if parse is None else parse(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+        return process
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):
@@ -85,9 +93,10 @@ class EnumText(TypeDecorator[StrEnum]):
         """Refuse a text that is no member."""
         return None if value is None else self.enum(value).value
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Return the member."""
-        return None if value is None else self.enum(value)
+        members: dict[str | None, StrEnum | None] = {None: None, **{member.value: member for member in self.enum}}
+        return members.__getitem__
 
 
 def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:

@@ -1,11 +1,10 @@
 """The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
 
-import asyncio
 import math
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from operator_core.actions.errors import ActionError, RetryTransactionError, ValueNotStorableError
 from operator_core.actions.lifecycle import Finding
@@ -13,13 +12,13 @@ from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
 from operator_core.actions.values import check_integer, check_member, check_name, check_seconds, check_text
 from operator_core.db import cancelling, executions, kill_switch, leases, proposals
 from operator_core.db.actions.arguments import by_, limit_
-from operator_core.db.actions.calls import Calls
+from operator_core.db.actions.calls import Calls, Unit
 from operator_core.db.actions.execution import Execution
-from operator_core.db.actions.own import settled
 from operator_core.db.executions import Claim, Lease
 from operator_core.db.units import Kind
 
-E = TypeVar("E", bound=Execution | None)
+P = ParamSpec("P")
+C = TypeVar("C", bound=Claim | None)
 
 
 class ClaimCalls(Calls):
@@ -52,14 +51,11 @@ class ClaimCalls(Calls):
             IsolationLevelError: A host's transaction is not READ COMMITTED.
         """
         held, filters = _lease(worker, lease, idempotency_key), _filters(action_names, action_types, ticket_id)
-        return await self._given_back_when_cancelled(self._claim_next(held, filters))
-
-    async def _claim_next(self, held: Lease, filters: dict[str, Any]) -> Execution | None:
         begun = time.monotonic()
         if known := await self._claimed(held):
             return known
         try:
-            found = await self._run(Kind.STEPS, executions.claim_next, filters, held)
+            found = await self._take(executions.claim_next, filters, held)
         except RetryTransactionError:
             if known := await self._claimed(held):  # by another call at the same moment
                 return known
@@ -88,22 +84,18 @@ class ClaimCalls(Calls):
             IsolationLevelError: It cannot be started.
         """
         number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease, None)
-        return await self._given_back_when_cancelled(self._claim(number, held))
-
-    async def _claim(self, proposal_id: int, held: Lease) -> Execution:
         begun = time.monotonic()
-        return self._hold(await self._run(Kind.STEPS, executions.claim, proposal_id, held), begun)
+        return self._hold(await self._take(executions.claim, number, held), begun)
 
-    async def _given_back_when_cancelled(self, work: Coroutine[Any, Any, E]) -> E:
-        """Return what is claimed; a caller that is cancelled meanwhile leaves it failed, for nothing of it was done."""
-        if self._joined:
-            return await work
-        claiming = asyncio.ensure_future(work)
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await settled(_give_back(claiming))
-            raise
+    async def _take(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+        """Run a unit that claims; owned, a caller that is cancelled meanwhile gives back what it took."""
+        return await self._run(Kind.STEPS, unit, *args, **kwargs)
+
+    async def _give_back(self, claim: Claim | None) -> None:
+        """Leave what was claimed failed: nothing of it was done."""
+        if claim is not None:
+            with suppress(ActionError):  # then its lease runs out
+                await self._hold(claim, -math.inf).fail("it never began: who claimed it was cancelled")
 
     async def recover_lost(self, *, grace: float = 0.0, by: str = "system") -> list[ActionRecord]:
         """Fail the executions whose lease ran out more than `grace` seconds ago, and return their records.
@@ -158,13 +150,6 @@ class ClaimCalls(Calls):
         """
         names = _filters(action_names, None, None)["action_name"]
         return await self._run(Kind.TRANSACTION, proposals.proposed, names, limit_(limit) or 1)
-
-
-async def _give_back(claiming: "asyncio.Future[E]") -> None:
-    execution = await claiming
-    if execution is not None:
-        with suppress(ActionError):  # then its lease runs out
-            await execution.fail("it never began: who claimed it was cancelled")
 
 
 def _lease(worker: str, seconds: float, key: str | None) -> Lease:

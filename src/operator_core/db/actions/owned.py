@@ -32,6 +32,7 @@ from operator_core.db.actions.joined import run_joined
 from operator_core.db.actions.own import OwnTransactions, settled
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.engine import (
+    autocommits,
     autocommits_safely,
     check_version,
     create_engine,
@@ -42,10 +43,12 @@ from operator_core.db.engine import (
 from operator_core.db.engine.beside import Bell
 from operator_core.db.engine.sqlite import BEGIN
 from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url
+from operator_core.db.executions import Claim
 from operator_core.db.units import Kind, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", bound=Claim | None)
 
 
 class _Transaction(ActionRepository):
@@ -125,7 +128,7 @@ class ActionDB(ActionRepository):
     async def _open(self) -> None:
         if self._migrate == "check":
             require_ledger_file(self._url)
-        engine = self._given or create_engine(self._url, lock_timeout=self._lock_timeout)
+        engine = self._given or create_engine(self._url, lock_timeout=self._lock_timeout, **autocommits(self._url))
         try:
             with translated(shown(self._url)):
                 autocommit = await self._prepare(engine)
@@ -133,7 +136,8 @@ class ActionDB(ActionRepository):
             if self._given is None:
                 await engine.dispose()
             raise
-        self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit)
+        ours = self._given is None
+        self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit, ours=ours)
         self._bell = Bell(engine)
 
     async def _prepare(self, engine: AsyncEngine) -> bool:
@@ -201,6 +205,12 @@ class ActionDB(ActionRepository):
         self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         return await self._opened().run(kind, lambda connection: unit(connection, *args, **kwargs))
+
+    async def _take(self, unit: Callable[Concatenate[sa.Connection, P], C], *args: P.args, **kwargs: P.kwargs) -> C:
+        def work(connection: sa.Connection) -> C:
+            return unit(connection, *args, **kwargs)
+
+        return await self._opened().run(Kind.STEPS, work, lost=self._give_back)
 
     def _tell(self) -> None:
         if self._bell is not None:
@@ -336,6 +346,7 @@ class ActionDB(ActionRepository):
         """
         own = self._opened()
         async with own.writing(Kind.TRANSACTION):
+            await own.spare()
             session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
             tx = _Transaction(session)
             try:

@@ -96,6 +96,11 @@ def check_version(connection: sa.Connection) -> None:
             raise EngineVersionError(engine="PostgreSQL with encoding", version=str(encoding), lowest="UTF8")
 
 
+def autocommits(url: URL) -> dict[str, Any]:
+    """Return the options of an engine that autocommits unless it is asked for more: to ask it for each call is dear."""
+    return {} if url.get_backend_name() == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+
+
 def autocommitting(engine: Engine) -> Engine:
     """Return `engine` for units of one statement, which need no begin and no commit: each would cost a round trip."""
     if is_sqlite(engine):

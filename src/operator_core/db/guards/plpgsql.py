@@ -116,16 +116,18 @@ BEGIN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
         END IF;
-        -- A stop that is published is seen here, without queueing behind its barrier.
-        IF NOT {LATCH_READABLE} THEN
-            RAISE EXCEPTION '{LATCH_UNREADABLE}: {MESSAGES[LATCH_UNREADABLE]}' USING ERRCODE = '{LATCH_UNREADABLE}';
+        IF NOT pg_try_advisory_xact_lock_shared({START_LOCK}) THEN
+            -- A stop waits for its barrier: if it is published it is seen here, without queueing behind it.
+            IF {START_BARRED} THEN
+                RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
+            END IF;
+            PERFORM pg_advisory_xact_lock_shared({START_LOCK});
         END IF;
-        IF {START_BARRED} THEN
-            RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
-        END IF;
-        PERFORM pg_advisory_xact_lock_shared({START_LOCK});
-        -- Again, in a new statement: only its snapshot is younger than the lock.
+        -- In a new statement: only its snapshot is younger than the lock.
         IF NOT {LATCH_READABLE} OR {START_BARRED} THEN
+            IF NOT {LATCH_READABLE} THEN
+                RAISE EXCEPTION '{LATCH_UNREADABLE}: {MESSAGES[LATCH_UNREADABLE]}' USING ERRCODE = '{LATCH_UNREADABLE}';
+            END IF;
             RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
         END IF;
     END IF;
