@@ -72,7 +72,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 async def test_a_connection_that_was_idle_is_asked_whether_it_lives(served: ActionDB, asked, monkeypatch) -> None:
-    monkeypatch.setattr(postgresql, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(postgresql, "IDLE_SECONDS", 0.0)
 
     await served.list_proposals()
 
@@ -89,7 +89,7 @@ async def test_a_connection_that_was_not_idle_is_not_asked(served: ActionDB, ask
 async def test_a_connection_that_died_while_it_was_idle_is_replaced_by_another(
     served: ActionDB, postgres_url: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(postgresql, "IDLE_SECONDS", 0.0)
     with closing(psycopg.connect(Ledger(postgres_url).dsn, autocommit=True)) as other:
         _end_all_but(other)
 

@@ -33,6 +33,7 @@ from operator_core.db import ActionDB, configure_engine, engine
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+from tests.support.race_steps import connections_in_use
 from tests.support.race_sweep import CALLS
 
 NOBODY = 65534
@@ -129,7 +130,7 @@ async def test_what_a_transaction_gave_is_of_no_use_after_its_block(db: ActionDB
         with pytest.raises(ActionError):
             await tx.create_proposal(proposal())
 
-        assert db._own.engine.pool.checkedout() == 0
+        assert connections_in_use(db) == 0
         assert await db.list_proposals() == [made]
     finally:
         await tx._session.close()

@@ -42,13 +42,16 @@ LITERALS = {
     "later": "'2090-01-01 00:00:00.000000'",
 }
 
-CALLS: dict[str, tuple[Callable[[sa.Connection], Any], str]] = {
-    "the next claim": (lambda c: executions.claim_next(c, {}, LEASE), "ix_action_proposals_open"),
+WAITING = ("ix_action_proposals_validated", "ix_action_proposals_open (status=?)")
+"""Both hold nothing but what waits, in the order of the ids: SQLite takes either."""
+
+CALLS: dict[str, tuple[Callable[[sa.Connection], Any], str | tuple[str, ...]]] = {
+    "the next claim": (lambda c: executions.claim_next(c, {}, LEASE), WAITING),
     "the next claim of some names": (
         lambda c: executions.claim_next(
             c, {"action_name": ["name 7", "name 8"], "action_type": [ActionType.TOOL]}, LEASE
         ),
-        "ix_action_proposals_open",
+        WAITING,
     ),
     "a claim that is repeated": (lambda c: executions.claimed(c, LEASE), "uq_action_records_worker"),
     "the recovery": (lambda c: leases.recover(c, 0.0, "ward"), "uq_action_records_worker"),
@@ -115,5 +118,19 @@ async def test_a_statement_finds_its_rows_by_its_index(ledger: Ledger, name: str
 
     found = await plans(ledger, call)
 
-    assert index in found, found
+    assert any(each in found for each in ((index,) if isinstance(index, str) else index)), found
     assert "Seq Scan on action_proposals" not in found
+
+
+async def test_a_claim_walks_past_nothing_that_has_run(ledger: Ledger) -> None:
+    """Where the engine counted when all were waiting, every index in the order of the ids looked alike to it."""
+    fill(ledger)
+    call, index = CALLS["the next claim"]
+    with closing(ledger.connect()) as plain:
+        plain.execute("DELETE FROM action_records")
+        plain.execute(f"DELETE FROM action_proposals WHERE id <= {ROWS}")
+        plain.execute("ANALYZE")
+
+    found = await plans(ledger, call)
+
+    assert any(each in found for each in index), found

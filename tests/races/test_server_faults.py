@@ -23,6 +23,7 @@ from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.postgres import PrivatePostgres
+from tests.support.race_steps import connections_in_use
 
 
 async def created(url: str) -> object:
@@ -96,7 +97,7 @@ async def test_calls_fail_while_the_server_is_gone_and_work_again_when_it_is_bac
         record = await db.start_execution(made.id or 0)
 
         assert (await db.finish_execution(record.id or 0, success=True)).success
-        assert db._own.engine.pool.checkedout() == 0
+        assert connections_in_use(db) == 0
     assert check_history(Ledger(doomed)) == []
 
 
@@ -105,6 +106,7 @@ async def test_a_crash_that_nobody_noticed_costs_one_call_for_each_connection_at
 ) -> None:
     async with ActionDB(doomed) as db:
         made = await stored(db)
+        await db._own.spare()
         connections = db._own.engine.pool.checkedin()
         server.crash()  # the loop does not run meanwhile
         server.restart()

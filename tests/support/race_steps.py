@@ -141,10 +141,17 @@ async def moments(trial: Callable[[Moment], Awaitable[bool]]) -> int:
     return tried
 
 
+def connections_in_use(db: ActionDB) -> int:
+    """Return how many connections are out of the pool, and not kept at hand for the next call."""
+    own = db._own
+    assert own is not None
+    return own.engine.pool.checkedout() - (0 if own._kept is None else len(own._kept._idle))  # type: ignore[attr-defined]
+
+
 def traces(client: Client, db: ActionDB) -> list[str]:
     """Say what a call that is over has left behind: locks, transactions, connections that the pool never gets back."""
     found = []
-    if (lost := db._own.engine.pool.checkedout()) != 0:  # type: ignore[union-attr]
+    if (lost := connections_in_use(db)) != 0:
         found.append(f"{lost} connections are lost to the pool")
     return found + (_sqlite_traces(client) if isinstance(client, sqlite3.Connection) else _postgresql_traces(client))
 

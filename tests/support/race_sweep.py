@@ -201,6 +201,7 @@ async def sweep(ledger: Ledger, db: ActionDB, name: str, how: str, *under: Circu
         base = highest_id(client)
         given = await arrange(db)
         if cold:
+            await db._own.spare()
             await db._own.engine.dispose()
         if contended:
             obstacle.put_up()

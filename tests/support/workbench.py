@@ -1,7 +1,7 @@
 """Makes what tests of the worker need: a registry of one action, a worker at work, and a database that fails on cue."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -88,13 +88,20 @@ class FaultyDB(ActionDB):
         self.failures = 0
 
     async def _run(self, kind: Any, unit: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self._faulty(unit, super()._run(kind, unit, *args, **kwargs))
+
+    async def _take(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self._faulty(unit, super()._take(unit, *args, **kwargs))
+
+    async def _faulty(self, unit: Any, call: Coroutine[Any, Any, Any]) -> Any:
         if unit.__name__ != self._unit:
-            return await super()._run(kind, unit, *args, **kwargs)
+            return await call
         if self._before > 0:
             self._before -= 1
             self.failures += 1
+            call.close()
             raise DatabaseUnavailableError(url="the test", detail="it is away")
-        result = await super()._run(kind, unit, *args, **kwargs)
+        result = await call
         if self._after > 0:
             self._after -= 1
             self.failures += 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus, DatabaseError
-from operator_core.db import ActionDB, Execution, executions
+from operator_core.db import ActionDB, Execution
 from operator_core.worker import Worker
 from tests.support.ledger import Ledger
 from tests.support.workbench import Diary, at_work, found, ready, registry_of
@@ -281,16 +281,17 @@ async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_be
     db: ActionDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (number,) = await ready(db)
-    claimed, run = asyncio.Event(), db._run
+    assert db._own is not None
+    claimed, once = asyncio.Event(), db._own._once
 
-    async def answer_late(kind: Any, unit: Any, *given: Any, **more: Any) -> Any:
-        answer = await run(kind, unit, *given, **more)
-        if unit is executions.claim_next:
+    async def answer_late(kind: Any, unit: Any) -> Any:
+        answer = await once(kind, unit)
+        if isinstance(answer, tuple):
             claimed.set()
             await asyncio.sleep(0.05)
         return answer
 
-    monkeypatch.setattr(db, "_run", answer_late)
+    monkeypatch.setattr(db._own, "_once", answer_late)
 
     async with at_work(worker_of(db, Diary())) as running:
         await claimed.wait()

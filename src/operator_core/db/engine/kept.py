@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
 
+from operator_core.db.engine import postgresql
+
 T = TypeVar("T")
-_IDLE_SECONDS = 10.0  # then the pool is to ask whether it lives
 
 
 @dataclass(slots=True)
@@ -27,24 +28,25 @@ class KeptConnections:
     """
 
     def __init__(self, engine: Engine) -> None:
-        assert isinstance(engine.pool, QueuePool)  # noqa: S101 - the engine is ours
-        self._engine, self._pool = engine, engine.pool
+        self._engine = engine
         self._idle: list[_Kept] = []
 
     def run(self, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit of one statement; if anything fails, its connection goes back to the pool."""
-        kept = self._take()
+        """Run a unit of one statement; if anything fails, all connections go back to the pool, which sorts them out."""
+        kept, failed = self._take(), True
         try:
             result = unit(kept.connection)  # what SQLAlchemy begins is nothing on the server: it needs no commit
-        except BaseException:
-            kept.connection.close()
-            raise
-        if len(self._idle) + self._pool.checkedin() < self._pool.size():
+            failed = False
+            return result
+        finally:
             kept.since = time.monotonic()
             self._idle.append(kept)
-        else:
-            kept.connection.close()
-        return result
+            if failed or self._too_many():
+                self.give_back()
+
+    def _too_many(self) -> bool:
+        pool = self._engine.pool
+        return not isinstance(pool, QueuePool) or len(self._idle) + pool.checkedin() > pool.size()
 
     def transact(self, engine: Engine, unit: Callable[[sa.Connection], T]) -> T:
         """Run a unit in a transaction with the options of `engine`."""
@@ -55,14 +57,18 @@ class KeptConnections:
     def give_back(self) -> None:
         """Give all to the pool."""
         while self._idle:
-            self._idle.pop().connection.close()
+            kept = self._idle.pop()
+            if not kept.connection.invalidated:
+                kept.connection.info[postgresql.IDLE_SINCE] = kept.since
+            kept.connection.close()
 
     def _take(self) -> _Kept:
-        while self._idle:
+        if self._idle:
             kept = self._idle.pop()
-            if time.monotonic() - kept.since < _IDLE_SECONDS and not kept.is_closed():
+            if time.monotonic() - kept.since < postgresql.IDLE_SECONDS and not kept.is_closed():
                 return kept
-            kept.connection.close()  # the pool finds out what is left of it
+            self._idle.append(kept)
+            self.give_back()  # the pool finds out what is left of them
         connection = self._engine.connect()
         return _Kept(connection, _asking(connection.connection.driver_connection))
 

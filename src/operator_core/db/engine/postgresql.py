@@ -13,7 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from operator_core.actions.errors import DatabaseUrlError
 from operator_core.db.engine.urls import shown
 
-_IDLE_SECONDS = 10.0
+IDLE_SECONDS = 10.0
+IDLE_SINCE = "operator_core_idle_since"
+"""What a pooled connection remembers: when it was used last, by the monotonic clock."""
+
 _SILENCE_SECONDS = 330.0  # for one statement: longer than the server's own timeout, for a server that does not answer
 
 
@@ -62,16 +65,16 @@ def _ping_after_idle(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkin")
     def remember(_connection: object, record: Any) -> None:
-        record.info["operator_core_idle_since"] = time.monotonic()
+        record.info.setdefault(IDLE_SINCE, time.monotonic())
 
     @event.listens_for(engine, "checkout")
     def ping(connection: Any, record: Any, _proxy: object) -> None:
-        idle_since = record.info.get("operator_core_idle_since")
+        idle_since = record.info.pop(IDLE_SINCE, None)
         if idle_since is None or connection is None:
             return
         closed = getattr(connection.driver_connection, "is_closed", None)
         if (closed is not None and closed()) or (
-            time.monotonic() - idle_since > _IDLE_SECONDS and not _answers(engine, connection)
+            time.monotonic() - idle_since > IDLE_SECONDS and not _answers(engine, connection)
         ):
             raise DisconnectionError
 
