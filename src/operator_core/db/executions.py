@@ -12,6 +12,7 @@ from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.db import records
 from operator_core.db.engine import writes_in_one_statement
+from operator_core.db.engine.sqlite import IS_LAST
 from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, Latch
 from operator_core.db.mapping import to_proposal, to_record
 from operator_core.db.schema import proposals
@@ -55,7 +56,8 @@ def _new_record(source: sa.FromClause) -> sa.Insert:
     return sa.insert(table).from_select(list(values), sa.select(*values.values()).select_from(source))
 
 
-_NEW_RECORD = _new_record(sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).subquery("started"))
+_STARTED = sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).subquery("started")
+_NEW_RECORD = _new_record(_STARTED).returning(*table.columns).execution_options(**{IS_LAST: True})
 
 
 def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
@@ -113,7 +115,7 @@ def _open(
         return None
     proposal = to_proposal(row)
     given = {"proposal_id": proposal.id, **{name: values[name] for name in _HELD}}
-    return proposal, to_record(connection.execute(_NEW_RECORD.returning(*table.columns), given).one())
+    return proposal, to_record(connection.execute(_NEW_RECORD, given).one())
 
 
 def _values(by: str, lease: Lease | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import DatabaseLockedError, RetryTransactionError
-from operator_core.db.engine import autocommitting, is_sqlite, reading, transacting, writer_lock
+from operator_core.db.engine import autocommitting, is_sqlite, reading, stepping, transacting, writer_lock
 from operator_core.db.engine.kept import KeptConnections
 from operator_core.db.engine.urls import file_of, shown
 from operator_core.db.transitions import RefusedError
@@ -102,7 +102,7 @@ class OwnTransactions:
             Kind.READ: self._running(single),
             Kind.SNAPSHOT: self._running(reading(engine.sync_engine)),
             Kind.WRITE: self._running(single if autocommit else several),
-            Kind.STEPS: self._running(single if autocommit and not is_sqlite(engine) else several),
+            Kind.STEPS: self._running(single if autocommit and not is_sqlite(engine) else stepping(engine.sync_engine)),
             Kind.TRANSACTION: self._running(several),
         }
         self._writers = writer_lock(engine)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from operator_core.actions.errors import EngineNotConfiguredError, EngineVersionError, MissingDriverError
 from operator_core.db.engine import postgresql, sqlite
-from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.sqlite import BEGIN, IS_STEP
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
@@ -111,6 +111,11 @@ def autocommitting(engine: Engine) -> Engine:
 def transacting(engine: Engine) -> Engine:
     """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
     return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def stepping(engine: Engine) -> Engine:
+    """Return `engine` for units of several statements whose last one says so: it commits by itself on SQLite."""
+    return engine.execution_options(**{IS_STEP: True}) if is_sqlite(engine) else transacting(engine)
 
 
 def reading(engine: Engine) -> Engine:

@@ -19,6 +19,11 @@ BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
 
+IS_STEP = "operator_core_is_step"
+"""Execution option of an engine of ours: a transaction ends with the statement that has the option `IS_LAST`."""
+IS_LAST = "operator_core_is_last"
+
+
 def _pragmas(lock_timeout: float) -> tuple[str, ...]:
     return (
         f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}",  # first: the others may meet a lock
@@ -43,7 +48,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         return await open_connection(database, _pragmas(lock_timeout), uri=bool(arguments.get("uri")))
 
     engine = create_async_engine(url, async_creator=connect, **options)
-    _begin_as_told(engine.sync_engine)
+    _save_hops(engine.sync_engine)
     if watch is not None:
         watch.attach(engine.sync_engine)
     return engine
@@ -87,6 +92,26 @@ def _set_on_connect(engine: Engine, lock_timeout: float) -> None:
 def _begin_as_told(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
-        if how != "NONE":
-            connection.exec_driver_sql(f"BEGIN {how}")
+        if statement := _begin_of(connection):
+            connection.exec_driver_sql(statement)
+
+
+def _begin_of(connection: sa.Connection) -> str:
+    how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+    return "" if how == "NONE" else f"BEGIN {how}"
+
+
+def _save_hops(engine: Engine) -> None:
+    """Begin with the first statement, and commit with the last, on connections that can do it."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.begin_with_next(_begin_of(connection))
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def end(connection: sa.Connection, _cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
+        options = {} if context is None else context.execution_options
+        if IS_STEP in options and IS_LAST in options:
+            driver: Any = connection.connection.driver_connection
+            driver.commit_with_next()

@@ -1,7 +1,8 @@
 """An aiosqlite connection that runs a statement in one hop to its thread, where SQLAlchemy's adapter would need five.
 
 The adapter asks for a cursor, executes, fetches, and closes, and each is a round trip between two threads. Here the
-cursor does all of it in the one hop of `execute`, and a commit or rollback with nothing to do needs none.
+cursor does all of it in the one hop of `execute`. A begin goes with the first statement, a commit with one that is said
+to be the last, and a commit or rollback with nothing to do needs no hop.
 """
 
 import sqlite3
@@ -78,10 +79,12 @@ class BufferedCursor:
 
 
 class OneHopConnection(aiosqlite.Connection):
-    """Runs a statement, its fetch and its close in one hop, and skips the hop of an empty commit or rollback."""
+    """Runs a statement, its fetch and its close in one hop, and what begins and ends a transaction along with it."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connector, iter_chunk_size=64)
+        self._first = ""
+        self._next_is_last = False
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
 
     async def _connect(self) -> Self:
@@ -96,8 +99,26 @@ class OneHopConnection(aiosqlite.Connection):
     async def hop(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
+        first, last = self._first, self._next_is_last
+        self._first, self._next_is_last = "", False
+
+        def whole() -> None:
+            if first:
+                self._conn.execute(first).close()
+            function(self._conn, *arguments)
+            if last:
+                self._conn.commit()
+
         # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.
-        await run(lambda: function(self._conn, *arguments))
+        await run(whole)
+
+    def begin_with_next(self, statement: str) -> None:
+        """Run `statement`, a BEGIN, in the hop of the next one."""
+        self._first = statement
+
+    def commit_with_next(self) -> None:
+        """Commit in the hop of the next statement, if it succeeds."""
+        self._next_is_last = True
 
     def cursor(self) -> Any:
         """Return a cursor without a hop."""
@@ -105,11 +126,13 @@ class OneHopConnection(aiosqlite.Connection):
 
     async def commit(self) -> None:
         """Commit, if anything is open."""
+        self._first = ""
         if self.in_transaction:
             await super().commit()
 
     async def rollback(self) -> None:
         """Roll back, if anything is open."""
+        self._first = ""
         if self.in_transaction:
             await super().rollback()
 
