@@ -294,13 +294,42 @@ BEGIN
 END
 $guard$
 -- next
+CREATE OR REPLACE FUNCTION operator_core_engage(stop_scope text, stop_by text, stop_reason text) RETURNS TABLE (scope text, generation bigint, engaged_at timestamptz, engaged_by text, reason text, released_at timestamptz, released_by text, release_reason text) LANGUAGE plpgsql SECURITY DEFINER AS $guard$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY INSERT INTO kill_switch AS k (scope, generation, engaged_at, engaged_by, reason)
+    -- The trigger takes the next generation.
+    VALUES (stop_scope, 0, statement_timestamp(), stop_by, stop_reason)
+    ON CONFLICT (scope) DO UPDATE
+    SET engaged_at = excluded.engaged_at, engaged_by = excluded.engaged_by, reason = excluded.reason, released_at = NULL, released_by = NULL, release_reason = NULL
+    RETURNING k.scope, k.generation, k.engaged_at, k.engaged_by, k.reason, k.released_at, k.released_by, k.release_reason;
+END
+$guard$
+-- next
+CREATE OR REPLACE FUNCTION operator_core_sweep(swept_generation bigint, sweep_rows integer) RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER AS $guard$
+BEGIN
+    RETURN QUERY WITH leftover AS (
+        SELECT p.id, k.by, k.reason
+        FROM kill_switch_events AS k
+        JOIN action_proposals AS p ON (p.status = 'proposed' OR p.status = 'validated') AND p.generation < k.generation AND k.scope IN ('everything', 'action_type=' || CAST(p.action_type AS TEXT), 'action_name=' || CAST(p.action_name AS TEXT), 'proposed_by=' || CAST(p.proposed_by AS TEXT), 'ticket_id=' || CAST(p.ticket_id AS TEXT))
+        WHERE k.generation = swept_generation AND k.change = 'engaged'
+        LIMIT sweep_rows FOR UPDATE OF p SKIP LOCKED
+    )
+    UPDATE action_proposals AS p
+    SET status = 'cancelled', status_at = statement_timestamp(), cancelled_at = statement_timestamp(),
+        status_by = l.by, status_reason = l.reason
+    FROM leftover AS l WHERE p.id = l.id AND (p.status = 'proposed' OR p.status = 'validated')
+    RETURNING p.id;
+END
+$guard$
+-- next
 DO $do$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_prunes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event'] LOOP
-        EXECUTE format('ALTER FUNCTION %I() SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
-        EXECUTE format('REVOKE ALL ON FUNCTION %I() FROM PUBLIC', name);
+    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_prunes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event', 'operator_core_engage', 'operator_core_sweep'] LOOP
+        EXECUTE format('ALTER FUNCTION %I SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
+        EXECUTE format('REVOKE ALL ON FUNCTION %I FROM PUBLIC', name);
     END LOOP;
 END
 $do$

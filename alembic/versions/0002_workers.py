@@ -2,7 +2,7 @@
 
 Locks on PostgreSQL: ACCESS EXCLUSIVE on the tables of proposals, records and prunes while their columns are added
 (nothing is rewritten) and their indexes are built, SHARE ROW EXCLUSIVE on the events for a trigger; none on the latch,
-so that a stop gets through while it runs.
+so that a stop gets through while it runs. All are taken at once and first, in tries that give way to whoever works.
 
 Revision ID: 0002
 Revises: 0001
@@ -67,15 +67,45 @@ _INDEXES = (
     ("ix_action_records_unsettled", "action_records", ["id"], "outcome = 'unknown' AND finding IS NULL"),
     ("uq_action_notes_record_id", "action_notes", ["record_id", "kind"], "kind <> 'reported_late'"),
 )
-_NEW_FUNCTIONS = ("events_keep", "notes_insert", "prunes_insert", "write_note")
+# Clients lock proposals before records, and records before proposals: whoever holds one and waits for the other meets
+# them crosswise. So a try waits for the others a moment only, lets everything go, and gives way as long as it took.
+_LOCK = """DO $lock$
+DECLARE
+    bound CONSTANT integer := (SELECT setting FROM pg_settings WHERE name = 'lock_timeout');
+    longest CONSTANT integer := greatest(1, coalesce(nullif(bound, 0), 5000) / 3);
+    give_up CONSTANT timestamptz := clock_timestamp() + interval '60 seconds';
+    moment integer := least(50, longest);
+    begun timestamptz;
+BEGIN
+    LOOP
+        begun := clock_timestamp();
+        BEGIN
+            PERFORM set_config('lock_timeout', moment::text, true);
+            LOCK TABLE action_proposals IN ACCESS EXCLUSIVE MODE;
+            PERFORM set_config('lock_timeout', (1 + moment / 5)::text, true);
+            LOCK TABLE action_records, action_prunes IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE action_events IN SHARE ROW EXCLUSIVE MODE;
+            PERFORM set_config('lock_timeout', bound::text, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() > give_up THEN RAISE; END IF;
+        END;
+        PERFORM pg_sleep(0.01 + extract(epoch FROM clock_timestamp() - begun));
+        moment := least(1 + moment * 3 / 2, longest);
+    END LOOP;
+END
+$lock$"""
+_NEW_FUNCTIONS = ("engage", "events_keep", "notes_insert", "prunes_insert", "sweep", "write_note")
 
 
 def upgrade() -> None:
     """Expand: what the code before this revision does goes on working."""
+    if _dialect() == "postgresql":
+        op.execute(_LOCK)
     _create_notes()
     _add("action_records", _RECORDS)
     _add("action_proposals", _PROPOSALS)
-    for name, table, columns, where in _INDEXES:
+    for name, table, columns, where in _INDEXES:  # not CONCURRENTLY: the chain is one transaction, whole or not at all
         condition = sa.text(where)
         unique = name.startswith("uq_")
         op.create_index(name, table, columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
@@ -86,6 +116,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo: what only these columns hold is lost."""
     on_sqlite = _dialect() == "sqlite"
+    if not on_sqlite:
+        op.execute(_LOCK)
     if on_sqlite:  # no column goes that a trigger names
         for name in _by_name("0002"):
             op.execute(f"DROP {name}")
@@ -105,7 +137,7 @@ def downgrade() -> None:
         return
     _replace_guards("0002", "0001")
     for function in _NEW_FUNCTIONS:
-        op.execute(f"DROP FUNCTION operator_core_{function}()")
+        op.execute(f"DROP FUNCTION operator_core_{function}")
 
 
 def _dialect() -> str:
@@ -113,10 +145,14 @@ def _dialect() -> str:
 
 
 def _add(table: str, columns: tuple[tuple[str, sa.types.TypeEngine[object], str], ...]) -> None:
-    """Add columns with their CHECKs: SQLite adds a CHECK only with its column."""
-    for name, kind, check in columns:
-        written = kind.compile(dialect=op.get_context().dialect)
-        op.execute(f"ALTER TABLE {table} ADD COLUMN {name} {written} {check}".rstrip())
+    """Add columns with their CHECKs: SQLite adds one column a statement, and a CHECK only with its column.
+
+    On PostgreSQL one statement adds all, so that the CHECKs read the table once.
+    """
+    dialect = op.get_context().dialect
+    added = [f"ADD COLUMN {name} {kind.compile(dialect=dialect)} {check}".rstrip() for name, kind, check in columns]
+    for clauses in added if _dialect() == "sqlite" else [", ".join(added)]:
+        op.execute(f"ALTER TABLE {table} {clauses}")
 
 
 def _create_notes() -> None:

@@ -1,8 +1,10 @@
 """Makes databases at any revision, and reads everything that they say about their schema."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from textwrap import indent
 from typing import TypeVar
@@ -20,6 +22,18 @@ from tests.support.plain_sql import LATER, insert, soon
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
+PROCESSES = 6
+UPGRADE = """
+import sys
+from pathlib import Path
+from operator_core.db import migrate, upgrade
+scripts, *targets = sys.argv[1:]
+migrate.scripts = lambda: Path(scripts)
+for target in targets:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    upgrade(target if "://" in target else Path(target))
+"""
 
 _POSTGRESQL_SCHEMA = {
     "column": "SELECT table_name || '.' || column_name, to_jsonb(c) - 'table_catalog' - 'udt_catalog' "
@@ -146,3 +160,25 @@ def version_of(ledger: Ledger) -> str | None:
 def set_version(ledger: Ledger, revision: str) -> None:
     with closing(ledger.connect()) as plain:
         plain.execute(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{revision}'")
+
+
+def upgrade_at_once(scripts: Path, *ledgers: Ledger) -> list[str]:
+    """Let many processes upgrade each ledger in the same moment, and return what went wrong in each process."""
+    line = [sys.executable, "-c", UPGRADE, str(scripts), *(str(ledger.target) for ledger in ledgers)]
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for _ in range(PROCESSES)
+    ]
+    with ExitStack() as stack:
+        for process in started:
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        for _ in ledgers:
+            for process in started:
+                process.stdout.readline()
+            for process in started:
+                with suppress(BrokenPipeError):
+                    process.stdin.write("go\n")
+                    process.stdin.flush()
+        ended = [(process.communicate(timeout=100)[1], process.returncode) for process in started]
+    return [f"exit {code}: {errors}" for errors, code in ended if code]

@@ -1,10 +1,7 @@
 """Moves databases up and down: filled, six processes at once, beside a host's own Alembic, and from every caller."""
 
 import asyncio
-import subprocess
-import sys
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 from alembic import command
@@ -14,45 +11,10 @@ from operator_core.actions import (
     SchemaOutOfDateError,
 )
 from operator_core.db import ActionDB, downgrade, migrate, upgrade
-from tests.migrations.support import ROOT, add_revision, contents_of, fill, schema_of, version_of
+from tests.migrations.support import add_revision, contents_of, fill, schema_of, upgrade_at_once, version_of
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import rows
-
-PROCESSES = 6
-UPGRADE = """
-import sys
-from pathlib import Path
-from operator_core.db import migrate, upgrade
-scripts, *targets = sys.argv[1:]
-migrate.scripts = lambda: Path(scripts)
-for target in targets:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    upgrade(target if "://" in target else Path(target))
-"""
-
-
-def upgrade_at_once(scripts: Path, *ledgers: Ledger) -> list[str]:
-    """Let many processes upgrade each ledger in the same moment, and return what went wrong in each process."""
-    line = [sys.executable, "-c", UPGRADE, str(scripts), *(str(ledger.target) for ledger in ledgers)]
-    pipe = subprocess.PIPE
-    started = [
-        subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for _ in range(PROCESSES)
-    ]
-    with ExitStack() as stack:
-        for process in started:
-            stack.enter_context(process)
-            stack.callback(process.kill)
-        for _ in ledgers:
-            for process in started:
-                process.stdout.readline()
-            for process in started:
-                with suppress(BrokenPipeError):
-                    process.stdin.write("go\n")
-                    process.stdin.flush()
-        ended = [(process.communicate(timeout=100)[1], process.returncode) for process in started]
-    return [f"exit {code}: {errors}" for errors, code in ended if code]
 
 
 async def test_many_processes_at_once_upgrade_an_empty_and_a_filled_ledger(empty, migrated, monkeypatch, tmp_path):

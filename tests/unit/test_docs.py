@@ -199,7 +199,7 @@ async def test_a_ledger_made_from_metadata_as_documented_can_be_opened(tmp_path,
 
 async def test_the_documented_filter_keeps_a_hosts_autogenerate_off_our_tables(sqlite_path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    include_name = (await executed(LIFECYCLE, blocks(LIFECYCLE, "python")))["include_name"]
+    include_name = (await executed(LIFECYCLE, blocks(LIFECYCLE, "python")))["not_ours"]
     engine = sa.create_engine(f"sqlite:///{sqlite_path}")
 
     with engine.connect() as connection:
@@ -348,7 +348,7 @@ def test_every_file_that_a_document_names_exists(document):
 
 @every_document
 def test_every_make_target_that_a_document_names_exists(document):
-    targets = set(re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", text_of(document), re.MULTILINE))
 
     assert named - targets == set()
@@ -357,8 +357,8 @@ def test_every_make_target_that_a_document_names_exists(document):
 @every_document
 def test_every_command_that_a_document_names_exists(document):
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/operator_core/cli").glob("*.py"))
-    commands = set(re.findall(r'add_parser\(\s*"(\w+)"', source))
-    named = set(re.findall(r"(?:`|^)operator-core (\w+)", text_of(document), re.MULTILINE))
+    commands = set(re.findall(r'add_parser\(\s*"([\w-]+)"', source))
+    named = set(re.findall(r"(?:`|^)operator-core ([\w-]+)", text_of(document), re.MULTILINE))
 
     assert named - commands == set()
 

@@ -88,13 +88,17 @@ async def test_a_worker_that_does_not_validate_leaves_what_is_proposed_alone(db:
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_no_more_run_at_once_than_the_concurrency_allows(db: ActionDB, concurrency: int) -> None:
-    running, most = 0, 0
+    running, most, reached = 0, 0, asyncio.Event()
 
     async def act(_: Execution) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.05)
+        if running == concurrency:
+            reached.set()
+        async with asyncio.timeout(60):
+            await reached.wait()
+        await asyncio.sleep(0.02)
         running -= 1
 
     await ready(db, 7)

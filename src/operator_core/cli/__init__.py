@@ -12,7 +12,7 @@ from typing import NoReturn
 from operator_core import __version__
 from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, Finding, SchemaOutOfDateError, Scope
 from operator_core.actions.values import check_seconds
-from operator_core.cli import brake, drill, ledger, schema, screen, settle, upkeep, work
+from operator_core.cli import brake, drill, ledger, legacy, schema, screen, settle, upkeep, work
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ledger(commands, common, person)
     _add_workers(commands, common, person)
     _add_retention(commands, common, person)
+    _add_import(commands, common)
     _add_schema(commands, common)
     return parser
 
@@ -197,6 +198,17 @@ def _add_retention(commands: "_Commands[_Parser]", common: _Parser, person: _Par
     prune.add_argument("--events-too", action="store_true", help="delete the history as well: export it first")
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     prune.set_defaults(run=upkeep.prune)
+
+
+def _add_import(commands: "_Commands[_Parser]", common: _Parser) -> None:
+    taken_over = commands.add_parser("import-legacy", parents=[common], help="import a database of the predecessor")
+    taken_over.add_argument("old", type=Path, metavar="OLD.db", help="its SQLite file; it is only read")
+    taken_over.add_argument("--timezone", required=True, help="of its local times, as Europe/Berlin")
+    taken_over.add_argument(
+        "--aside", type=Path, help="a new file for rows that cannot be true (default: OLD.db.aside.jsonl)"
+    )
+    taken_over.add_argument("--dry-run", action="store_true", help="only say what would be imported")
+    taken_over.set_defaults(run=legacy.import_legacy, interrupted=legacy.INTERRUPTED)
 
 
 def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:

@@ -23,7 +23,7 @@ async def stop(options: argparse.Namespace) -> int:
     # An emergency is no time to refuse a reason: what cannot be stored is made storable.
     by = sanitise_text(options.by, longest=_LONGEST_NAME).strip() or "unknown"
     order = Order(options.scope, by, sanitise_text(options.reason), options.wait, options.terminate)
-    engine = create_engine(url, lock_timeout=options.wait)
+    engine = create_engine(url, lock_timeout=options.wait, lasting=False)
     try:
         receipt = await engage(engine, url, order)
     except StopFailedError as error:

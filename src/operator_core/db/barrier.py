@@ -1,7 +1,9 @@
 """What a stop asks of each engine: the barrier behind every start, who stands in it, and its bounds in time."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -21,19 +23,23 @@ class Blocker:
 
 
 _BOUNDS = sa.text(
-    "SELECT set_config('lock_timeout', :timeout, false), set_config('statement_timeout', :timeout, false), "
-    "set_config('default_transaction_isolation', 'read committed', false), "
+    "SELECT set_config('lock_timeout', :timeout, :locally), set_config('statement_timeout', :timeout, :locally), "
+    "set_config('default_transaction_isolation', 'read committed', :locally), "
     # Twelve of twelve acknowledged stops were lost in a crash of a server that does not wait for its disk.
     "set_config('synchronous_commit', CASE WHEN :durable AND current_setting('synchronous_commit') IN ('off', 'local') "
-    "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, false), "
+    "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, :locally), "
     "pg_backend_pid() AS pid"
 )
 
 
-def bound(connection: sa.Connection, seconds: float, *, durable: bool = True) -> int:
-    """Bound every wait of this session, have its commits on disk and on the standbys, and return its server pid."""
+def bound(connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False) -> int:
+    """Bound every wait of this session, have its commits on disk and on the standbys, and return its server pid.
+
+    With `locally`, all of it is for the open transaction alone.
+    """
     milliseconds = f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}"
-    return int(connection.execute(_BOUNDS, {"timeout": milliseconds, "durable": durable}).one().pid)
+    values = {"timeout": milliseconds, "durable": durable, "locally": locally}
+    return int(connection.execute(_BOUNDS, values).one().pid)
 
 
 _BARRIER = sa.select(sa.func.pg_advisory_xact_lock(START_LOCK))
@@ -104,10 +110,17 @@ def _terminate(connection: sa.Connection, found: list[Blocker]) -> list[str]:
         if blocker.pid is None:
             continue
         try:
-            connection.execute(sa.select(sa.func.pg_terminate_backend(blocker.pid)))
+            with _apart(connection):
+                connection.execute(sa.select(sa.func.pg_terminate_backend(blocker.pid)))
         except DBAPIError as error:
             refused.append(f"server pid {blocker.pid} may not be ended by this role ({code_of(error)})")
     return refused
+
+
+def _apart(connection: sa.Connection) -> AbstractContextManager[object]:
+    """Keep an error to its statement, where that is part of a transaction."""
+    dbapi: Any = connection.connection.dbapi_connection
+    return nullcontext() if dbapi.autocommit else connection.begin_nested()
 
 
 _CANCEL = sa.text("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND wait_event = 'SyncRep'")

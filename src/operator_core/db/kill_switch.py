@@ -54,6 +54,18 @@ def publish(connection: sa.Connection, scope: Scope, by: str, reason: str) -> St
     return to_stop(row or connection.execute(_ENGAGE_FIRST, values).one())
 
 
+_LENT = sa.func.operator_core_engage(
+    *(sa.bindparam(name, type_=sa.Text()) for name in ("stop_scope", "stop_by", "stop_reason"))
+).table_valued(*(sa.column(column.name, column.type) for column in kill_switch.columns))
+_ENGAGE_AS_OPERATOR = sa.select(*_LENT.columns)
+
+
+def publish_as_operator(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
+    """Do the same through PostgreSQL's function for a role that may not write to the latch."""
+    values = {"stop_scope": str(scope), "stop_by": by, "stop_reason": reason}
+    return to_stop(connection.execute(_ENGAGE_AS_OPERATOR, values).one())
+
+
 _RELEASE = (
     sa.update(kill_switch)
     .where(
@@ -121,6 +133,19 @@ def sweep(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list
     """Cancel at most `rows` pending proposals that a stop covers and that were made before it; return their ids."""
     values = {**of_stop(stop), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
     return sorted(connection.scalars(_sweep(stop.scope.field), values))
+
+
+_SWEEP_AS_OPERATOR: sa.Executable = sa.select(
+    sa.func.operator_core_sweep(
+        sa.bindparam("stop_generation", type_=sa.BigInteger()), sa.bindparam("sweep_rows", type_=sa.Integer())
+    )
+)
+
+
+def sweep_as_operator(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list[int]:
+    """Do the same through PostgreSQL's function for a role that may not write to the proposals."""
+    values = {"stop_generation": stop.generation, "sweep_rows": rows}
+    return sorted(connection.scalars(_SWEEP_AS_OPERATOR, values))
 
 
 def leftovers(connection: sa.Connection, stop: Stop) -> list[int]:

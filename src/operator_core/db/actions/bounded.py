@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.actions.errors import ActionError, DatabaseUnavailableError
 from operator_core.db import barrier
+from operator_core.db.engine import shares_sessions
 from operator_core.db.engine.beside import hang_up
 from operator_core.db.engine.urls import shown
 from operator_core.db.units import translated
@@ -23,7 +24,8 @@ class BoundedConnection:
     """Runs units on one connection, which is opened anew after it broke; every statement is a transaction of its own.
 
     Its settings are those of the session, so that no begin and no commit is needed: each would be a round trip. They
-    end with the connection, which never goes back to a pool.
+    end with the connection, which never goes back to a pool. Behind PgBouncer, where sessions are shared, they are
+    those of a transaction.
     """
 
     def __init__(self, engine: AsyncEngine, url: URL) -> None:
@@ -64,10 +66,17 @@ class BoundedConnection:
     async def _transact(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
         if self._connection is None:
             self._connection = await self._engine.connect()
-            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
+            level = "READ COMMITTED" if shares_sessions(self._engine) else "AUTOCOMMIT"
+            await self._connection.execution_options(isolation_level=level)
             self._driver = (await self._connection.get_raw_connection()).driver_connection
             self._bounds = (0.0, True)
         connection, (bound, durable) = self._connection, self._bounds
+        if shares_sessions(self._engine):
+            async with connection.begin():
+                self.pid = await connection.run_sync(
+                    lambda sync: barrier.bound(sync, seconds, durable=self.durable, locally=True)
+                )
+                return await connection.run_sync(unit)
         if durable != self.durable or not _NEARLY * bound <= seconds <= bound:
             self.pid = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
             self._bounds = (seconds, self.durable)

@@ -38,11 +38,12 @@ from operator_core.db.engine import (
     create_engine,
     is_sqlite,
     require_configured,
+    share_sessions,
     transacting,
 )
 from operator_core.db.engine.beside import Bell
 from operator_core.db.engine.sqlite import BEGIN
-from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url
+from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url, through_pgbouncer
 from operator_core.db.executions import Claim
 from operator_core.db.units import Kind, translated
 
@@ -81,6 +82,8 @@ class ActionDB(ActionRepository):
         migrate: `auto` creates and upgrades a SQLite ledger on open, and only checks PostgreSQL, where an upgrade is
             part of a deploy; `check` only checks, and creates nothing.
         lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+        pgbouncer: Whether PgBouncer, in transaction mode, stands in front of PostgreSQL; `pgbouncer=true` in the URL
+            says so too. Then the role's settings are checked on open, `lock_timeout` is the role's, nobody is notified.
 
     Raises:
         DatabaseUrlError: The target is a text that is no URL, or a database that this library does not work with.
@@ -94,6 +97,7 @@ class ActionDB(ActionRepository):
         *,
         migrate: Literal["auto", "check"] = "auto",
         lock_timeout: float = 10.0,
+        pgbouncer: bool = False,
     ) -> None:
         if not isinstance(target, Path | str | URL | AsyncEngine | None):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise DatabaseUrlError(f"a {type(target).__name__} is no target: give a Path, a URL or an AsyncEngine")
@@ -101,6 +105,9 @@ class ActionDB(ActionRepository):
             raise ValueNotStorableError(path="migrate", why=f"is {migrate!a}; it is 'auto' or 'check'")
         self._given = target if isinstance(target, AsyncEngine) else None
         self._url = target.url if isinstance(target, AsyncEngine) else target_url(target)
+        if pgbouncer:
+            self._url = through_pgbouncer(self._url)
+            self._given = self._given and share_sessions(self._given)
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._own: OwnTransactions | None = None
@@ -128,7 +135,9 @@ class ActionDB(ActionRepository):
     async def _open(self) -> None:
         if self._migrate == "check":
             require_ledger_file(self._url)
-        engine = self._given or create_engine(self._url, lock_timeout=self._lock_timeout, **autocommits(self._url))
+        engine = self._given or create_engine(
+            self._url, lock_timeout=self._lock_timeout, lasting=False, **autocommits(self._url)
+        )
         try:
             with translated(shown(self._url)):
                 autocommit = await self._prepare(engine)

@@ -9,9 +9,15 @@ from sqlalchemy.engine import URL, Dialect, Engine
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from operator_core.actions.errors import EngineNotConfiguredError, EngineVersionError, MissingDriverError
+from operator_core.actions.errors import (
+    DatabaseUrlError,
+    EngineNotConfiguredError,
+    EngineVersionError,
+    MissingDriverError,
+)
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.sqlite import BEGIN, IS_STEP
+from operator_core.db.engine.urls import names_pgbouncer, shown
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
@@ -22,18 +28,36 @@ def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
     return bind.dialect.name == "sqlite"
 
 
-def create_engine(url: URL, *, lock_timeout: float = 10.0, **options: Any) -> AsyncEngine:
+def shares_sessions(bind: AsyncEngine | Engine | sa.Connection) -> bool:
+    """Tell whether PgBouncer lends the sessions of an engine to others between two transactions."""
+    return bool(bind.get_execution_options().get(postgresql.SHARES_SESSIONS))
+
+
+def share_sessions(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine whose connections lead through PgBouncer as one of which `shares_sessions` knows that."""
+    return engine.execution_options(**{postgresql.SHARES_SESSIONS: True})
+
+
+def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True, **options: Any) -> AsyncEngine:
     """Return an engine with our settings; nothing is opened yet.
 
     Args:
         url: As `target_url` returns it.
-        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`; behind PgBouncer those that
+            the role has.
+        lasting: Whether what is set or locked in a session must last, so that PgBouncer cannot stand between.
         **options: For SQLAlchemy's `create_async_engine`.
 
     Raises:
         MissingDriverError: The driver of the URL is not installed.
         DatabaseNotFoundError: The folder of a SQLite file does not exist.
+        DatabaseUrlError: Sessions must last, and the URL names PgBouncer.
     """
+    if names_pgbouncer(url) and lasting:
+        raise DatabaseUrlError(
+            f"{shown(url)} names PgBouncer, and migrations hold a lock for a whole session. Give the URL of the server "
+            "itself, without pgbouncer=true"
+        )
     new_engine = sqlite.new_engine if url.drivername.startswith("sqlite") else postgresql.new_engine
     try:
         return new_engine(url, lock_timeout, {"hide_parameters": True, **options})
@@ -80,10 +104,11 @@ def require_configured(connection: sa.Connection) -> None:
 
 
 def check_version(connection: sa.Connection) -> None:
-    """See that the engine is new enough, and that a server speaks UTF-8.
+    """See that the engine is new enough, that a server speaks UTF-8, and how the role is set up behind PgBouncer.
 
     Raises:
         EngineVersionError: It is not.
+        DatabaseUrlError: The role lacks settings; the error names the statements that set them.
     """
     found = tuple(connection.dialect.server_version_info or (0,))
     name, lowest = ("SQLite", LOWEST_SQLITE) if is_sqlite(connection) else ("PostgreSQL", LOWEST_POSTGRESQL)
@@ -94,6 +119,8 @@ def check_version(connection: sa.Connection) -> None:
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
         if encoding != "UTF8":
             raise EngineVersionError(engine="PostgreSQL with encoding", version=str(encoding), lowest="UTF8")
+    if shares_sessions(connection):
+        postgresql.require_role_settings(connection)
 
 
 def autocommits(url: URL) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from operator_core.db.engine import is_sqlite
+from operator_core.db.engine import is_sqlite, share_sessions, shares_sessions
 from operator_core.db.engine.urls import file_of
 
 STOPS, STEPS = "operator_core", "operator_core_steps"
@@ -29,7 +29,8 @@ def beside(engine: AsyncEngine) -> AsyncEngine:
     if is_sqlite(engine) and file_of(engine.url) is None:
         return engine
     sync = engine.sync_engine
-    return AsyncEngine(Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=sync.hide_parameters))
+    own = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=sync.hide_parameters)
+    return share_sessions(AsyncEngine(own)) if shares_sessions(engine) else AsyncEngine(own)
 
 
 def without_waiting(connection: sa.Connection) -> None:
@@ -49,15 +50,16 @@ def hang_up(driver: Any) -> None:
 class Bell:
     """Wakes whoever waits for a change: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
-    One connection listens for all who wait (asyncpg only), and rings: who waits for nothing rings for nobody elsewhere,
-    and while it is broken, nobody hears the other processes. It rings after the commit: a NOTIFY within a transaction
-    takes a lock of the whole server until its commit is on the disk and on the standbys, so that all commits would
-    queue, and a stop behind them.
+    One connection listens for all who wait (asyncpg only, and not behind PgBouncer), and rings: who waits for nothing
+    rings for nobody elsewhere, and while it is broken, nobody hears the other processes. It rings after the commit: a
+    NOTIFY within a transaction takes a lock of the whole server until its commit is on the disk and on the standbys, so
+    that all commits would queue, and a stop behind them.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._telling: asyncio.Task[None] | None = None
-        self._engine = None if is_sqlite(engine) or engine.dialect.driver != "asyncpg" else engine
+        deaf = is_sqlite(engine) or engine.dialect.driver != "asyncpg" or shares_sessions(engine)
+        self._engine = None if deaf else engine
         self._waiting: set[asyncio.Event] = set()
         self._own: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None

@@ -14,6 +14,9 @@ from operator_core.actions.errors import DatabaseCorruptError, DatabaseNotFoundE
 URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
 DEFAULT_PATH = Path("ops.db")
 
+PGBOUNCER = "pgbouncer"
+"""The parameter of a URL that says whether PgBouncer, in transaction mode, stands in front of the server."""
+
 _SECRET_WORDS = ("pass", "secret", "token", "key")
 _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
 _KNOWN_DRIVERS = {"sqlite": ("aiosqlite",), "postgresql": ("asyncpg", "psycopg", "psycopg_async")}
@@ -74,6 +77,29 @@ def _normalised(url: URL, driver: str) -> URL:
     if driver == "asyncpg" and "sslmode" in url.query:
         return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
     return url
+
+
+def through_pgbouncer(url: URL) -> URL:
+    """Return a URL that says that PgBouncer stands in front of the server.
+
+    Raises:
+        DatabaseUrlError: It is not the URL of a server.
+    """
+    if url.get_backend_name() != "postgresql":
+        raise DatabaseUrlError(f"PgBouncer stands in front of PostgreSQL only, not of {shown(url)}")
+    return url.update_query_dict({PGBOUNCER: "true"})
+
+
+def names_pgbouncer(url: URL) -> bool:
+    """Tell whether a URL says that PgBouncer stands in front of the server.
+
+    Raises:
+        DatabaseUrlError: It says neither that nor the opposite.
+    """
+    said = url.query.get(PGBOUNCER, "false")
+    if said not in ("true", "false"):
+        raise DatabaseUrlError(f"pgbouncer is {said!r} in {shown(url)}; it is true or false")
+    return said == "true"
 
 
 def shown(url: URL) -> str:

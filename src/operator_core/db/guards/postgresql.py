@@ -2,24 +2,27 @@
 
 from dataclasses import dataclass
 
-from operator_core.db.guards import plpgsql, rules
+from operator_core.db.guards import operator, plpgsql, rules
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32  # pg_trigger.tgtype
 
 
 @dataclass(frozen=True)
 class Function:
-    """One trigger function."""
+    """One function: of a trigger, unless it says what it takes and returns."""
 
     name: str
     body: str
     definer: bool = False
+    arguments: str = ""
+    returns: str = "trigger"
 
     @property
     def ddl(self) -> str:
         """Return the statement that creates it."""
         definer = " SECURITY DEFINER" if self.definer else ""
-        head = f"CREATE OR REPLACE FUNCTION {self.name}() RETURNS trigger LANGUAGE plpgsql{definer}"
+        signature = f"{self.name}({self.arguments}) RETURNS {self.returns}"
+        head = f"CREATE OR REPLACE FUNCTION {signature} LANGUAGE plpgsql{definer}"
         return f"{head} AS $guard${self.body}$guard$"
 
 
@@ -77,6 +80,20 @@ def functions() -> dict[str, Function]:
     return {function.name: function for function in made}
 
 
+def operator_functions() -> dict[str, Function]:
+    """Return by name the functions through which a role stops that may write nothing."""
+    made = {
+        "engage": (operator.engage(), operator.ENGAGE_ARGUMENTS, operator.ENGAGE_RETURNS),
+        "sweep": (operator.sweep(), operator.SWEEP_ARGUMENTS, operator.SWEEP_RETURNS),
+    }
+    return {
+        f"operator_core_{name}": Function(
+            f"operator_core_{name}", body, definer=True, arguments=arguments, returns=returns
+        )
+        for name, (body, arguments, returns) in made.items()
+    }
+
+
 def _trigger(table: str, name: str, when: str, function: str, level: str = "ROW") -> Trigger:
     short = table.removeprefix("action_")
     return Trigger(f"operator_core_{short}_{name}", table, when, f"operator_core_{function}", level)
@@ -116,14 +133,14 @@ def triggers() -> dict[str, Trigger]:
 
 def fix_functions() -> str:
     """Return the statement that ties every function to the schema of the tables, and lends it to nobody."""
-    names = ", ".join(f"'{name}'" for name in functions())
+    names = ", ".join(f"'{name}'" for name in (*functions(), *operator_functions()))
     return f"""DO $do$
 DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY[{names}] LOOP
-        EXECUTE format('ALTER FUNCTION %I() SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
-        EXECUTE format('REVOKE ALL ON FUNCTION %I() FROM PUBLIC', name);
+        EXECUTE format('ALTER FUNCTION %I SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
+        EXECUTE format('REVOKE ALL ON FUNCTION %I FROM PUBLIC', name);
     END LOOP;
 END
 $do$"""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
+from operator_core.actions.errors import ActionError
 from operator_core.db.engine import create_engine
 from operator_core.db.engine.urls import shown
 from operator_core.db.faults import translate
@@ -27,6 +28,8 @@ async def _connect_and(url: URL, act: Callable[[sa.Connection], T], lock_timeout
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(act)
+    except ActionError:
+        raise
     except Exception as error:
         known = translate(error, shown(url))
         if known is None:

@@ -31,6 +31,9 @@ def run_env() -> None:
     if context.is_offline_mode():
         context.configure(url=url, literal_binds=True, **_options())
         with context.begin_transaction():
+            if url.get_backend_name() == "postgresql":
+                context.execute(f"SET LOCAL lock_timeout = {round(DDL_LOCK_TIMEOUT * 1000)}")
+                context.execute("SET LOCAL statement_timeout = 0")
             context.run_migrations()
     else:
         run_alone(url, _run_on, lock_timeout=_LOCK_WAIT_SECONDS)

@@ -1,0 +1,82 @@
+"""`import-legacy`: take over the database of the predecessor, all of it or nothing."""
+
+import argparse
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from operator_core import legacy
+from operator_core.actions import ConnectionLostError
+from operator_core.cli import screen
+from operator_core.cli.target import database_url
+from operator_core.legacy import ImportReport, Remark
+
+INTERRUPTED = (
+    "INTERRUPTED: nothing was imported, unless it had just been finished. Run it again: it does nothing twice."
+)
+
+
+async def import_legacy(options: argparse.Namespace) -> int:
+    """Import it, and report each row that was not taken over as it stood."""
+    remarks: list[Remark] = []
+    options.failed = "NOTHING WAS IMPORTED: "
+    try:
+        with _screen(remarks, as_json=options.json) as (tell, progress):
+            report = await legacy.import_legacy(
+                options.old,
+                database_url(options.url),
+                timezone=options.timezone,
+                aside=options.aside,
+                dry_run=options.dry_run,
+                tell=tell,
+                progress=progress,
+            )
+    except ConnectionLostError:
+        options.failed = "run it again, it does nothing twice: "
+        raise
+    if options.json:
+        screen.emit({**screen.plain(report), "remarks": [screen.plain(remark) for remark in remarks]})
+        return 0
+    for line in _lines(report):
+        screen.say(line)
+    return 0
+
+
+@contextmanager
+def _screen(
+    remarks: list[Remark], *, as_json: bool
+) -> Generator[tuple[Callable[[Remark], None], Callable[[int, int], None]]]:
+    """Give a function for each remark, and one that shows on a terminal how far the look, then the import, has come."""
+    from tqdm import tqdm  # noqa: PLC0415 - only this command needs it
+
+    with tqdm(desc="import-legacy", unit=" proposals", disable=None) as bar:
+
+        def tell(remark: Remark) -> None:
+            if as_json:
+                remarks.append(remark)
+            else:
+                with bar.external_write_mode():
+                    screen.say(screen.clean(str(remark)))
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell, progress
+
+
+def _lines(report: ImportReport) -> list[str]:
+    verb = "would be imported" if report.dry_run else "imported"
+    lines = [f"{verb}: {report.proposals} proposals with {report.records} records"]
+    if report.already:
+        lines.append(f"there already, and left as they are: {report.already} proposals")
+    if report.unknown:
+        lines.append(f"outcome unknown: {report.unknown} (operator-core unknown lists them, resolve settles them)")
+    if report.pending:
+        lines.append(f"proposed or validated: {report.pending}; a worker may start them: cancel what is not wanted")
+    if report.put_aside:
+        where = "nowhere, this is a dry run" if report.aside_file is None else screen.clean(report.aside_file)
+        lines.append(f"put aside: {report.put_aside} rows, in {where}")
+    for table, columns in report.ignored.items():
+        if columns:
+            lines.append(f"columns of {table} that were ignored: {screen.clean(', '.join(columns))}")
+    return lines

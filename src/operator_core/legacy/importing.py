@@ -1,0 +1,242 @@
+"""Imports a database of the predecessor into a ledger: one look at every row, then one transaction for all of them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.errors import ActionError, ConnectionLostError, RetryTransactionError
+from operator_core.actions.lifecycle import PENDING, ActionOutcome
+from operator_core.db import ActionDB, importing
+from operator_core.db.guards.rules import MESSAGES, STEP_REFUSED, STOPPED
+from operator_core.db.importing import Past
+from operator_core.db.transitions import explained
+from operator_core.db.units import Kind
+from operator_core.legacy.aside import AsideFile
+from operator_core.legacy.errors import ImportRefusedError
+from operator_core.legacy.judging import BY, Verdict, judge
+from operator_core.legacy.old_file import OldFile
+from operator_core.legacy.report import ImportReport, Remark
+from operator_core.legacy.times import zone_of
+
+Progress = Callable[[int, int], Any]
+"""Is called with how many proposals are done, and how many there are: once over for the look, once for the import."""
+
+_NAMED = 20  # rows that stand in the way
+_BATCH_CHARACTERS = 4 * 1024 * 1024  # of JSON that are held in memory at once, about
+
+
+async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
+    old: Path,
+    target: Path | str | URL | AsyncEngine | None = None,
+    *,
+    timezone: str,
+    aside: Path | None = None,
+    dry_run: bool = False,
+    tell: Callable[[Remark], Any] | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import a database of the predecessor, all of it or nothing; what is there already and identical is left alone.
+
+    Args:
+        old: The SQLite file of the predecessor; it is only read.
+        target: The ledger, as for `ActionDB`; it must be there, at the revision of this version.
+        timezone: Of the local times, by its IANA name.
+        aside: A new file for the rows that cannot be true; `<old>.aside.jsonl` by default.
+        dry_run: Only look: nothing is written, neither rows nor a file.
+        tell: Is called with each remark about a row.
+        progress: Is called after each batch.
+
+    Raises:
+        LegacyFileError: The old file is none of the predecessor, or cannot be read.
+        ImportRefusedError: A stop is engaged, ids are taken, or the rows that were put aside cannot be written.
+        DatabaseError: The ledger cannot be worked with.
+    """
+    zone = zone_of(timezone)
+    path = aside or old.with_name(f"{old.name}.aside.jsonl")
+    async with _Ledger(target, migrate="check") as ledger:
+        await ledger.require_no_stop()
+        with OldFile(old) as source, AsideFile(path) as put_aside:
+            look = _Look(source, zone, tell, progress)
+            await look.through(None if dry_run else put_aside)
+            kept = put_aside.keep()
+            transfer = _Transfer(source, zone, progress, write=not dry_run)
+            try:
+                counts = await ledger.take(transfer)
+            except ConnectionLostError:
+                raise  # it may have been committed all the same
+            except BaseException:
+                if not transfer.committed:
+                    put_aside.forget()
+                raise
+    return ImportReport(
+        proposals=counts.proposals,
+        records=counts.records,
+        already=counts.already,
+        pending=counts.pending,
+        unknown=counts.unknown,
+        put_aside=look.put_aside,
+        aside_file=None if kept is None else str(kept),
+        ignored=source.ignored,
+        dry_run=dry_run,
+    )
+
+
+def _verdicts(source: OldFile, zone: ZoneInfo) -> Iterator[tuple[int, Verdict]]:
+    """Yield every verdict, and how many proposals it comes to."""
+    done = 0
+    for case in source.cases():
+        done += len(case.proposals)
+        yield done, judge(case, zone, source.doubled)
+
+
+@dataclass
+class _Look:
+    """Judges every row before the ledger is touched, and puts aside what cannot be true."""
+
+    source: OldFile
+    zone: ZoneInfo
+    tell: Callable[[Remark], Any] | None
+    progress: Progress | None
+    put_aside: int = 0
+
+    async def through(self, aside: AsideFile | None) -> None:
+        for number, (done, verdict) in enumerate(_verdicts(self.source, self.zone), 1):
+            self.put_aside += len(verdict.aside)
+            if aside is not None:
+                for row, remark in verdict.aside:
+                    aside.add(row, remark)
+            if self.tell is not None:
+                for remark in (*(remark for _, remark in verdict.aside), *verdict.remarks):
+                    self.tell(remark)
+            if number % importing.ROWS == 0:
+                if self.progress is not None:
+                    self.progress(done, self.source.total)
+                await asyncio.sleep(0)  # who cancels is heard here
+
+
+@dataclass
+class _Counts:
+    proposals: int = 0
+    records: int = 0
+    already: int = 0
+    pending: int = 0
+    unknown: int = 0
+
+    def add(self, batch: list[Past], new: list[Past]) -> None:
+        self.proposals += len(new)
+        self.records += sum(record is not None for _, record in new)
+        self.already += len(batch) - len(new)
+        self.pending += sum(proposal.status in PENDING for proposal, _ in batch)
+        self.unknown += sum(record is not None and record.outcome is ActionOutcome.UNKNOWN for _, record in batch)
+
+
+@dataclass
+class _Transfer:
+    """Is the unit of work: compares every row with the ledger, and stores what is new, in one transaction."""
+
+    source: OldFile
+    zone: ZoneInfo
+    progress: Progress | None
+    write: bool
+    cancelled: bool = False
+    committed: bool = False
+    conflicts: list[str] = field(default_factory=list[str])
+
+    def __call__(self, connection: sa.Connection) -> _Counts:
+        self.conflicts = []  # a transaction that met another one is run again
+        counts = _Counts()
+        began = _require_no_stop(connection)
+        if self.write:
+            for table, highest in self.source.highest.items():
+                importing.reserve(connection, table, highest)
+        for done, batch in self._batches():
+            self._take(connection, batch, counts)
+            if importing.standing(connection)[0] != began:
+                raise _stopped(connection)
+            if self.cancelled:
+                raise ImportRefusedError(problem="the import was interrupted")
+            if self.progress is not None:
+                self.progress(done, self.source.total)
+        if self.conflicts:
+            more = len(self.conflicts) - _NAMED
+            named = (*self.conflicts[:_NAMED], *([f"and {more} more"] if more > 0 else []))
+            raise ImportRefusedError(problem="ids are taken in the ledger by other content", conflicts=named)
+        self.source.require_unchanged()
+        return counts
+
+    def _take(self, connection: sa.Connection, batch: list[Past], counts: _Counts) -> None:
+        new, conflicts = importing.compare(connection, batch)
+        self.conflicts += conflicts
+        counts.add(batch, new)
+        if self.write and not self.conflicts:
+            with explained(_refused):
+                importing.store(connection, new, BY)
+
+    def _batches(self) -> Iterator[tuple[int, list[Past]]]:
+        batch: list[Past] = []
+        done = size = 0
+        for done, verdict in _verdicts(self.source, self.zone):
+            if verdict.proposal is None:
+                continue
+            batch.append((verdict.proposal, verdict.record))
+            size += verdict.size
+            if len(batch) == importing.ROWS or size > _BATCH_CHARACTERS:
+                yield done, batch
+                batch, size = [], 0
+        yield done, batch
+
+
+def _require_no_stop(connection: sa.Connection) -> int:
+    """Return the number of the last stop, which must be released."""
+    last, engaged = importing.standing(connection)
+    if engaged:
+        raise _stopped(connection)
+    return last
+
+
+def _stopped(connection: sa.Connection) -> ActionError:
+    last, engaged = importing.standing(connection)
+    if not engaged:
+        return ImportRefusedError(problem=f"stop {last} was engaged while the import ran; run it again")
+    named = ", ".join(f"{stop.generation} ({stop.scope}) by {stop.by}: {stop.reason}" for stop in engaged)
+    return ImportRefusedError(problem=f"a stop is engaged; release it first, then run the import again: stop {named}")
+
+
+def _refused(connection: sa.Connection, code: str) -> ActionError:
+    """Say why the ledger let a row not through: a stop came meanwhile, or somebody took an id."""
+    _, engaged = importing.standing(connection)
+    if engaged:
+        return _stopped(connection)
+    if code in (STOPPED, STEP_REFUSED) or code not in MESSAGES:
+        return RetryTransactionError(code=code)  # the stop is over, and who took an id is found by the next look
+    return ImportRefusedError(problem=f"a guard of the ledger refused a row ({code}): {MESSAGES[code]}")
+
+
+class _Ledger(ActionDB):
+    """Is an `ActionDB` that runs the units of this layer."""
+
+    async def require_no_stop(self) -> None:
+        """See that no stop is engaged."""
+        await self._run(Kind.READ, _require_no_stop)
+
+    async def take(self, transfer: _Transfer) -> _Counts:
+        """Run the unit; when it is cancelled, it comes to its end within a batch."""
+        kind = Kind.TRANSACTION if transfer.write else Kind.SNAPSHOT
+        running = asyncio.ensure_future(self._run(kind, transfer))
+        try:
+            counts = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            transfer.cancelled = True
+            await asyncio.wait({running})
+            # An error of it is seen: the caller wants to hear of its cancellation.
+            transfer.committed = not running.cancelled() and running.exception() is None
+            raise
+        self._tell()
+        return counts

@@ -1,0 +1,186 @@
+"""Reads the SQLite file of the predecessor, as a stream of cases: a proposal with its records. It is never written."""
+
+import sqlite3
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any, Self
+
+from operator_core.legacy.errors import LegacyFileError
+from operator_core.legacy.report import PROPOSALS, RECORDS
+
+OldRow = Mapping[str, Any]
+"""A row as it stands; bytes that are no UTF-8 are lone surrogates in its texts (PEP 383), and blobs are bytes."""
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    PROPOSALS: (
+        "id",
+        "ticket_id",
+        "action_name",
+        "action_type",
+        "parameters",
+        "reason",
+        "status",
+        "proposed_at",
+        "proposed_by",
+        "validated_at",
+        "cancelled_at",
+        "created_at",
+        "updated_at",
+    ),
+    RECORDS: (
+        "id",
+        "proposal_id",
+        "started_at",
+        "completed_at",
+        "success",
+        "error_message",
+        "result_data",
+        "created_at",
+    ),
+}
+HIGHEST_ID = 2**52
+"""Of what is imported: the ledger gives ids behind it, and needs room for them."""
+
+_KEYS = {PROPOSALS: "id", RECORDS: "proposal_id"}
+_WAL = 2  # the version in the header of a file whose log may stand beside it, sqlite.org/fileformat.html
+
+
+@dataclass(frozen=True)
+class Case:
+    """A proposal with its records; several of one id where the file does not forbid that; none where it is missing."""
+
+    proposals: tuple[OldRow, ...] = ()
+    records: tuple[OldRow, ...] = ()
+
+
+@dataclass(eq=False)
+class OldFile:
+    """Is the file of the predecessor, open for reading; all is read from one snapshot.
+
+    Attributes:
+        total: How many proposals it holds.
+        ignored: Further columns, by table.
+        doubled: Ids that more than one record has.
+        highest: The highest id of each table that may be imported, 0 where there is none.
+    """
+
+    path: Path
+    total: int = 0
+    ignored: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    doubled: frozenset[int] = frozenset()
+    highest: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def __enter__(self) -> Self:
+        with self._readable():
+            self._seen = self._stamp()
+            self._connection = _open(self.path)
+        try:
+            with self._readable():
+                self._connection.execute("BEGIN")
+                self.ignored = {table: self._further(table) for table in COLUMNS}
+                self._count()
+        except BaseException:
+            self._connection.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connection.close()
+
+    def _stamp(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_size, found.st_mtime_ns
+
+    def require_unchanged(self) -> None:
+        """See that nobody has written to the file since it was opened.
+
+        Raises:
+            LegacyFileError: Somebody has.
+        """
+        with self._readable():
+            if self._stamp() != self._seen:
+                raise self._wrong("it was written to while it was read: stop the predecessor first")
+
+    def _further(self, table: str) -> tuple[str, ...]:
+        found = [row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")]
+        if not found:
+            raise self._wrong(f"it has no table {table}; name the database of the predecessor")
+        missing = [name for name in COLUMNS[table] if name not in found]
+        if missing:
+            raise self._wrong(f"its table {table} lacks {', '.join(missing)}; name the database of the predecessor")
+        return tuple(name for name in found if name not in COLUMNS[table])
+
+    def _count(self) -> None:
+        for table in COLUMNS:
+            highest = f"SELECT max(id) FROM {table} WHERE typeof(id) = 'integer' AND id <= {HIGHEST_ID}"  # noqa: S608 - our own
+            self.highest = {**self.highest, table: self._connection.execute(highest).fetchone()[0] or 0}
+        self.total = self._connection.execute("SELECT count(*) FROM action_proposals").fetchone()[0]
+        doubled = "SELECT id FROM action_records WHERE typeof(id) = 'integer' GROUP BY id HAVING count(*) > 1"
+        self.doubled = frozenset(row[0] for row in self._connection.execute(doubled))
+
+    def cases(self) -> Iterator[Case]:
+        """Iterate over all proposals by their ids, and over the records that belong to none in between."""
+        with self._readable():
+            yield from _merged(self._groups(PROPOSALS), self._groups(RECORDS))
+            yield from (Case(proposals=(row,)) for row in self._rows(PROPOSALS, "<>"))
+            yield from (Case(records=(row,)) for row in self._rows(RECORDS, "<>"))
+
+    def _groups(self, table: str) -> Iterator[tuple[int, tuple[OldRow, ...]]]:
+        for key, rows in groupby(self._rows(table, "="), lambda row: int(row[_KEYS[table]])):
+            yield key, tuple(rows)
+
+    def _rows(self, table: str, sign: str) -> Iterator[OldRow]:
+        key = _KEYS[table]
+        query = f"SELECT * FROM {table} WHERE typeof({key}) {sign} 'integer' ORDER BY {key}, id"  # noqa: S608 - our own
+        with closing(self._connection.execute(query)) as cursor:
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
+
+    @contextmanager
+    def _readable(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise self._wrong(f"{error}; see that it may be read, and that it was closed properly") from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._wrong(str(error)) from error
+
+    def _wrong(self, problem: str) -> LegacyFileError:
+        return LegacyFileError(path=str(self.path), problem=problem)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open a file read only; without a log where none is beside it, or SQLite would make one and leave it there."""
+    with path.open("rb") as stream:
+        header = stream.read(20)
+    has_log = path.with_name(path.name + "-wal").exists()
+    alone = header[18:20] == bytes([_WAL, _WAL]) and not has_log
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    connection.text_factory = _text
+    return connection
+
+
+def _text(given: bytes) -> str:
+    return given.decode("utf-8", "surrogateescape")
+
+
+def _merged(
+    proposals: Iterator[tuple[int, tuple[OldRow, ...]]], records: Iterator[tuple[int, tuple[OldRow, ...]]]
+) -> Iterator[Case]:
+    """Put the records beside their proposals; both come in the order of the proposals' ids."""
+    waiting = next(records, None)
+    for number, rows in chain(proposals, [(None, ())]):
+        while waiting is not None and (number is None or waiting[0] < number):
+            yield from (Case(records=(row,)) for row in waiting[1])
+            waiting = next(records, None)
+        if number is None:
+            return
+        own: tuple[OldRow, ...] = ()
+        if waiting is not None and waiting[0] == number:
+            own, waiting = waiting[1], next(records, None)
+        yield Case(rows, own)

@@ -1,0 +1,21 @@
+"""What a host tests its own code with: fresh ledgers, factories, steps in time, and the contract of its engine.
+
+It needs no test runner, and imports none.
+"""
+
+from operator_core.testing.clock import ValidUntilFixedError, advance_time
+from operator_core.testing.contract import LedgerContract
+from operator_core.testing.factories import make_proposal, store_proposal
+from operator_core.testing.postgresql import FreshPostgresql, fresh_postgresql
+from operator_core.testing.sqlite import fresh_sqlite
+
+__all__ = [
+    "FreshPostgresql",
+    "LedgerContract",
+    "ValidUntilFixedError",
+    "advance_time",
+    "fresh_postgresql",
+    "fresh_sqlite",
+    "make_proposal",
+    "store_proposal",
+]

@@ -1,0 +1,95 @@
+"""Steps time for a test: the database's clock cannot be set, so what it is compared with is moved back."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+
+from operator_core.actions.errors import ActionError, ValueNotStorableError
+from operator_core.actions.values import check_seconds
+from operator_core.db import ActionRepository
+from operator_core.db.schema import MAY_EXPIRE, OPEN, proposals, records
+from operator_core.db.types import UtcDateTime, later, now
+from operator_core.db.units import Kind
+
+
+@dataclass(eq=False)
+class ValidUntilFixedError(ActionError):
+    """Time was to step past the moment until which a pending proposal is valid; nothing was stepped."""
+
+    proposal_id: int
+    valid_until: datetime
+
+    def __str__(self) -> str:
+        return (
+            f"proposal {self.proposal_id} is valid until {self.valid_until.isoformat()}, and what was proposed never "
+            "changes, so time cannot step past that. To test what has expired, propose with a valid_until in the past"
+        )
+
+
+async def advance_time(db: ActionRepository, step: timedelta) -> int:
+    """Let a while pass for the leases of all that runs, and return how many there are.
+
+    `last_seen_at` and `lease_expires_at` of every open record move back by `step`, through the guards and like any
+    other write. A lease that has run out so is lost with the next recovery; a heartbeat before that renews it.
+
+    Args:
+        db: An open `ActionDB`, a transaction of it, or a repository in a session.
+        step: Up to a day: no lease is longer.
+
+    Raises:
+        ValidUntilFixedError: A pending proposal would expire meanwhile, which cannot be brought about.
+        ValueNotStorableError: `step` is negative, or longer than a day.
+    """
+    if not isinstance(step, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise ValueNotStorableError(path="step", why=f"is {step!a}; a timedelta is wanted")
+    seconds = check_seconds(step.total_seconds(), "step")
+    # There is no public way to a statement of one's own in whatever transaction `db` has.
+    return await db._run(Kind.TRANSACTION, _advance, seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+class earlier(FunctionElement[datetime]):  # noqa: N801 - reads like an SQL function, as its kin in db/types.py
+    """Is a time less so many seconds; None where it is NULL."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(earlier, "postgresql")
+def _earlier_on_postgresql(element: earlier, compiler: SQLCompiler, **kw: Any) -> str:
+    moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({moment} - make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
+
+
+@compiles(earlier, "sqlite")
+def _earlier_on_sqlite(element: earlier, compiler: SQLCompiler, **kw: Any) -> str:
+    moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', {moment}, printf('-%.3f seconds', {seconds})) || '000')"
+
+
+_SECONDS = sa.bindparam("seconds", type_=sa.Float())
+_EXPIRING = (
+    sa.select(proposals.c.id, proposals.c.valid_until)
+    .where(sa.text(MAY_EXPIRE), proposals.c.valid_until > now(), proposals.c.valid_until <= later(_SECONDS))
+    .order_by(proposals.c.id)
+    .limit(1)
+)
+_MOVE = (
+    sa.update(records)
+    .where(sa.text(OPEN), records.c.lease_expires_at.is_not(None))
+    .values(
+        last_seen_at=earlier(records.c.last_seen_at, _SECONDS),
+        lease_expires_at=earlier(records.c.lease_expires_at, _SECONDS),
+    )
+)
+
+
+def _advance(connection: sa.Connection, seconds: float) -> int:
+    expiring = connection.execute(_EXPIRING, {"seconds": seconds}).one_or_none()
+    if expiring is not None:
+        raise ValidUntilFixedError(proposal_id=expiring.id, valid_until=expiring.valid_until)
+    return connection.execute(_MOVE, {"seconds": seconds}).rowcount

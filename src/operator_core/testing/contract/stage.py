@@ -1,0 +1,142 @@
+"""Where a test of the contract takes place: a fresh ledger, the host's engine, and what others see."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from operator_core.actions.errors import DatabaseUrlError
+from operator_core.actions.lifecycle import ActionStatus
+from operator_core.db import ActionDB, ActionRepository
+from operator_core.db.engine.urls import shown, target_url
+from operator_core.testing.postgresql import fresh_postgresql
+from operator_core.testing.sqlite import fresh_sqlite
+
+_CONNECTIONS = 3
+_PATIENCE = 2.0
+_HOST_TABLE = "CREATE TABLE host_notes (proposal_id BIGINT NOT NULL REFERENCES action_proposals (id))"
+INSERT_NOTE = "INSERT INTO host_notes VALUES ({})"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a test of the contract has.
+
+    Attributes:
+        engine: The host's, under test.
+        db: An `ActionDB` on that engine.
+        others: An `ActionDB` on an engine of its own: what everybody else sees.
+    """
+
+    engine: AsyncEngine
+    db: ActionDB
+    others: ActionDB
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[tuple[AsyncSession, ActionRepository]]:
+        """Give a session of the host with a repository that joins it; what is not committed is rolled back."""
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            yield session, ActionRepository(session)
+
+    @asynccontextmanager
+    async def connections(self) -> AsyncGenerator[list[AsyncConnection]]:
+        """Give several connections of the engine at once: as many as it lends."""
+        async with AsyncExitStack() as stack:
+            lent: list[AsyncConnection] = []
+            for _ in range(_CONNECTIONS):
+                try:
+                    connection = await asyncio.wait_for(self.engine.connect(), _PATIENCE)
+                except (TimeoutError, PoolTimeoutError):
+                    break  # that is the whole pool
+                lent.append(await stack.enter_async_context(_closing(connection)))
+            yield lent
+
+    async def notes(self) -> int:
+        """Return how many rows the host's table has, outside of any transaction that is open."""
+        async with self.engine.connect() as connection:
+            return (await connection.scalar(sa.text("SELECT count(*) FROM host_notes"))) or 0
+
+    async def status_of(self, proposal_id: int | None) -> ActionStatus | None:
+        """Return where others see a proposal."""
+        found = await self.others.get_proposal(proposal_id or 0)
+        return None if found is None else found.status
+
+
+@asynccontextmanager
+async def _closing(connection: AsyncConnection) -> AsyncGenerator[AsyncConnection]:
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+class Contract(ABC):
+    """Gives each test a fresh ledger and the host's engine on it."""
+
+    server: str | URL | None = None
+    """A PostgreSQL server, as for `fresh_postgresql`; None means a fresh SQLite file for each test."""
+
+    @abstractmethod
+    def engine(self, url: URL) -> AsyncEngine:
+        """Return a new engine with the host's settings, on the database of `url`; the test disposes of it."""
+
+    @contextmanager
+    def _database(self) -> Generator[URL]:
+        if self.server is not None:
+            with fresh_postgresql(self.server) as url:
+                yield url
+            return
+        with TemporaryDirectory(prefix="operator-core-") as folder:
+            yield target_url(fresh_sqlite(Path(folder)))
+
+
+C = TypeVar("C", bound=Contract)
+T = TypeVar("T")
+
+
+def on_stage(body: Callable[[C, Stage], Awaitable[None]]) -> Callable[[C], None]:
+    """Turn a coroutine into a plain test, which runs in an event loop of its own."""
+
+    def test(self: C) -> None:
+        with self._database() as url:  # pyright: ignore[reportPrivateUsage] - the other half of the same thing
+            asyncio.run(_staged(self, url, body))
+
+    # Not by functools.wraps: pytest would take the arguments of what is wrapped for fixtures.
+    test.__name__, test.__qualname__, test.__doc__ = body.__name__, body.__qualname__, body.__doc__
+    return test
+
+
+async def _staged(test: C, url: URL, body: Callable[[C, Stage], Awaitable[None]]) -> None:
+    engine = test.engine(url)
+    if not isinstance(engine, AsyncEngine):  # pyright: ignore[reportUnnecessaryIsInstance] - a host may be untyped
+        raise TypeError(f"engine(url) must return an AsyncEngine, not a {type(engine).__name__}")
+    try:
+        if engine.url.database != url.database:
+            raise DatabaseUrlError(f"engine(url) has returned an engine for {shown(engine.url)}, not for {shown(url)}")
+        async with engine.begin() as connection:
+            await connection.execute(sa.text(_HOST_TABLE))
+        async with ActionDB(engine) as db, ActionDB(url, lock_timeout=_PATIENCE) as others:
+            await body(test, Stage(engine, db, others))
+    finally:
+        await engine.dispose()
+
+
+async def at_once(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all to their end, and only then raise an error of one: nobody is broken off with a connection in hand."""
+    ends = await asyncio.gather(*works, return_exceptions=True)
+    return [_result(end) for end in ends]
+
+
+def _result(end: T | BaseException) -> T:
+    if isinstance(end, BaseException):
+        raise end
+    return end

@@ -1,0 +1,55 @@
+"""Makes proposals for tests, with a value for everything that a test does not care about."""
+
+from typing import Any
+
+from operator_core.actions.lifecycle import INITIAL, TRANSITIONS, ActionStatus
+from operator_core.actions.types import ActionProposal
+from operator_core.db import ActionRepository
+
+BY = "a test"
+
+
+def make_proposal(**given: Any) -> ActionProposal:
+    """Return a valid proposal that is not stored yet; `given` are fields of it, in place of the defaults."""
+    fields: dict[str, Any] = {"action_name": "drain_store", "reason": "store 4 is hot", **given}
+    return ActionProposal(**fields)
+
+
+async def store_proposal(db: ActionRepository, status: ActionStatus = INITIAL, **given: Any) -> ActionProposal:
+    """Store a proposal, bring it to a state by the shortest legal way, and return it as it then is.
+
+    Args:
+        db: An open `ActionDB`, a transaction of it, or a repository in a session.
+        status: Where it is to stand; what is executing or has run has a record, without a lease.
+        **given: Fields of the proposal, as for `make_proposal`.
+
+    Raises:
+        ActionError: As the calls for these steps: under a stop nothing is started.
+    """
+    wanted = ActionStatus(status)
+    proposal = await db.create_proposal(make_proposal(**given))
+    for step in _way(wanted):
+        proposal = await _take(db, proposal, step)
+    return proposal
+
+
+def _way(target: ActionStatus) -> tuple[ActionStatus, ...]:
+    """Return the steps of the shortest way to a state."""
+    ways: list[tuple[ActionStatus, ...]] = [(INITIAL,)]
+    for way in ways:
+        if way[-1] is target:
+            return way[1:]
+        ways += [(*way, following) for following in TRANSITIONS[way[-1]]]
+    raise AssertionError(f"no way leads to {target}")
+
+
+async def _take(db: ActionRepository, proposal: ActionProposal, step: ActionStatus) -> ActionProposal:
+    number = proposal.id or 0
+    if step is ActionStatus.EXECUTING:
+        await db.start_execution(number, by=BY)
+    elif proposal.status is ActionStatus.EXECUTING:
+        (record,) = await db.get_records_for_proposal(number)
+        await db.finish_execution(record.id or 0, success=step is ActionStatus.COMPLETED, by=BY)
+    else:
+        return await db.update_proposal_status(number, step, by=BY)
+    return await db.get_proposal(number) or proposal

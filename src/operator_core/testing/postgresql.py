@@ -1,0 +1,186 @@
+"""A fresh PostgreSQL ledger for a test, cloned from a template that is migrated once per server and revision."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from operator_core.actions.errors import DatabaseAccessError, DatabaseLockedError, DatabaseUrlError
+from operator_core.db import upgrade
+from operator_core.db.actions.own import settled
+from operator_core.db.engine.urls import shown, target_url
+from operator_core.db.faults import code_of
+from operator_core.db.migrate import HEAD, scripts
+from operator_core.db.migrate.alone import run_alone
+
+_NO_SUCH_DATABASE = "3D000"  # SQLSTATE, PostgreSQL documentation, appendix A
+_LOCK_WAIT_SECONDS = 120.0
+
+
+class FreshPostgresql:
+    """Is a migrated, empty database within its block, `with` or `async with`, and is dropped at the end of it."""
+
+    def __init__(self, server: URL) -> None:
+        self._server = server
+        self._database: str | None = None
+
+    def __enter__(self) -> URL:
+        self._database = run_alone(self._server, partial(_create, self._server))
+        return self._server.set(database=self._database)
+
+    def __exit__(self, *exc_info: object) -> None:
+        name, self._database = self._database, None
+        if name is not None:
+            run_alone(self._server, partial(_drop, name))
+
+    async def __aenter__(self) -> URL:
+        try:
+            return await settled(asyncio.to_thread(self.__enter__))
+        except asyncio.CancelledError:
+            await self.__aexit__()  # it was created all the same, and nobody will leave the block
+            raise
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await settled(asyncio.to_thread(self.__exit__))
+
+
+def fresh_postgresql(url: str | URL) -> FreshPostgresql:
+    """Give the URL of a new database with a migrated, empty ledger, on the server that `url` leads to.
+
+    Use it as a context manager, `with` or `async with`: the database is dropped at the end, and all connections to it
+    are closed. It is cloned from a template database, which stays on the server for the next run; a template of another
+    revision takes its place. Any number of processes may do so at once.
+
+    Args:
+        url: Of an existing database to connect to meanwhile, such as `postgresql://user:password@host/postgres`; it is
+            not changed. The user needs CREATEDB.
+
+    Raises:
+        DatabaseUrlError: The URL is not one of PostgreSQL.
+        DatabaseAccessError: On entering the block: the user may not connect, or may not create databases.
+        DatabaseUnavailableError: On entering the block: the server cannot be reached, or has no such database.
+    """
+    server = target_url(url)
+    if server.get_backend_name() != "postgresql":
+        raise DatabaseUrlError(f"{shown(server)} is no PostgreSQL server; for SQLite call fresh_sqlite(folder)")
+    return FreshPostgresql(server)
+
+
+@dataclass(frozen=True)
+class _Template:
+    """The names of a template: its place is one role in one database, because advisory locks are of one database."""
+
+    place: str
+    name: str
+
+    @classmethod
+    def of(cls, connection: sa.Connection) -> Self:
+        role, database = connection.execute(sa.text("SELECT current_user, current_database()")).one()
+        place = f"operator_core_template_{_digest(f'{role} {database}'.encode())}_"
+        return cls(place, f"{place}{_version()}")
+
+    @property
+    def building(self) -> str:
+        return f"{self.name}_building"
+
+    @property
+    def lock(self) -> int:
+        """The eight digits of the place, as the 64 bits of a lock."""
+        return int.from_bytes(self.place.encode()[-9:-1], signed=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+@cache
+def _version() -> str:
+    """Return the revision with a digest of its scripts, which change while a revision is being written."""
+    files = sorted(path for path in scripts().rglob("*") if path.suffix in (".py", ".sql"))
+    return f"{HEAD}_{_digest(b''.join(path.read_bytes() for path in files))}"
+
+
+def _create(server: URL, connection: sa.Connection) -> str:
+    """Clone the template into a new database, and return its name; without a template make one first."""
+    connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+    _require_permission(connection)
+    template, name = _Template.of(connection), f"operator_core_test_{secrets.token_hex(8)}"
+    try:
+        _create_database(connection, name, template.name)
+    except DBAPIError as error:
+        if code_of(error) != _NO_SUCH_DATABASE:
+            raise
+    else:
+        return name
+    with _locked(connection, template):  # until it is cloned: who makes another template drops this one
+        if template.name not in _databases(connection, template.place):
+            _build(connection, server, template)
+        _create_database(connection, name, template.name)
+    return name
+
+
+_MAY_CREATE = sa.text(
+    "SELECT quote_ident(current_user), rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
+)
+
+
+def _require_permission(connection: sa.Connection) -> None:
+    """Say what PostgreSQL only calls "permission denied"."""
+    role, permitted = connection.execute(_MAY_CREATE).one()
+    if not permitted:
+        detail = f"the role {role} may not create databases. As a superuser run: ALTER ROLE {role} CREATEDB"
+        raise DatabaseAccessError(url=shown(connection.engine.url), detail=detail)
+
+
+def _create_database(connection: sa.Connection, name: str, template: str) -> None:
+    connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+@contextmanager
+def _locked(connection: sa.Connection, template: _Template) -> Generator[None]:
+    """Let one process at a time make the template; who waits looks again and again, and holds no snapshot meanwhile."""
+    give_up = time.monotonic() + _LOCK_WAIT_SECONDS
+    while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(template.lock))):
+        if time.monotonic() > give_up:
+            detail = "another process is making the template database"
+            raise DatabaseLockedError(url=shown(connection.engine.url), detail=detail)
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        connection.scalar(sa.select(sa.func.pg_advisory_unlock(template.lock)))
+
+
+def _build(connection: sa.Connection, server: URL, template: _Template) -> None:
+    """Make the template under another name, so that what bears its name is whole, and drop the older ones."""
+    for left in _databases(connection, template.place):
+        _drop_database(connection, left)
+    _create_database(connection, template.building, "template0")
+    upgrade(server.set(database=template.building))
+    # Nobody may connect: a database with a connection cannot be cloned.
+    connection.exec_driver_sql(f"ALTER DATABASE {template.building} WITH ALLOW_CONNECTIONS false")
+    connection.exec_driver_sql(f"ALTER DATABASE {template.building} RENAME TO {template.name}")
+
+
+_NAMES = sa.text("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)")
+
+
+def _databases(connection: sa.Connection, prefix: str) -> list[str]:
+    return list(connection.scalars(_NAMES, {"prefix": prefix}))
+
+
+def _drop(name: str, connection: sa.Connection) -> None:
+    _drop_database(connection.execution_options(isolation_level="AUTOCOMMIT"), name)
+
+
+def _drop_database(connection: sa.Connection, name: str) -> None:
+    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
