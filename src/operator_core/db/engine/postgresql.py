@@ -77,7 +77,7 @@ def _as_options(settings: Mapping[str, str]) -> str:
 # -- PgBouncer ---------------------------------------------------------------------------------------------------------
 
 # A statement with a name stays in the session of the server, where the next transaction does not find it, or finds
-# somebody else's. Without caches none has a name: it is parsed and executed before PgBouncer lends the session to others.
+# somebody else's. Without caches none has a name: it is parsed and executed before PgBouncer lends the session on.
 _UNNAMED: dict[str, Any] = {
     "server_settings": {"application_name": "operator_core"},
     "statement_cache_size": 0,
