@@ -1,6 +1,7 @@
 """The settings of SQLite, and what an engine does when it connects and begins."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _save_hops(engine: Engine) -> None:
 
     @event.listens_for(engine, "before_cursor_execute")
     def end(connection: sa.Connection, _cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
-        options = {} if context is None else context.execution_options
+        options: Mapping[str, Any] = {} if context is None else context.execution_options
         if IS_STEP in options and IS_LAST in options:
             driver: Any = connection.connection.driver_connection
             driver.commit_with_next()
