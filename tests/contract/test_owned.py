@@ -111,3 +111,16 @@ def _end_all_others(ledger: Ledger) -> None:
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
     with closing(psycopg.connect(ledger.dsn, autocommit=True)) as plain:
         plain.execute(f"{others} AND pid <> pg_backend_pid()")
+
+
+async def test_more_calls_at_once_than_there_are_connections_come_to_their_end(db):
+    async def group() -> int:
+        async with db.transaction() as tx:
+            return (await tx.create_proposal(proposal())).id or 0
+
+    async def one() -> int:
+        return (await db.create_proposal(proposal())).id or 0
+
+    found = await asyncio.gather(*(group() if number % 8 == 0 else one() for number in range(80)))
+
+    assert sorted(found) == sorted(made.id for made in await db.list_proposals(limit=80))

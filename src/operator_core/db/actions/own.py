@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import DatabaseLockedError, RetryTransactionError
-from operator_core.db.engine import autocommitting, is_sqlite, reading, stepping, transacting, writer_lock
+from operator_core.db.engine import CONNECTIONS, autocommitting, is_sqlite, reading, stepping, transacting
 from operator_core.db.engine.kept import KeptConnections
 from operator_core.db.engine.urls import file_of, shown
 from operator_core.db.transitions import RefusedError
@@ -20,6 +20,7 @@ from operator_core.db.units import Kind, translated
 
 T = TypeVar("T")
 _ATTEMPTS = 5
+_BUSY = "all its places are taken, as by an open transaction(); within it, call the methods of what it gave you"
 
 
 async def settled(
@@ -93,6 +94,7 @@ class OwnTransactions:
     def __init__(self, engine: AsyncEngine, url: URL, lock_timeout: float, *, autocommit: bool, ours: bool) -> None:
         self.engine = engine
         self._lock_timeout, self._shown = lock_timeout, shown(url)
+        self._on_server = not is_sqlite(engine)
         self._in_memory = is_sqlite(engine) and file_of(url) is None
         self._bridge = AsyncSession(engine)  # leads into SQLAlchemy's greenlet; nothing is ever kept in it
         self._kept = KeptConnections(engine.sync_engine) if ours and not is_sqlite(engine) else None
@@ -105,7 +107,8 @@ class OwnTransactions:
             Kind.STEPS: self._running(single if autocommit and not is_sqlite(engine) else stepping(engine.sync_engine)),
             Kind.TRANSACTION: self._running(several),
         }
-        self._writers = writer_lock(engine)
+        places = 1 if is_sqlite(engine) else CONNECTIONS if ours else None  # a host's pool has a queue of its own
+        self._gate = None if places is None else asyncio.Semaphore(places)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def _running(self, engine: Engine) -> "_Run":
@@ -143,34 +146,47 @@ class OwnTransactions:
                 raise run(refused.explain) from refused.__cause__
 
         with translated(self._shown):
-            if self._writers is None:
+            if self._gate is None or self._is_free(kind):
                 return await self._bridge.run_sync(whole)
-            async with self.writing(kind):
+            await self._enter(self._gate)
+            try:
                 return await self._bridge.run_sync(whole)
+            finally:
+                self._gate.release()
 
     @asynccontextmanager
-    async def writing(self, kind: Kind) -> AsyncGenerator[None]:
-        """Let the writers of this process queue for SQLite's one write lock, and everybody for one in memory."""
-        lock = self._writers
-        if lock is None or (kind in (Kind.READ, Kind.SNAPSHOT) and not self._in_memory):
+    async def transacting(self) -> AsyncGenerator[None]:
+        """Wait until a transaction can begin, and keep its place until it ends."""
+        if self._gate is None:
             yield
+            return
+        await self._enter(self._gate)
+        try:
+            await self.spare()
+            yield
+        finally:
+            self._gate.release()
+
+    def _is_free(self, kind: Kind) -> bool:
+        """Tell whether a unit needs no place: whoever reads a SQLite file waits for nobody."""
+        return not self._on_server and not self._in_memory and kind in (Kind.READ, Kind.SNAPSHOT)
+
+    async def _enter(self, gate: asyncio.Semaphore) -> None:
+        """Queue for SQLite's one write lock, or for a connection: in its pool nobody would hear of one that is kept."""
+        if not gate.locked():
+            await gate.acquire()
             return
         try:
             async with asyncio.timeout(self._lock_timeout):
-                await lock.acquire()
+                await gate.acquire()
         except TimeoutError as error:
-            detail = "a transaction() of this ActionDB is open; within it, call the methods of what it gave you"
-            raise DatabaseLockedError(url=self._shown, detail=detail) from error
-        try:
-            yield
-        finally:
-            lock.release()
+            raise DatabaseLockedError(url=self._shown, detail=_BUSY) from error
 
     async def spare(self) -> None:
         """Give the pool back what is kept of its connections: somebody is to take one out of it, or to close it."""
         kept = self._kept
         if kept is not None:
-            await self._bridge.run_sync(lambda _session: kept.give_back())
+            await settled(self._bridge.run_sync(lambda _session: kept.give_back()))
 
     async def dispose(self) -> None:
         """Let the calls under way come to their end, then close all: a connection in use would be left open."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
 
@@ -256,9 +256,14 @@ class ActionDB(ActionRepository):
         order = Order(Scope.of(scope), who, why, seconds, terminate)
         own = self._opened()
         if file_of(self._url) is None and is_sqlite(own.engine):
-            async with own.writing(Kind.TRANSACTION):
+            async with own.transacting():
                 return await settled(engage(own.engine, self._url, order))
-        return await settled(engage(own.engine, self._url, order))
+        return await settled(self._engage(own, order))
+
+    async def _engage(self, own: OwnTransactions, order: Order) -> StopReceipt:
+        with suppress(SQLAlchemyError):
+            await own.spare()  # where the server gives no more connections, a stop takes one of the pool
+        return await engage(own.engine, self._url, order)
 
     async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
         """Release the one stop that `generation` names, and return it; revives nothing that was pending.
@@ -354,8 +359,7 @@ class ActionDB(ActionRepository):
         write lock of the file from its first call on.
         """
         own = self._opened()
-        async with own.writing(Kind.TRANSACTION):
-            await own.spare()
+        async with own.transacting():
             session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
             tx = _Transaction(session)
             try:

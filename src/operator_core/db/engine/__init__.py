@@ -1,6 +1,5 @@
 """Engines, and the settings that the promises rest on."""
 
-import asyncio
 from typing import Any
 from weakref import WeakSet
 
@@ -21,6 +20,7 @@ from operator_core.db.engine.urls import names_pgbouncer, shown
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
+CONNECTIONS = 15  # of one `ActionDB` to a server at most, besides the one that listens
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
@@ -124,8 +124,13 @@ def check_version(connection: sa.Connection) -> None:
 
 
 def autocommits(url: URL) -> dict[str, Any]:
-    """Return the options of an engine that autocommits unless it is asked for more: to ask it for each call is dear."""
-    return {} if url.get_backend_name() == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    """Return the options of an engine that autocommits unless it is asked for more: to ask it for each call is dear.
+
+    Its connections stay open: one beyond the size of a pool would be opened and closed for a single call.
+    """
+    if url.get_backend_name() == "sqlite":
+        return {}
+    return {"isolation_level": "AUTOCOMMIT", "pool_size": CONNECTIONS, "max_overflow": 0}
 
 
 def autocommitting(engine: Engine) -> Engine:
@@ -167,8 +172,3 @@ def autocommits_safely(connection: sa.Connection) -> bool:
 def refusal_aborts(connection: sa.Connection) -> bool:
     """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
     return not is_sqlite(connection)
-
-
-def writer_lock(engine: AsyncEngine) -> asyncio.Lock | None:
-    """Return a lock for the writers of one process, where the engine has one writer: queueing beats polling for it."""
-    return asyncio.Lock() if is_sqlite(engine) else None
