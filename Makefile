@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+INSTALL_BENCH = $(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench && \
+	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
 
-.PHONY: help demo test test-lowest test-psycopg race soak bench lint check lock migration clean
+.PHONY: help demo test test-lowest test-psycopg race soak bench bench-large lint check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,12 +40,15 @@ race: $(STAMP) ## Run the long forms of all races, kills and forced schedules; p
 	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/races tests/contract/test_kill_switch*.py
 
 soak: $(STAMP) ## Run the long forms of all soaks: many workers, kills, freezes, server faults and stops, with their seeds.
-	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/soak
+	OPERATOR_CORE_LONG=1 $(BIN)/pytest -s -q tests/soak tests/deploy/test_replication.py
 
-bench: $(STAMP) ## Measure claims beside other queues, and after churn; shorter: make bench BENCH_FLAGS=--quick.
-	$(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench
-	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
-	missed=0; for name in claims churn; do .venv-bench/bin/python benchmarks/$$name.py $(BENCH_FLAGS) || missed=1; done; exit $$missed
+bench: $(STAMP) ## Measure every figure of docs/performance.md beside its bar; shorter: make bench BENCH_FLAGS=--quick.
+	$(INSTALL_BENCH)
+	.venv-bench/bin/python benchmarks/run.py $(BENCH_FLAGS)
+
+bench-large: $(STAMP) ## Measure whether calls stay flat at 10,000,000 rows; takes several GB and a quarter of an hour.
+	$(INSTALL_BENCH)
+	.venv-bench/bin/python benchmarks/scale.py --large
 
 check: lint test ## All that must be green before a merge.
 

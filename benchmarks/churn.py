@@ -119,7 +119,7 @@ async def compare(engine: str, ledgers: list[Ledger], rounds: int) -> list[Figur
     figures: list[Figure] = []
     for ledger in others:
         ratios = [found / base for found, base in zip(costs[ledger.name], costs[fresh.name], strict=True)]
-        figures.append(Figure(f"{engine}: {ledger.name}", Spread.of(ratios), ledger.bar))
+        figures.append(Figure(f"{engine}: a claim {ledger.name} / from a fresh ledger", Spread.of(ratios), ledger.bar))
     medians = ", ".join(f"{name} {statistics.median(found) * 1e3:.2f} ms" for name, found in costs.items())
     print(f"{engine}, for information: {medians}", flush=True)
     return figures

@@ -1,4 +1,4 @@
-"""Compare claims per second with procrastinate and pgqueuer: 8 worker processes, PostgreSQL, one claim per call.
+"""Compare claims per second with procrastinate, pgqueuer and DBOS: 8 worker processes, PostgreSQL, one claim per call.
 
 Run it with `make bench`, or as `python benchmarks/claims.py [--quick] [--json FILE]`. Each round gives every queue a
 fresh copy of the same filled database on the same server, and the same eight processes; who comes first alternates.
@@ -18,6 +18,7 @@ from queues import QUEUES, Queue
 
 from tests.support.postgres import PrivatePostgres
 
+OURS = "claims a second: operator-core"
 PROCESSES = 8
 WARM_UP = 20  # claims of each process: statements are prepared, and plans made generic, before the clock starts
 ROUNDS, SECONDS, ROWS = 9, 2.0, 20_000
@@ -132,14 +133,15 @@ def ratios(rates: dict[str, list[float]], other: str) -> Sequence[float]:
 
 def main() -> int:
     """Run all rounds, print the ratios, and return 1 where a bar is missed."""
-    given = arguments("Claims per second, beside procrastinate and pgqueuer.")
+    given = arguments("Claims per second, beside procrastinate, pgqueuer and DBOS.")
     rounds, seconds, rows = QUICK if given.quick else (ROUNDS, SECONDS, ROWS)
     rates: dict[str, list[float]] = {name: [] for name in QUEUES}
     workers = Workers()
     with start_server() as server:
         templates = {name: fill(server, queue, rows) for name, queue in QUEUES.items()}
         for number in range(rounds):
-            order = list(QUEUES)[number % 3 :] + list(QUEUES)[: number % 3]
+            first = number % len(QUEUES)
+            order = list(QUEUES)[first:] + list(QUEUES)[:first]
             for name in order:
                 rates[name].append(measure(server, workers, QUEUES[name], templates[name], seconds))
             print(f"round {number + 1}:", ", ".join(f"{name} {rates[name][-1]:.0f}/s" for name in QUEUES), flush=True)
@@ -151,8 +153,14 @@ def main() -> int:
     spreads = {name: Spread.of(found) for name, found in rates.items()}
     print(table([("queue", "claims per second"), *((name, str(spread)) for name, spread in spreads.items())]))
     figures = [
-        Figure("operator-core / procrastinate", Spread.of(ratios(rates, "procrastinate")), 1.0, at_least=True),
-        Figure("operator-core / pgqueuer", Spread.of(ratios(rates, "pgqueuer")), 0.9, at_least=True),
+        Figure(
+            f"{OURS} / procrastinate",
+            Spread.of(ratios(rates, "procrastinate")),
+            1.0,
+            at_least=True,
+        ),
+        Figure(f"{OURS} / pgqueuer", Spread.of(ratios(rates, "pgqueuer")), 0.9, at_least=True),
+        Figure(f"{OURS} / DBOS", Spread.of(ratios(rates, "dbos"))),
     ]
     settings: dict[str, Any] = {"server": version, "processes": PROCESSES, "seconds": seconds, "rows": rows}
     return report(figures, given.json, rates=rates, **settings)

@@ -1,10 +1,14 @@
-"""What the benchmark programs share: a server of their own, medians with their spread, bars, and tables."""
+"""What the benchmark programs share: a server, alternating rounds, medians with their spread, bars and tables.
+
+A figure is a ratio of two things that were measured in the same round, so that a slow moment of the machine hits both.
+"""
 
 import argparse
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +68,36 @@ class Figure:
             return (self.name, str(self.ratio), "", "for information")
         sign = ">=" if self.at_least else "<="
         return (self.name, str(self.ratio), f"{sign} {self.bar}", "MISSED" if self.missed else "met")
+
+
+Work = Callable[[], Awaitable[object]]
+Times = dict[str, list[float]]
+"""The seconds of each contender, one for each round."""
+
+
+async def timed(work: Work) -> float:
+    """Return how many seconds a piece of work took."""
+    started = time.perf_counter()
+    await work()
+    return time.perf_counter() - started
+
+
+async def alternate(contenders: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> Times:
+    """Let each contender measure itself in each round, who comes first in turn; the round before the first warms up."""
+    names = list(contenders)
+    times: Times = {name: [] for name in names}
+    for number in range(rounds + 1):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            seconds = await contenders[name]()
+            if number:
+                times[name].append(seconds)
+    return times
+
+
+def multiples(times: Times, of: str, base: str) -> Spread:
+    """Return what one contender took as a multiple of another, round by round."""
+    return Spread.of([taken / least for taken, least in zip(times[of], times[base], strict=True)])
 
 
 def arguments(about: str) -> argparse.Namespace:

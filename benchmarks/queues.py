@@ -1,4 +1,8 @@
-"""The three queues that claims.py compares, each made, filled and claimed from through its own public calls."""
+"""The queues that claims.py compares, each made, filled and claimed from through its own calls.
+
+The calls are public, but for those of DBOS, which has no public call that dequeues: there it is the one that its own
+worker makes.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -8,6 +12,8 @@ from typing import ClassVar
 from uuid import uuid4
 
 import asyncpg
+import psycopg
+from dbos import DBOSClient, EnqueueOptions
 from pgqueuer.queries import EntrypointExecutionParameter, Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 from procrastinate import App, PsycopgConnector
@@ -127,4 +133,47 @@ class PgQueuer(Queue):
         await connection.close()
 
 
-QUEUES: dict[str, Queue] = {queue.name: queue for queue in (OperatorCore(), Procrastinate(), PgQueuer())}
+class Dbos(Queue):
+    """Claims with `start_queued_workflows`, the call of its queue thread, on a queue that lets a worker run one.
+
+    The call is synchronous, and each process claims one at a time, so it is made without a thread of its own.
+    """
+
+    name = "dbos"
+    claimed = "SELECT workflow_uuid::bigint FROM dbos.workflow_status WHERE status = 'PENDING'"
+
+    async def fill(self, dsn: str, rows: int) -> None:
+        """Enqueue one, and copy its row: the call that enqueues takes one at a time."""
+        client = DBOSClient(system_database_url=dsn, lazy=True)
+        client._sys_db.run_migrations()  # noqa: SLF001 - a client never migrates
+        await client.register_queue_async("bench", worker_concurrency=1)
+        options = EnqueueOptions(workflow_name=NAME, queue_name="bench", workflow_id="1")
+        await client.enqueue_async(options, PARAMETERS)
+        client.destroy()
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            found = connection.execute(
+                "SELECT quote_ident(column_name) FROM information_schema.columns WHERE table_schema = 'dbos' "
+                "AND table_name = 'workflow_status' AND column_name NOT IN ('workflow_uuid', 'created_at') "
+                "AND is_generated = 'NEVER'"
+            )
+            columns = ", ".join(row[0] for row in found)
+            connection.execute(
+                f"INSERT INTO dbos.workflow_status (workflow_uuid, created_at, {columns}) "
+                f"SELECT n, created_at + n, {columns} FROM dbos.workflow_status, generate_series(2, {rows}) AS n"
+            )
+
+    @asynccontextmanager
+    async def worker(self, dsn: str, name: str) -> AsyncGenerator[Claim]:
+        """Open a client."""
+        client = DBOSClient(system_database_url=dsn)
+        queue, database = await client.retrieve_queue_async("bench"), client._sys_db  # noqa: SLF001 - see the top
+
+        async def claim() -> int | None:
+            ids, _ = database.start_queued_workflows(queue, name, "1", None)
+            return int(ids[0]) if ids else None
+
+        yield claim
+        client.destroy()
+
+
+QUEUES: dict[str, Queue] = {queue.name: queue for queue in (OperatorCore(), Procrastinate(), PgQueuer(), Dbos())}

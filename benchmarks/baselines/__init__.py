@@ -1,0 +1,97 @@
+"""The same calls by hand on the bare drivers: what the library is measured against.
+
+A baseline has the same tables, indexes, guards and durability, and sends the same texts: `statements` records them from
+the library once, so that they cannot drift. The tuples of values, and what is made of a row, are written by hand.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from operator_core.actions import ActionProposal, ActionRecord
+from operator_core.actions.types import FROM_LEDGER
+from operator_core.db.schema import proposals, records
+
+Row = Sequence[Any]
+Sql = Mapping[str, Sequence[str]]
+"""The statements of each call."""
+
+BY = "system"
+_PROPOSAL = tuple(column.name for column in proposals.columns)
+_RECORD = tuple(column.name for column in records.columns)
+
+
+class Baseline(ABC):
+    """Is one way to write the five calls by hand; each is one durable commit."""
+
+    def __init__(self, sql: Sql) -> None:
+        self.sql = sql
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close all connections."""
+
+    @abstractmethod
+    async def write(self, sql: str, values: Row) -> Row:
+        """Run one statement that writes, and return its one row."""
+
+    @abstractmethod
+    async def read(self, sql: str, values: Row) -> Sequence[Row]:
+        """Run one statement that reads, and return its rows."""
+
+    @abstractmethod
+    def new(self, proposal: ActionProposal) -> Row:
+        """Return the values of a new proposal."""
+
+    @abstractmethod
+    def values(self, names: Sequence[str], row: Row) -> dict[str, Any]:
+        """Return the values of a row by their names, as the DTO takes them."""
+
+    def proposal(self, row: Row) -> ActionProposal:
+        """Return the DTO of a row."""
+        return ActionProposal.model_validate(self.values(_PROPOSAL, row), context=FROM_LEDGER)
+
+    def record(self, row: Row) -> ActionRecord:
+        """Return the DTO of a row."""
+        return ActionRecord.model_validate(self.values(_RECORD, row), context=FROM_LEDGER)
+
+    async def create(self, proposal: ActionProposal) -> ActionProposal:
+        """Store a proposal."""
+        return self.proposal(await self.write(self.sql["create"][0], self.new(proposal)))
+
+    async def validate(self, number: int) -> ActionProposal:
+        """Take the step to `validated`: the guarded update."""
+        return self.proposal(await self.write(self.sql["validate"][0], (BY, None, number)))
+
+    @abstractmethod
+    async def start(self, number: int) -> ActionRecord:
+        """Take the step to `executing`, and open the record."""
+
+    @abstractmethod
+    async def finish(self, number: int) -> ActionRecord:
+        """Close the record as succeeded, and take the step to `completed`."""
+
+    async def get(self, number: int) -> ActionProposal:
+        """Return one proposal."""
+        return self.proposal((await self.read(self.sql["get"][0], (number,)))[0])
+
+    @abstractmethod
+    async def page(self, limit: int) -> list[ActionProposal]:
+        """Return the newest proposals."""
+
+    async def lifecycle(self, proposal: ActionProposal) -> ActionRecord:
+        """Take a new proposal through its whole life: four calls."""
+        made = await self.create(proposal)
+        await self.validate(made.id or 0)
+        opened = await self.start(made.id or 0)
+        return await self.finish(opened.id or 0)
+
+
+def json_text(value: object) -> str:
+    """Return the JSON text of a value, as the tables hold it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
