@@ -1,8 +1,6 @@
 """`import-legacy`: take over the database of the predecessor, all of it or nothing."""
 
 import argparse
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 
 from operator_core import legacy
 from operator_core.actions import ConnectionLostError
@@ -20,7 +18,14 @@ async def import_legacy(options: argparse.Namespace) -> int:
     remarks: list[Remark] = []
     options.failed = "NOTHING WAS IMPORTED: "
     try:
-        with _screen(remarks, as_json=options.json) as (tell, progress):
+        with screen.Progress("import-legacy") as progress:
+
+            def tell(remark: Remark) -> None:
+                if options.json:
+                    remarks.append(remark)
+                else:
+                    progress.say(screen.clean(str(remark)))
+
             report = await legacy.import_legacy(
                 options.old,
                 database_url(options.url),
@@ -39,29 +44,6 @@ async def import_legacy(options: argparse.Namespace) -> int:
     for line in _lines(report):
         screen.say(line)
     return 0
-
-
-@contextmanager
-def _screen(
-    remarks: list[Remark], *, as_json: bool
-) -> Generator[tuple[Callable[[Remark], None], Callable[[int, int], None]]]:
-    """Give a function for each remark, and one that shows on a terminal how far the look, then the import, has come."""
-    from tqdm import tqdm  # noqa: PLC0415 - only this command needs it
-
-    with tqdm(desc="import-legacy", unit=" proposals", disable=None) as bar:
-
-        def tell(remark: Remark) -> None:
-            if as_json:
-                remarks.append(remark)
-            else:
-                with bar.external_write_mode():
-                    screen.say(screen.clean(str(remark)))
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield tell, progress
 
 
 def _lines(report: ImportReport) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TextIO
+from typing import Any, Never, Self, TextIO
 
 from pydantic import BaseModel
 
@@ -45,6 +45,31 @@ def complain(text: str, error: ActionError, *, as_json: bool, **more: Any) -> No
     warn(text)
     if as_json:
         emit({"error": type(error).__name__, "message": text, **more})
+
+
+class Progress:
+    """Shows on a terminal, and only there, how far a command has come; a context manager."""
+
+    def __init__(self, what: str) -> None:
+        from tqdm import tqdm  # noqa: PLC0415 - few commands need it
+
+        self._bar: tqdm[Never] = tqdm(desc=what, unit=" proposals", disable=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many of all are done."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """Print for a person, with the bar out of the way."""
+        with self._bar.external_write_mode():
+            say(text)
 
 
 def plain(model: BaseModel) -> dict[str, Any]:

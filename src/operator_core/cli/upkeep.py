@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -16,24 +16,10 @@ from operator_core.cli.target import existing
 DIFFERENT = 1
 
 
-@contextmanager
-def _bar(what: str) -> Generator[Callable[[int, int], None]]:
-    """Give a function that shows how far it has come, on a terminal only."""
-    from tqdm import tqdm  # noqa: PLC0415 - only these commands need it
-
-    with tqdm(desc=what, unit=" proposals", disable=None) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
-
-
 async def verify(options: argparse.Namespace) -> int:
     """Compare the tables with the history; 1 where they differ."""
     async with existing(options.url) as db:
-        with _bar("verify") as progress:
+        with screen.Progress("verify") as progress:
             differences = await db.verify(progress=progress)
     if options.json:
         screen.emit([screen.plain(difference) for difference in differences])
@@ -85,7 +71,7 @@ async def prune(options: argparse.Namespace) -> int:
         if options.dry_run:
             report = await db.count_prunable(options.before, keep_events=keep)
         else:
-            with _bar("prune") as progress:
+            with screen.Progress("prune") as progress:
                 report = await db.prune(
                     options.before, keep_events=keep, by=options.by, reason=options.reason, progress=progress
                 )
