@@ -145,7 +145,8 @@ def connections_in_use(db: ActionDB) -> int:
     """Return how many connections are out of the pool, and not kept at hand for the next call."""
     own = db._own
     assert own is not None
-    return own.engine.pool.checkedout() - (0 if own._kept is None else len(own._kept._idle))  # type: ignore[attr-defined]
+    kept = own._kept or own._threads
+    return own.engine.pool.checkedout() - (0 if kept is None else len(kept._idle))  # type: ignore[attr-defined]
 
 
 def traces(client: Client, db: ActionDB) -> list[str]:

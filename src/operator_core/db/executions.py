@@ -12,7 +12,6 @@ from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.db import records
 from operator_core.db.engine import writes_in_one_statement
-from operator_core.db.engine.sqlite import IS_LAST
 from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, Latch
 from operator_core.db.mapping import to_proposal, to_record
 from operator_core.db.schema import proposals
@@ -57,7 +56,7 @@ def _new_record(source: sa.FromClause) -> sa.Insert:
 
 
 _STARTED = sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).subquery("started")
-_NEW_RECORD = _new_record(_STARTED).returning(*table.columns).execution_options(**{IS_LAST: True})
+_NEW_RECORD = _new_record(_STARTED).returning(*table.columns)
 
 
 def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:

@@ -24,7 +24,6 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import ActionStatus, sources
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionProposal
-from operator_core.db.engine.sqlite import IS_LAST
 from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of, refusal_of
 from operator_core.db.guards.rules import EXPIRED, ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
@@ -76,11 +75,7 @@ def to(target: ActionStatus) -> sa.Update:
 
 
 _OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
-_STEPS = {
-    status: to(status).where(_OF_ONE).returning(*proposals.columns).execution_options(**{IS_LAST: True})
-    for status in ActionStatus
-    if sources(status)
-}
+_STEPS = {status: to(status).where(_OF_ONE).returning(*proposals.columns) for status in ActionStatus if sources(status)}
 
 
 def step(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.errors import DatabaseAccessError, DatabaseLockedError, DatabaseUrlError
 from operator_core.db import upgrade
-from operator_core.db.actions.own import settled
+from operator_core.db.actions.settled import settled
 from operator_core.db.engine.urls import shown, target_url
 from operator_core.db.faults import code_of
 from operator_core.db.migrate import HEAD, scripts

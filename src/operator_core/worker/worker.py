@@ -27,7 +27,7 @@ from operator_core.actions import (
 )
 from operator_core.actions.values import check_integer, check_name, check_seconds, sanitise_object
 from operator_core.db import ActionDB, Execution
-from operator_core.db.actions.own import settled
+from operator_core.db.actions.settled import settled
 from operator_core.worker.registry import ActionRegistry
 
 T = TypeVar("T")

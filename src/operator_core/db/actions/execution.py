@@ -23,7 +23,7 @@ from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.actions.values import sanitise_text
 from operator_core.db import executions, leases, stop_status
 from operator_core.db.actions.arguments import ending_
-from operator_core.db.actions.own import settled
+from operator_core.db.actions.settled import settled
 from operator_core.db.units import Kind
 
 log = logging.getLogger("operator_core.execution")

@@ -29,13 +29,14 @@ from operator_core.actions.values import check_integer, check_member, check_name
 from operator_core.db import kill_switch, migrate, stop_status
 from operator_core.db.actions.engage import Order, engage
 from operator_core.db.actions.joined import run_joined
-from operator_core.db.actions.own import OwnTransactions, settled
+from operator_core.db.actions.own import OwnTransactions
 from operator_core.db.actions.repository import ActionRepository
+from operator_core.db.actions.settled import settled
 from operator_core.db.engine import (
-    autocommits,
     autocommits_safely,
     check_version,
     create_engine,
+    for_calls,
     is_sqlite,
     require_configured,
     share_sessions,
@@ -136,7 +137,7 @@ class ActionDB(ActionRepository):
         if self._migrate == "check":
             require_ledger_file(self._url)
         engine = self._given or create_engine(
-            self._url, lock_timeout=self._lock_timeout, lasting=False, **autocommits(self._url)
+            self._url, lock_timeout=self._lock_timeout, lasting=False, **for_calls(self._url)
         )
         try:
             with translated(shown(self._url)):

@@ -15,12 +15,12 @@ from operator_core.actions.errors import (
     MissingDriverError,
 )
 from operator_core.db.engine import postgresql, sqlite
-from operator_core.db.engine.sqlite import BEGIN, IS_STEP
-from operator_core.db.engine.urls import names_pgbouncer, shown
+from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.urls import file_of, names_pgbouncer, shown
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
-CONNECTIONS = 15  # of one `ActionDB` to a server at most, besides the one that listens
+CONNECTIONS = 15  # of one `ActionDB` at most, besides those of a stop and the one that listens
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
@@ -123,14 +123,15 @@ def check_version(connection: sa.Connection) -> None:
         postgresql.require_role_settings(connection)
 
 
-def autocommits(url: URL) -> dict[str, Any]:
-    """Return the options of an engine that autocommits unless it is asked for more: to ask it for each call is dear.
+def for_calls(url: URL) -> dict[str, Any]:
+    """Return the options of an engine for single calls; it autocommits unless it is asked for more.
 
-    Its connections stay open: one beyond the size of a pool would be opened and closed for a single call.
+    To ask for that at each call is dear. Its connections stay open: one beyond the size of a pool would be opened and
+    closed for a single call.
     """
-    if url.get_backend_name() == "sqlite":
-        return {}
-    return {"isolation_level": "AUTOCOMMIT", "pool_size": CONNECTIONS, "max_overflow": 0}
+    if url.get_backend_name() != "sqlite":
+        return {"isolation_level": "AUTOCOMMIT", "pool_size": CONNECTIONS, "max_overflow": 0}
+    return {} if file_of(url) is None else {"pool_size": CONNECTIONS, "max_overflow": 0}
 
 
 def autocommitting(engine: Engine) -> Engine:
@@ -143,11 +144,6 @@ def autocommitting(engine: Engine) -> Engine:
 def transacting(engine: Engine) -> Engine:
     """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
     return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
-
-
-def stepping(engine: Engine) -> Engine:
-    """Return `engine` for units of several statements whose last one says so: it commits by itself on SQLite."""
-    return engine.execution_options(**{IS_STEP: True}) if is_sqlite(engine) else transacting(engine)
 
 
 def reading(engine: Engine) -> Engine:

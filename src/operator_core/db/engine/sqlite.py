@@ -1,7 +1,9 @@
 """The settings of SQLite, and what an engine does when it connects and begins."""
 
 import os
-from collections.abc import Mapping
+import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,6 @@ from operator_core.db.engine.urls import file_of, shown
 
 BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
-
-
-IS_STEP = "operator_core_is_step"
-"""Execution option of an engine of ours: a transaction ends with the statement that has the option `IS_LAST`."""
-IS_LAST = "operator_core_is_last"
 
 
 def _pragmas(lock_timeout: float) -> tuple[str, ...]:
@@ -43,10 +40,14 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
 
     watch = None if file is None else FileWatch(file, shown(url))
 
-    async def connect() -> aiosqlite.Connection:
+    def require_same_file() -> None:
         if watch is not None:
             watch.compare()
-        return await open_connection(database, _pragmas(lock_timeout), uri=bool(arguments.get("uri")))
+
+    async def connect() -> aiosqlite.Connection:
+        require_same_file()
+        uri = bool(arguments.get("uri"))
+        return await open_connection(database, _pragmas(lock_timeout), require_same_file, uri=uri)
 
     engine = create_async_engine(url, async_creator=connect, **options)
     _save_hops(engine.sync_engine)
@@ -103,16 +104,32 @@ def _begin_of(connection: sa.Connection) -> str:
 
 
 def _save_hops(engine: Engine) -> None:
-    """Begin with the first statement, and commit with the last, on connections that can do it."""
+    """Begin with the first statement, on connections that can do it."""
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         driver: Any = connection.connection.driver_connection
         driver.begin_with_next(_begin_of(connection))
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def end(connection: sa.Connection, _cursor: Any, _sql: str, _values: Any, context: Any, _many: bool) -> None:  # noqa: FBT001
-        options: Mapping[str, Any] = {} if context is None else context.execution_options
-        if IS_STEP in options and IS_LAST in options:
-            driver: Any = connection.connection.driver_connection
-            driver.commit_with_next()
+
+def in_thread_of(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Connection]:
+    """Return what makes a connection of SQLAlchemy on one of sqlite3, for use in its thread; it never closes that one.
+
+    Args:
+        engine: Whose URL is shown in errors.
+    """
+    here = threading.local()
+    blocking = sa.create_engine(
+        engine.url.set(drivername="sqlite"),
+        creator=lambda: here.connection,
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+    )
+
+    def connect(raw: sqlite3.Connection) -> sa.Connection:
+        here.connection = raw
+        connection = blocking.connect()
+        connection.detach()
+        return connection
+
+    return connect

@@ -1,8 +1,8 @@
 """An aiosqlite connection that runs a statement in one hop to its thread, where SQLAlchemy's adapter would need five.
 
 The adapter asks for a cursor, executes, fetches, and closes, and each is a round trip between two threads. Here the
-cursor does all of it in the one hop of `execute`. A begin goes with the first statement, a commit with one that is said
-to be the last, and a commit or rollback with nothing to do needs no hop.
+cursor does all of it in the one hop of `execute`. A begin goes with the first statement, and a commit or rollback with
+nothing to do needs no hop.
 """
 
 import sqlite3
@@ -79,12 +79,17 @@ class BufferedCursor:
 
 
 class OneHopConnection(aiosqlite.Connection):
-    """Runs a statement, its fetch and its close in one hop, and what begins and ends a transaction along with it."""
+    """Runs a statement, its fetch and its close in one hop, and what begins a transaction along with the first one.
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+    Args:
+        connector: Connects.
+        require_same_file: Raises where the file is no longer the one that was opened.
+    """
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], require_same_file: Callable[[], None]) -> None:
         super().__init__(connector, iter_chunk_size=64)
+        self.require_same_file = require_same_file
         self._first = ""
-        self._next_is_last = False
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
 
     async def _connect(self) -> Self:
@@ -99,15 +104,12 @@ class OneHopConnection(aiosqlite.Connection):
     async def hop(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
-        first, last = self._first, self._next_is_last
-        self._first, self._next_is_last = "", False
+        first, self._first = self._first, ""
 
         def whole() -> None:
             if first:
                 self._conn.execute(first).close()
             function(self._conn, *arguments)
-            if last:
-                self._conn.commit()
 
         # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.
         await run(whole)
@@ -115,10 +117,6 @@ class OneHopConnection(aiosqlite.Connection):
     def begin_with_next(self, statement: str) -> None:
         """Run `statement`, a BEGIN, in the hop of the next one."""
         self._first = statement
-
-    def commit_with_next(self) -> None:
-        """Commit in the hop of the next statement, if it succeeds."""
-        self._next_is_last = True
 
     def cursor(self) -> Any:
         """Return a cursor without a hop."""
@@ -137,7 +135,9 @@ class OneHopConnection(aiosqlite.Connection):
             await super().rollback()
 
 
-def open_connection(path: Path | str, pragmas: Sequence[str], *, uri: bool = False) -> OneHopConnection:
+def open_connection(
+    path: Path | str, pragmas: Sequence[str], require_same_file: Callable[[], None], *, uri: bool = False
+) -> OneHopConnection:
     """Return a connection that, once awaited, has begun nothing and obeys `pragmas`; all in its first hop."""
 
     def connect() -> sqlite3.Connection:
@@ -150,4 +150,4 @@ def open_connection(path: Path | str, pragmas: Sequence[str], *, uri: bool = Fal
             raise
         return connection
 
-    return OneHopConnection(connect)
+    return OneHopConnection(connect, require_same_file)
