@@ -272,4 +272,4 @@ class PruneReport(Frozen):
 
 def checked(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
     """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through."""
-    return dict(type(dto).model_validate(dict(dto)))
+    return vars(type(dto).model_validate(vars(dto)))

@@ -31,7 +31,10 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 def dump_json(value: object) -> str:
     """Return the JSON text of a checked value, as the tables hold it."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> str:

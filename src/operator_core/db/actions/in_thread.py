@@ -77,16 +77,23 @@ class InThread:
         try:
             await lent.driver.hop(whole)
         except asyncio.CancelledError:
-            await settled(lent.driver.hop(_nothing))  # a thread does one after the other
-            await settled(lent.connection.close())
+            await settled(self._let_go(lent))  # asked again meanwhile, it says so once that is done
             raise
         except ActionError:
             self._idle.append(lent)
             raise
         except BaseException:
-            await settled(lent.connection.close())
+            await settled(self._let_go(lent))
             raise
         self._idle.append(lent)
+
+    @staticmethod
+    async def _let_go(lent: _Lent) -> None:
+        """Give a connection to the pool once its thread, which does one thing after the other, has nothing to do."""
+        try:
+            await lent.driver.hop(lambda _raw: None)
+        finally:
+            await lent.connection.close()
 
     async def _take(self) -> _Lent:
         while not self._idle:
@@ -108,7 +115,3 @@ class InThread:
         """Give all that is idle to the pool."""
         while self._idle:
             await self._idle.pop().connection.close()
-
-
-def _nothing(_raw: sqlite3.Connection) -> None:
-    pass
