@@ -4,7 +4,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from enum import Enum
 
+from sqlalchemy.engine import URL
+
 from operator_core.actions.errors import ActionError
+from operator_core.db.engine.urls import shown
 from operator_core.db.faults import translate
 from operator_core.db.transitions import RefusedError
 
@@ -20,14 +23,14 @@ class Kind(Enum):
 
 
 @contextmanager
-def translated(url: str) -> Generator[None]:
-    """Turn what drivers raise into this library's errors; `url` is shown in them, so it comes without its password."""
+def translated(url: URL) -> Generator[None]:
+    """Turn what drivers raise into this library's errors, in which `url` is shown without its password."""
     try:
         yield
     except (ActionError, RefusedError):
         raise
     except Exception as error:
-        known = translate(error, url)
+        known = translate(error, shown(url))
         if known is None:
             raise
         raise known from error

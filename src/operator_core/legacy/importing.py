@@ -51,7 +51,7 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
         aside: A new file for the rows that cannot be true; `<old>.aside.jsonl` by default.
         dry_run: Only look: nothing is written, neither rows nor a file.
         tell: Is called with each remark about a row.
-        progress: Is called after each batch.
+        progress: Is called after each batch; if it raises, nothing is imported.
 
     Raises:
         LegacyFileError: The old file is none of the predecessor, or cannot be read.
@@ -66,7 +66,7 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
             look = _Look(source, zone, tell, progress)
             await look.through(None if dry_run else put_aside)
             kept = put_aside.keep()
-            transfer = _Transfer(source, zone, progress, write=not dry_run)
+            transfer = _Transfer(source, zone, progress and _in_loop(progress), write=not dry_run)
             try:
                 counts = await ledger.take(transfer)
             except ConnectionLostError:
@@ -86,6 +86,24 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
         ignored=source.ignored,
         dry_run=dry_run,
     )
+
+
+def _in_loop(progress: Progress) -> Progress:
+    """Return it for the unit of work, which is run in the thread of SQLite: the caller's things belong to the loop."""
+    loop = asyncio.get_running_loop()
+
+    async def call(done: int, total: int) -> None:
+        progress(done, total)
+
+    def tell(done: int, total: int) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run_coroutine_threadsafe(call(done, total), loop).result()
+        else:
+            progress(done, total)
+
+    return tell
 
 
 def _verdicts(source: OldFile, zone: ZoneInfo) -> Iterator[tuple[int, Verdict]]:

@@ -160,7 +160,7 @@ def _open(path: Path) -> sqlite3.Connection:
     has_log = path.with_name(path.name + "-wal").exists()
     alone = header[18:20] == bytes([_WAL, _WAL]) and not has_log
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)  # one after the other
     connection.text_factory = _text
     return connection
 

@@ -54,7 +54,7 @@ class BoundedConnection:
             self._connection = self._driver = None
             raise DatabaseUnavailableError(url=shown(self._url), detail=f"no answer within {seconds + _GRACE:.1f} s")
         try:
-            with translated(shown(self._url)):
+            with translated(self._url):
                 return working.result()
         except ActionError:
             await self.close()

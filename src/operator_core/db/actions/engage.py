@@ -141,7 +141,7 @@ async def _on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Prog
     problem, unit = "the file stays locked", kill_switch.engage_at_once
     while True:
         try:
-            with translated(shown(url)):
+            with translated(url):
                 async with engine.connect() as connection:
                     await connection.execution_options(**{BEGIN: "NONE"})
                     await connection.run_sync(without_waiting)
@@ -165,7 +165,7 @@ async def _on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Prog
 async def _begin_by_polling(connection: AsyncConnection, url: URL, order: Order) -> None:
     while True:
         try:
-            with translated(shown(url)):
+            with translated(url):
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 return
         except DatabaseLockedError:
@@ -182,7 +182,7 @@ async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, pro
     await connection.commit()
     progress.published(stop, order)
     try:
-        with translated(shown(url)):
+        with translated(url):
             seen = await connection.run_sync(_look, stop)
     except ActionError as error:  # the stop is engaged all the same
         progress.problems.append(str(error))

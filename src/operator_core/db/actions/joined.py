@@ -6,14 +6,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import EngineNotConfiguredError, RetryTransactionError
 from operator_core.db.engine import check_version, refusal_aborts, require_configured
-from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of
 from operator_core.db.migrate import check
 from operator_core.db.transitions import RefusedError
@@ -36,7 +35,7 @@ async def run_joined(
 
     def whole(sync: Session) -> T:
         sync.flush()  # a connection does not autoflush; an error of the host's own objects is the host's
-        with translated(_shown(session)), _told_to_run_again():
+        with translated(_url(session)), _told_to_run_again():
             connection = sync.connection()
             _check_once(connection)
             _require_transaction(connection)
@@ -89,6 +88,7 @@ def _require_transaction(connection: sa.Connection) -> None:
         raise EngineNotConfiguredError(detail="it autocommits, so there is no transaction to join")
 
 
-def _shown(session: AsyncSession) -> str:
+def _url(session: AsyncSession) -> URL:
     bind: Any = session.sync_session.get_bind()
-    return shown(bind.engine.url)
+    url: URL = bind.engine.url
+    return url

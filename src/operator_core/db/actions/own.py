@@ -47,7 +47,7 @@ class OwnTransactions:
 
     def __init__(self, engine: AsyncEngine, url: URL, lock_timeout: float, *, autocommit: bool, ours: bool) -> None:
         self.engine = engine
-        self._lock_timeout, self._shown = lock_timeout, shown(url)
+        self._lock_timeout, self._url = lock_timeout, url
         self._bridge = AsyncSession(engine)  # leads into SQLAlchemy's greenlet; nothing is ever kept in it
         self._threads = InThread(engine) if ours and is_sqlite(engine) else None
         self._kept = KeptConnections(engine.sync_engine) if ours and not is_sqlite(engine) else None
@@ -102,7 +102,7 @@ class OwnTransactions:
         return await self._once(kind, unit, results)
 
     async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
-        with translated(self._shown):
+        with translated(self._url):
             gates = self._gates[kind]
             await self._enter(gates)
             try:
@@ -127,7 +127,7 @@ class OwnTransactions:
                 for entered in gates[:number]:
                     entered.release()
                 if isinstance(error, TimeoutError):
-                    raise DatabaseLockedError(url=self._shown, detail=_BUSY) from error
+                    raise DatabaseLockedError(url=shown(self._url), detail=_BUSY) from error
                 raise
 
     @asynccontextmanager

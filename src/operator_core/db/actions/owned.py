@@ -140,7 +140,7 @@ class ActionDB(ActionRepository):
             self._url, lock_timeout=self._lock_timeout, lasting=False, **for_calls(self._url)
         )
         try:
-            with translated(shown(self._url)):
+            with translated(self._url):
                 autocommit = await self._prepare(engine)
         except BaseException:
             if self._given is None:
@@ -365,7 +365,7 @@ class ActionDB(ActionRepository):
             tx = _Transaction(session)
             try:
                 yield tx
-                with translated(shown(self._url)):
+                with translated(self._url):
                     await settled(session.commit())
                 if tx.told:
                     self._tell()

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import DatabaseAccessError, DatabaseNotFoundError
 from operator_core.db.engine.file_watch import FileWatch
-from operator_core.db.engine.sqlite_connection import open_connection
+from operator_core.db.engine.sqlite_connection import connection_of, open_connection
 from operator_core.db.engine.urls import file_of, shown
 
 BEGIN = "operator_core_begin"
@@ -74,11 +74,20 @@ def _require_access(file: Path, url: str) -> None:
 
 def configure(engine: AsyncEngine, lock_timeout: float) -> None:
     """Give a host's engine our settings, whenever it connects and begins."""
+    _connect_in_one_hop(engine.sync_engine)
     _set_on_connect(engine.sync_engine, lock_timeout)
     _begin_as_told(engine.sync_engine)
     file = file_of(engine.url)
     if file is not None:
         FileWatch(file, shown(engine.url)).attach(engine.sync_engine)
+
+
+def _connect_in_one_hop(engine: Engine) -> None:
+    """Have a host's engine make connections that hop once for a statement, unless it connects in a way of its own."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        options.setdefault("async_creator_fn", connection_of)
 
 
 def _set_on_connect(engine: Engine, lock_timeout: float) -> None:

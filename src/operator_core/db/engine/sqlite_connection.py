@@ -16,12 +16,17 @@ import aiosqlite
 _Parameters = Iterable[Any]
 
 
+_AT_ONCE = 500  # rows that come along with a statement; the others are fetched when they are asked for
+_ALL = 2**31 - 1  # the most that sqlite3 can be asked for
+
+
 class BufferedCursor:
-    """Is what SQLAlchemy's adapter needs of an aiosqlite cursor; all rows are fetched when a statement is executed."""
+    """Is what SQLAlchemy's adapter needs of an aiosqlite cursor; most results come with the hop of their statement."""
 
     def __init__(self, connection: "OneHopConnection") -> None:
         self._connection = connection
         self._rows: deque[Any] = deque()
+        self._open: sqlite3.Cursor | None = None  # it may have more rows
         self.description: Any = None
         self.rowcount = -1
         self.lastrowid: int | None = None
@@ -37,10 +42,11 @@ class BufferedCursor:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Do nothing: there is nothing to close."""
+        """Close it."""
+        await self.close()
 
     async def execute(self, sql: str, parameters: _Parameters = ()) -> Self:
-        """Run one statement and keep its rows."""
+        """Run one statement and keep its first rows."""
         await self._connection.hop(self._run, sql, parameters)
         return self
 
@@ -56,26 +62,57 @@ class BufferedCursor:
         self._keep(connection.executemany(sql, map(tuple, parameters)))
 
     def _keep(self, cursor: sqlite3.Cursor) -> None:
-        self.description = cursor.description
-        self._rows = deque(cursor.fetchall() if cursor.description else ())
+        self.description, self._open = cursor.description, cursor
+        self._rows.clear()
+        self._fetch(cursor, _AT_ONCE)
         self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
-        cursor.close()
+
+    def _fetch(self, cursor: sqlite3.Cursor, size: int) -> None:
+        rows = cursor.fetchmany(size)
+        self._rows.extend(rows)
+        if len(rows) < size:
+            cursor.close()
+            self._open = None
+
+    async def _more(self, size: int) -> None:
+        """See that so many rows are at hand, where there are so many."""
+        cursor, missing = self._open, size - len(self._rows)
+        if cursor is not None and missing > 0:
+            await self._connection.hop(lambda _: self._fetch(cursor, max(missing, _AT_ONCE)))
 
     async def fetchone(self) -> Any:
         """Return the next row, or None."""
+        await self._more(1)
         return self._rows.popleft() if self._rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
         """Return the next `size` rows at most."""
-        return [self._rows.popleft() for _ in range(min(size or self.arraysize, len(self._rows)))]
+        wanted = size or self.arraysize
+        await self._more(wanted)
+        return [self._rows.popleft() for _ in range(min(wanted, len(self._rows)))]
 
     async def fetchall(self) -> Sequence[Any]:
         """Return all rows that are left."""
+        await self._more(_ALL)
         rows, self._rows = self._rows, deque()
         return rows
 
+    def __aiter__(self) -> Self:
+        """Iterate over the rows that are left."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next row."""
+        row = await self.fetchone()
+        if row is None:
+            raise StopAsyncIteration
+        return row
+
     async def close(self) -> None:
-        """Do nothing: the SQLite cursor was closed when its rows were fetched."""
+        """Close it; that needs a hop only where rows are left."""
+        cursor, self._open = self._open, None
+        if cursor is not None:
+            await self._connection.hop(lambda _: cursor.close())
 
 
 class OneHopConnection(aiosqlite.Connection):
@@ -84,10 +121,17 @@ class OneHopConnection(aiosqlite.Connection):
     Args:
         connector: Connects.
         require_same_file: Raises where the file is no longer the one that was opened.
+        iter_chunk_size: For aiosqlite's own cursors.
     """
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection], require_same_file: Callable[[], None]) -> None:
-        super().__init__(connector, iter_chunk_size=64)
+    def __init__(
+        self,
+        connector: Callable[[], sqlite3.Connection],
+        require_same_file: Callable[[], None] = lambda: None,
+        *,
+        iter_chunk_size: int = 64,
+    ) -> None:
+        super().__init__(connector, iter_chunk_size)
         self.require_same_file = require_same_file
         self._first = ""
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
@@ -151,3 +195,8 @@ def open_connection(
         return connection
 
     return OneHopConnection(connect, require_same_file)
+
+
+def connection_of(database: Path | str, *, iter_chunk_size: int = 64, **options: Any) -> OneHopConnection:
+    """Return a connection for a host, which takes what `aiosqlite.connect` takes, and has the host's settings."""
+    return OneHopConnection(lambda: sqlite3.connect(database, **options), iter_chunk_size=iter_chunk_size)
