@@ -47,19 +47,13 @@ class BufferedCursor:
 
     async def execute(self, sql: str, parameters: _Parameters = ()) -> Self:
         """Run one statement and keep its first rows."""
-        await self._connection.hop(self._run, sql, parameters)
+        await self._connection.hop(lambda connection: self._keep(connection.execute(sql, tuple(parameters))))
         return self
 
     async def executemany(self, sql: str, parameters: Iterable[_Parameters]) -> Self:
         """Run one statement for many sets of parameters."""
-        await self._connection.hop(self._run_many, sql, parameters)
+        await self._connection.hop(lambda connection: self._keep(connection.executemany(sql, map(tuple, parameters))))
         return self
-
-    def _run(self, connection: sqlite3.Connection, sql: str, parameters: _Parameters) -> None:
-        self._keep(connection.execute(sql, tuple(parameters)))
-
-    def _run_many(self, connection: sqlite3.Connection, sql: str, parameters: Iterable[_Parameters]) -> None:
-        self._keep(connection.executemany(sql, map(tuple, parameters)))
 
     def _keep(self, cursor: sqlite3.Cursor) -> None:
         self.description, self._open = cursor.description, cursor
@@ -145,15 +139,15 @@ class OneHopConnection(aiosqlite.Connection):
             raise
         return self
 
-    async def hop(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Run `function(sqlite3_connection, *arguments)` in the thread of this connection."""
+    async def hop(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `work` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
         first, self._first = self._first, ""
 
         def whole() -> None:
             if first:
                 self._conn.execute(first).close()
-            function(self._conn, *arguments)
+            work(self._conn)
 
         # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.
         await run(whole)
