@@ -20,7 +20,7 @@ from calls import PROPOSAL
 from operator_core.db import ActionDB
 
 ROUNDS, MANY, ROWS, PENDING = 9, 10_000, 1_000_000, 100_000
-QUICK = (3, 1_000, 20_000, 2_000)
+QUICK = (2, 1_000, 10_000, 1_000)
 BARS_CREATE = {"SQLite": 1.5, "PostgreSQL": 1.0}
 BAR_CANCEL = 1.3
 PATIENCE = 600.0

@@ -26,7 +26,7 @@ BATCH = 2_000
 CLAIMS = 40  # of one ledger in one round
 WAITING = 4_000
 ROUNDS, CHANGES, MANY = 25, 200_000, 100_000
-QUICK = (9, 12_000, 10_000)
+QUICK = (5, 6_000, 6_000)
 STEPS_EACH = 3  # validated, executing, completed
 
 NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')"}

@@ -22,7 +22,7 @@ OURS = "claims a second: operator-core"
 PROCESSES = 8
 WARM_UP = 20  # claims of each process: statements are prepared, and plans made generic, before the clock starts
 ROUNDS, SECONDS, ROWS = 9, 2.0, 20_000
-QUICK = (3, 0.7, 8_000)
+QUICK = (2, 0.4, 6_000)
 
 
 @dataclass(frozen=True)

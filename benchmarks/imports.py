@@ -17,7 +17,7 @@ from harness import Figure, alternate, arguments, multiples, report, timed
 from operator_core.db import ActionDB
 
 ROUNDS = 15
-QUICK_ROUNDS = 3
+QUICK_ROUNDS = 2
 
 PYDANTIC = "import pydantic"
 USED = "from pydantic import AwareDatetime, BaseModel, model_validator"

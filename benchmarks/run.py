@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from harness import Figure, Spread, report
@@ -20,30 +22,30 @@ PROGRAMS = ("calls", "joined", "at_once", "bulk", "scale", "imports", "claims", 
 RESULT = FOLDER.parent / "build" / "bench.json"
 
 
-def measure(name: str, flags: list[str]) -> list[Figure]:
+def measure(name: str, *, quick: bool) -> list[Figure]:
     """Run one program and return its figures."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
-        command = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(file), *flags]
+        command = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(file), *(["--quick"] if quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # noqa: S603
         if not file.exists():
             raise RuntimeError(f"benchmarks/{name}.py failed:\n{done.stdout}")
         found = json.loads(file.read_text())["figures"]
+    print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
     return [Figure(each["name"], Spread(**each["ratio"]), each["bar"], each["at_least"]) for each in found]
 
 
 def main() -> int:
     """Run what was named, else all, and return 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description="Every figure of this library's speed, beside its bar.")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="short rounds, all at once: to see that it runs")
     parser.add_argument("--json", type=Path, default=RESULT, metavar="FILE", help="where the figures go")
     parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS], metavar="NAME", help="which programs; else all")
     given = parser.parse_args()
-    figures: list[Figure] = []
-    for name in given.names or PROGRAMS:
-        started = time.monotonic()
-        figures += measure(name, ["--quick"] if given.quick else [])
-        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+    with ThreadPoolExecutor(4 if given.quick else 1) as programs:  # what is quick is not for reading the figures
+        measured = programs.map(partial(measure, quick=given.quick), given.names or PROGRAMS)
+        figures = [figure for found in measured for figure in found]
     given.json.parent.mkdir(parents=True, exist_ok=True)
     draw(figures, given.json.with_suffix(".png"))
     return report(figures, given.json)

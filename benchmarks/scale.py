@@ -24,7 +24,7 @@ from operator_core.db import ActionDB
 
 ROUNDS, FEW, ROWS = 15, 10_000, 1_000_000
 LARGE = 10_000_000
-QUICK = (9, 4_000, 40_000)
+QUICK = (5, 2_000, 20_000)
 PENDING = 2_000  # half of it validated, to be claimed
 TIMES = 20  # of one call in one round
 BAR, BAR_MEMORY = 1.5, 64.0

@@ -61,7 +61,8 @@ class OwnTransactions:
             Kind.TRANSACTION: self._running(several),
         }
         self._gates = _gates(engine, in_memory=file_of(url) is None, ours=ours)
-        self._under_way: set[asyncio.Future[None]] = set()
+        self._under_way = 0
+        self._all_over = asyncio.Event()
 
     def _running(self, engine: Engine) -> "_Run":
         if self._kept is None:
@@ -79,8 +80,7 @@ class OwnTransactions:
             lost: What to do with a result that a cancelled caller will not see.
         """
         results: list[T] = []
-        end = asyncio.get_running_loop().create_future()
-        self._under_way.add(end)
+        self._under_way += 1
         try:
             work = self._repeated(kind, unit, results)
             await (work if self._threads else settled(work))  # a thread settles by itself what it has begun
@@ -89,8 +89,9 @@ class OwnTransactions:
                 await settled(lost(results[0]))
             raise
         finally:
-            self._under_way.discard(end)
-            end.set_result(None)
+            self._under_way -= 1
+            if not self._under_way:
+                self._all_over.set()
         return results[0]
 
     async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
@@ -153,7 +154,8 @@ class OwnTransactions:
     async def dispose(self) -> None:
         """Let the calls under way come to their end, then close all: a connection in use would be left open."""
         while self._under_way:
-            await asyncio.wait(set(self._under_way))
+            self._all_over.clear()
+            await self._all_over.wait()
         await self.spare()
         await self.engine.dispose()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DisconnectionError
@@ -63,7 +64,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         arguments |= _NEVER_PREPARED if shared else {"options": f"{_as_options(settings)} {given}"}
     if shared:
         options = {**options, "execution_options": {SHARES_SESSIONS: True}}
-    engine = create_async_engine(url, connect_args=arguments, **options)
+    engine = create_async_engine(url, connect_args=arguments, json_deserializer=from_json, **options)
     _ping_after_idle(engine.sync_engine)
     _recognise_pgbouncer(engine.sync_engine)
     return engine
