@@ -108,7 +108,7 @@ async def test_a_stop_that_is_committed_is_not_called_failed_when_its_guards_can
     def unreadable(*_: object, **__: object) -> tuple[str, ...]:
         raise DatabaseUnavailableError(url="ledger", detail="input/output error")
 
-    monkeypatch.setattr("operator_core.db.actions.engage.missing_guards", unreadable)
+    monkeypatch.setattr("operator_core.db.actions.engage.order.missing_guards", unreadable)
 
     with pytest.raises(StopUnconfirmedError, match="input/output error") as caught:
         await stop(db, wait=SHORT)

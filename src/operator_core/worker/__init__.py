@@ -3,7 +3,8 @@
 import logging
 
 from operator_core.worker.registry import ActionRegistry, Handler, NotRegisteredError, RegisteredAction
-from operator_core.worker.worker import Worker, WorkerReport
+from operator_core.worker.report import WorkerReport
+from operator_core.worker.worker import Worker
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # who wants to read it adds a handler of their own
 

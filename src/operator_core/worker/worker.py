@@ -1,71 +1,36 @@
-"""`Worker`: validates what is proposed, claims it, does it, and records how it ended."""
+"""`Worker`: validates what is proposed, claims it, and has it done, as long as it is not stopped."""
 
 import asyncio
 import logging
 import os
-import random
 import signal
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from operator_core.actions import (
-    ActionOutcome,
     ActionRecord,
     ActionStatus,
-    DatabaseUnavailableError,
-    LeaseLostError,
-    RetryTransactionError,
-    StopRequestedError,
     TransitionNotAllowedError,
     ValueNotStorableError,
 )
-from operator_core.actions.values import check_integer, check_name, check_seconds, sanitise_object
+from operator_core.actions.values import check_integer, check_name, check_seconds
 from operator_core.db import ActionDB, Execution
-from operator_core.db.actions.settled import settled
+from operator_core.worker.doing import Doing
+from operator_core.worker.persistence import Persistence
 from operator_core.worker.registry import ActionRegistry
+from operator_core.worker.report import WorkerReport
 
 T = TypeVar("T")
 log = logging.getLogger("operator_core.worker")
 
-_UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
 _BATCH = 20  # proposals that are validated in one transaction
-_LONGEST_PAUSE = 5.0
 _RECOVERIES_PER_LEASE = 2
 _LOOK_SECONDS = 0.1  # between two looks whether all has come to its end
 _PATIENCE = 30.0  # seconds, for a database that is slow to take what was decided
-
-
-@dataclass
-class WorkerReport:
-    """What a worker has done, in numbers and, for what somebody must look at, by the ids of the records.
-
-    Attributes:
-        validated: Proposals that fit their model.
-        refused: Proposals that do not, and were cancelled.
-        succeeded: Actions that ended so.
-        failed: Actions that raised.
-        stopped: Actions that answered a stop or a cancel request.
-        recovered: Executions of other workers that were lost.
-        broken_off: Those whose outcome is unknown, because the grace was over.
-        lost: Those that somebody else has ended.
-        still_running: Those whose handler did not end when it was cancelled.
-    """
-
-    validated: int = 0
-    refused: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    stopped: int = 0
-    recovered: int = 0
-    broken_off: list[int] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    still_running: list[int] = field(default_factory=list)
 
 
 class Worker:
@@ -111,8 +76,9 @@ class Worker:
         self._lease, self._poll = float(lease), check_seconds(poll, "poll")
         self._grace = check_seconds(grace, "grace")
         self._stopping = asyncio.Event()
+        self._persistently = Persistence(self.name, self._stopping)
+        self._do = Doing(registry, self.report, self._persistently, self.name)
         self._running: dict[asyncio.Task[None], int] = {}
-        self._recording: set[asyncio.Task[Any] | None] = set()
         self._error: BaseException | None = None
         self._hurried = False
 
@@ -175,7 +141,7 @@ class Worker:
             execution = await self._claim()
             if execution is None:
                 break
-            task = asyncio.create_task(self._execute(execution), name=f"record {execution.record.id}")
+            task = asyncio.create_task(self._do(execution), name=f"record {execution.record.id}")
             self._running[task] = execution.record.id or 0
             task.add_done_callback(self._has_ended)
             done = True
@@ -210,19 +176,6 @@ class Worker:
 
         return await self._persistently(claim)
 
-    async def _persistently(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
-        """Try again, with growing pauses, while the database is away; None when the worker is to stop meanwhile."""
-        pause = 0.05
-        while True:
-            try:
-                return await act()
-            except _UNAVAILABLE as error:
-                if give_up and self._stopping.is_set():
-                    return None
-                log.warning("the database is away, trying again: %s", error, extra={"worker": self.name})
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back in step
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
     # -- validate ------------------------------------------------------------------------------------------------------
 
     async def _validate_some(self) -> bool:
@@ -250,79 +203,6 @@ class Worker:
         else:
             self.report.refused += 1
             log.warning("proposal %s (%s) is refused: %s", proposal_id, action_name, reason, extra=extra)
-
-    # -- execute -------------------------------------------------------------------------------------------------------
-
-    async def _execute(self, execution: Execution) -> None:
-        """Do one action and record how it ended, however long the database is away."""
-        try:
-            await self._persistently(execution.hold, give_up=False)
-            self._log(logging.INFO, execution, "runs")
-            async with execution:
-                await self._act(execution)
-        except LeaseLostError as error:
-            self.report.lost.append(execution.record.id or 0)
-            self._log(logging.ERROR, execution, f"was lost: {error}")
-        except _UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
-            self.report.broken_off.append(execution.record.id or 0)
-            self._log(logging.ERROR, execution, f"could not be recorded: {error}")
-        except asyncio.CancelledError:
-            self._count(execution)  # the grace is over; what is to be said is recorded
-        else:
-            self._count(execution)
-
-    async def _act(self, execution: Execution) -> None:
-        try:
-            result = await self._registry[execution.proposal.action_name].run(execution)
-            if execution.ended:  # by the action itself
-                return
-        except Exception as error:
-            if execution.lease_lost is not None:
-                raise execution.lease_lost from error
-            await self._record(partial(_end_with, execution, error))
-        except asyncio.CancelledError:
-            if execution.lease_lost is None:
-                await self._record(partial(_break_off, execution))
-            raise
-        else:
-            # It has succeeded, whatever it returned.
-            await self._record(lambda: execution.complete(sanitise_object(result)))
-
-    async def _record(self, end: Callable[[], Awaitable[ActionRecord]]) -> None:
-        """Record a decided end, however long the database is away; once more at the end of the grace."""
-        task = asyncio.current_task()
-        self._recording.add(task)
-        try:
-            await self._persistently(end, give_up=False)
-        except asyncio.CancelledError:
-            await settled(end())
-            raise
-        finally:
-            self._recording.discard(task)
-
-    def _count(self, execution: Execution) -> None:
-        record = execution.record
-        match record.outcome:
-            case ActionOutcome.SUCCEEDED:
-                self.report.succeeded += 1
-            case ActionOutcome.FAILED:
-                self.report.failed += 1
-            case ActionOutcome.STOPPED:
-                self.report.stopped += 1
-            case _:
-                self.report.broken_off.append(record.id or 0)
-        level = logging.INFO if record.success else logging.WARNING
-        self._log(level, execution, f"{record.outcome or 'unrecorded'}: {record.error_message or 'no error'}")
-
-    def _log(self, level: int, execution: Execution, text: str) -> None:
-        proposal = execution.proposal
-        extra = {
-            "worker": self.name,
-            "proposal_id": proposal.id,
-            "record_id": execution.record.id,
-            "action_name": proposal.action_name,
-        }
-        log.log(level, "proposal %s (%s) %s", proposal.id, proposal.action_name, text, extra=extra)
 
     # -- upkeep and end ------------------------------------------------------------------------------------------------
 
@@ -371,7 +251,7 @@ class Worker:
         for task in set(self._running):
             task.cancel()
         deadline = time.monotonic() + _PATIENCE
-        while self._running and (self._recording or time.monotonic() < deadline - _PATIENCE + 1):
+        while self._running and (self._do.recording or time.monotonic() < deadline - _PATIENCE + 1):
             await asyncio.wait(set(self._running), timeout=_LOOK_SECONDS)
             if time.monotonic() >= deadline:
                 break
@@ -379,23 +259,3 @@ class Worker:
             self.report.still_running += self._running.values()
             log.error("these records run on: %s", self.report.still_running, extra={"worker": self.name})
         log.info("worker %s has ended: %s", self.name, self.report, extra={"worker": self.name})
-
-
-async def _end_with(execution: Execution, error: Exception) -> ActionRecord:
-    if execution.ended:
-        return execution.record
-    if execution.is_decided:  # by the action itself, which then met no database
-        return await execution.record_decided()
-    if isinstance(error, StopRequestedError) and execution.stop_requested is not None:
-        return await execution.acknowledge_stop()
-    return await execution.fail(error)
-
-
-async def _break_off(execution: Execution) -> ActionRecord:
-    if execution.ended:
-        return execution.record
-    if execution.is_decided:
-        return await execution.record_decided()
-    if execution.stop_requested is not None:
-        return await execution.acknowledge_stop()
-    return await execution.abandon("broken off: its worker had to end")

@@ -82,8 +82,7 @@ class OwnTransactions:
         results: list[T] = []
         self._under_way += 1
         try:
-            work = self._repeated(kind, unit, results)
-            await (work if self._threads else settled(work))  # a thread settles by itself what it has begun
+            await self._in_turn(kind, unit, results)
         except asyncio.CancelledError:
             if results and lost is not None:
                 await settled(lost(results[0]))
@@ -93,6 +92,15 @@ class OwnTransactions:
             if not self._under_way:
                 self._all_over.set()
         return results[0]
+
+    async def _in_turn(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
+        gates = self._gates[kind]
+        await self._enter(gates)  # who is cancelled in the queue has done nothing
+        try:
+            work = self._repeated(kind, unit, results)
+            await (work if self._threads else settled(work))  # a thread settles by itself what it has begun
+        finally:
+            _leave(gates)
 
     async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
         for attempt in range(1, _ATTEMPTS):
@@ -104,16 +112,10 @@ class OwnTransactions:
 
     async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
         with translated(self._url):
-            gates = self._gates[kind]
-            await self._enter(gates)
-            try:
-                if self._threads is not None:
-                    await self._threads.run(kind, unit, results)
-                else:
-                    results.append(await self._bridge.run_sync(partial(_explained, self._run[kind], unit)))
-            finally:
-                for gate in gates:
-                    gate.release()
+            if self._threads is not None:
+                await self._threads.run(kind, unit, results)
+            else:
+                results.append(await self._bridge.run_sync(partial(_explained, self._run[kind], unit)))
 
     async def _enter(self, gates: Sequence[asyncio.Semaphore]) -> None:
         """Queue for SQLite's one write lock and for a connection: in its pool nobody would hear of one that is kept."""
@@ -125,8 +127,7 @@ class OwnTransactions:
                 else:
                     await gate.acquire()
             except BaseException as error:
-                for entered in gates[:number]:
-                    entered.release()
+                _leave(gates[:number])
                 if isinstance(error, TimeoutError):
                     raise DatabaseLockedError(url=shown(self._url), detail=_BUSY) from error
                 raise
@@ -140,8 +141,7 @@ class OwnTransactions:
             await self.spare()
             yield
         finally:
-            for gate in gates:
-                gate.release()
+            _leave(gates)
 
     async def spare(self) -> None:
         """Give the pool back what is kept of its connections: somebody is to take one out of it, or to close it."""
@@ -158,6 +158,11 @@ class OwnTransactions:
             await self._all_over.wait()
         await self.spare()
         await self.engine.dispose()
+
+
+def _leave(gates: Sequence[asyncio.Semaphore]) -> None:
+    for gate in gates:
+        gate.release()
 
 
 def _explained(run: _Run, unit: Callable[[sa.Connection], T], _session: Session) -> T:

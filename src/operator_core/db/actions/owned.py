@@ -1,8 +1,7 @@
 """`ActionDB`: the repository with an engine and transactions of its own."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
@@ -16,22 +15,19 @@ from operator_core.actions.errors import (
     DatabaseUnavailableError,
     DatabaseUrlError,
     NotOpenError,
-    ProposalNotFoundError,
     RetryTransactionError,
     SchemaOutOfDateError,
     ValueNotStorableError,
-    WaitTimeoutError,
 )
-from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
-from operator_core.actions.stops import KillSwitchChange, KillSwitchStatus, Scope, Stop, StopReceipt
-from operator_core.actions.types import ActionProposal
-from operator_core.actions.values import check_integer, check_member, check_name, check_seconds, check_text
-from operator_core.db import kill_switch, migrate, stop_status
+from operator_core.actions.stops import KillSwitchStatus, Scope, Stop, StopReceipt
+from operator_core.actions.values import check_integer, check_name, check_seconds, check_text
+from operator_core.db import kill_switch, migrate
 from operator_core.db.actions.engage import Order, engage
 from operator_core.db.actions.joined import run_joined
 from operator_core.db.actions.own import OwnTransactions
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.actions.settled import settled
+from operator_core.db.actions.waiting import WaitingCalls
 from operator_core.db.engine import (
     autocommits_safely,
     check_version,
@@ -71,7 +67,7 @@ class _Transaction(ActionRepository):
         return await settled(run_joined(self._session, kind, unit, *args, **kwargs))
 
 
-class ActionDB(ActionRepository):
+class ActionDB(WaitingCalls):
     """Keeps a ledger in a database of its own or beside a host's tables; each call is a transaction of its own.
 
     Use it as an async context manager, or call `open` and `close`. Leaving it disposes of an engine that it made, and
@@ -82,7 +78,8 @@ class ActionDB(ActionRepository):
             environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
         migrate: `auto` creates and upgrades a SQLite ledger on open, and only checks PostgreSQL, where an upgrade is
             part of a deploy; `check` only checks, and creates nothing.
-        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`.
+        lock_timeout: Seconds to wait for somebody else's lock, or for one of its 15 connections, before
+            `DatabaseLockedError`.
         pgbouncer: Whether PgBouncer, in transaction mode, stands in front of PostgreSQL; `pgbouncer=true` in the URL
             says so too. Then the role's settings are checked on open, `lock_timeout` is the role's, nobody is notified.
 
@@ -112,7 +109,6 @@ class ActionDB(ActionRepository):
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._own: OwnTransactions | None = None
-        self._bell: Bell | None = None
         self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -222,10 +218,6 @@ class ActionDB(ActionRepository):
 
         return await self._opened().run(Kind.STEPS, work, lost=self._give_back)
 
-    def _tell(self) -> None:
-        if self._bell is not None:
-            self._bell.tell()
-
     def _opened(self) -> OwnTransactions:
         if self._own is None:
             raise NotOpenError(target=repr(self))
@@ -287,70 +279,7 @@ class ActionDB(ActionRepository):
             return status  # who may only look still sees; what is unswept cannot start
         return await super().kill_switch_status()
 
-    async def watch_kill_switch(self, *, poll: float = 0.25) -> AsyncGenerator[KillSwitchChange]:
-        """Iterate over every engage and release from now on; what is engaged already comes first.
-
-        Asks the database every `poll` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
-        """
-        pause = check_seconds(poll, "poll")
-        engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
-        for change in engaged:
-            yield change
-        async with self.hints() as hint:
-            while True:
-                for change in await self._run(Kind.READ, stop_status.changes, seen):
-                    seen = change.id
-                    yield change
-                await hint(pause)
-
-    # -- waiting -------------------------------------------------------------------------------------------------------
-
-    async def wait_for(
-        self,
-        proposal_id: int,
-        until: ActionStatus | Literal["finished"] = "finished",
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
-        poll: float = 0.25,
-    ) -> ActionProposal:
-        """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
-
-        Args:
-            proposal_id: Of what is waited for.
-            until: `finished`, or the state that it must have come to.
-            timeout: Seconds; None means for ever.
-            poll: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
-
-        Raises:
-            ProposalNotFoundError: There is no such proposal.
-            WaitTimeoutError: It has not come so far in time.
-        """
-        number = check_integer(proposal_id, "proposal_id")
-        wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
-        pause = check_seconds(poll, "poll")
-        deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
-        async with self.hints() as hint:
-            while True:
-                proposal = await self.get_proposal(number)
-                if proposal is None:
-                    raise ProposalNotFoundError(proposal_id=number)
-                if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
-                    return proposal
-                left = pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic()))
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
-                await hint(left)
-
-    @asynccontextmanager
-    async def hints(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
-        """Give a function that waits so many seconds, or less when something has happened in the ledger.
-
-        It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
-        """
-        self._opened()
-        assert self._bell is not None  # noqa: S101 - it is made when the engine is
-        async with self._bell.heard() as hint:
-            yield hint
+    # -- several calls in one transaction ------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[ActionRepository]:

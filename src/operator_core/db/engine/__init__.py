@@ -71,7 +71,8 @@ def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> Asyn
     """Give a host's engine the settings that the promises rest on, and return it; call it right after creating it.
 
     On SQLite: WAL, `synchronous=FULL`, foreign keys on, and every transaction begins IMMEDIATE, unless the execution
-    option `operator_core_begin="DEFERRED"` makes it a reader. On PostgreSQL nothing needs to be set.
+    option `operator_core_begin="DEFERRED"` makes it a reader. A statement is one hop to the thread of its connection,
+    unless the engine has an `async_creator`. On PostgreSQL nothing needs to be set.
     """
     if is_sqlite(engine):
         sqlite.configure(engine, lock_timeout)

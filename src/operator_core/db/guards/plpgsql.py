@@ -1,4 +1,4 @@
-"""The bodies of PostgreSQL's trigger functions."""
+"""The bodies of PostgreSQL's trigger functions, but for those of the latch."""
 
 from operator_core.actions.types import EventKind
 from operator_core.db.guards import rules
@@ -12,7 +12,6 @@ from operator_core.db.guards.rules import (
     LATCH_UNREADABLE,
     MESSAGES,
     RECORD_DISAGREES,
-    SCOPE_REFUSED,
     START_BARRED,
     STEP_REFUSED,
     STOPPED,
@@ -20,10 +19,10 @@ from operator_core.db.guards.rules import (
 )
 
 START_LOCK = 0x6F70_6572_6174_6F72  # "operator": held shared by every start, exclusively for a moment by a stop
-COUNTER_LOCK = START_LOCK + 1  # held by whoever takes the next generation
 
 
-def _refuse(code: str, condition: str) -> str:
+def refuse(code: str, condition: str) -> str:
+    """Return the statement that refuses where a condition is true."""
     return (
         f"    IF {condition} THEN\n"
         f"        RAISE EXCEPTION '{code}: {MESSAGES[code]}' USING ERRCODE = '{code}';\n"
@@ -31,12 +30,13 @@ def _refuse(code: str, condition: str) -> str:
     )
 
 
-def _changed(columns: tuple[str, ...]) -> str:
+def changed(columns: tuple[str, ...]) -> str:
+    """Return the condition that an UPDATE changes one of these columns."""
     return " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in columns)
 
 
-def _unreadable(columns: tuple[str, ...]) -> str:
-    """Is true of a time that Python cannot hold: nobody could read the row."""
+def unreadable(columns: tuple[str, ...]) -> str:
+    """Return the condition that a time is one that Python cannot hold: nobody could read the row."""
     years = f"NOT BETWEEN '{rules.FIRST_TIME}+00' AND '{rules.LAST_TIME}+00'"
     return " OR ".join(f"NEW.{column} {years}" for column in columns)
 
@@ -50,7 +50,7 @@ def _json(columns: tuple[str, ...], row: str) -> str:
 
 def _changed_proposal() -> str:
     # json has no equality: its text is compared.
-    return _changed(tuple(c for c in rules.PROPOSED_COLUMNS if c != "parameters")) + (
+    return changed(tuple(c for c in rules.PROPOSED_COLUMNS if c != "parameters")) + (
         " OR NEW.parameters::text IS DISTINCT FROM OLD.parameters::text"
     )
 
@@ -61,20 +61,20 @@ def proposals_insert() -> str:
 DECLARE
     stop RECORD;
 BEGIN
-{_refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')")}\
+{refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')")}\
     SELECT {COUNTER} AS counter, {LATCH_READABLE} AS readable, s.* INTO stop
     FROM (SELECT 1) AS always LEFT JOIN (
         SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE {Latch().engaged}
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
-{_refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
-{_refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR json_typeof(NEW.parameters) <> 'object'")}\
-{_refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED)}\
+{refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
+{refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR json_typeof(NEW.parameters) <> 'object'")}\
+{refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
-{_refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES))}\
+{refuse(CHANGE_REFUSED, unreadable(rules.PROPOSAL_TIMES))}\
     IF stop.engaged_by IS NULL THEN
         NEW.cancelled_at := NULL;
         NEW.status := 'proposed';
@@ -98,9 +98,9 @@ def proposals_update() -> str:
     stamp = "".join(f"        IF NEW.status = '{s}' THEN NEW.{s}_at := NEW.status_at; END IF;\n" for s in rules.TIMED)
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, _changed_proposal())}\
-{_refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})")}\
-{_refuse(CHANGE_REFUSED, late)}\
+{refuse(CHANGE_REFUSED, _changed_proposal())}\
+{refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})")}\
+{refuse(CHANGE_REFUSED, late)}\
     -- A client that sets the status alone: say when and who.
     IF {unset} THEN
         NEW.status_at := clock_timestamp();
@@ -108,7 +108,7 @@ BEGIN
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
 {stamp}\
     END IF;
-{_refuse(CHANGE_REFUSED, _unreadable(("status_at",)))}\
+{refuse(CHANGE_REFUSED, unreadable(("status_at",)))}\
     IF NEW.status = '{EXECUTING}' THEN
         IF NEW.valid_until <= clock_timestamp() THEN
             RAISE EXCEPTION '{rules.EXPIRED}: {MESSAGES[rules.EXPIRED]}' USING ERRCODE = '{rules.EXPIRED}';
@@ -146,7 +146,7 @@ def proposals_delete() -> str:
     pruned = "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at)"
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR NOT {pruned}")}\
+{refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR NOT {pruned}")}\
     RETURN OLD;
 END
 """
@@ -189,8 +189,8 @@ def records_insert() -> str:
     )
     return f"""
 BEGIN
-{_refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
-{_refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES))}\
+{refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
+{refuse(CHANGE_REFUSED, unreadable(rules.RECORD_TIMES))}\
     RETURN NEW;
 END
 """
@@ -198,22 +198,22 @@ END
 
 def records_update() -> str:
     """Close a record once, stamped with the stop that asked for it; settle once what nobody knows the outcome of."""
-    kept = _changed(tuple(c for c in rules.CLOSED_COLUMNS if c != "result_data"))
+    kept = changed(tuple(c for c in rules.CLOSED_COLUMNS if c != "result_data"))
     settles = (
         f"{rules.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
         "OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)"
     )
-    requested = f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"
+    requested = f"OLD.cancel_requested_at IS NOT NULL AND ({changed(rules.REQUEST_COLUMNS)})"
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {_changed(rules.RECORD_KEYS)}")}\
-{_refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
-{_refuse(CHANGE_REFUSED, requested)}\
+{refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(rules.RECORD_KEYS)}")}\
+{refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
+{refuse(CHANGE_REFUSED, requested)}\
     IF OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL THEN
         NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
     END IF;
-{_refuse(RECORD_DISAGREES, rules.UNASKED)}\
-{_refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES))}\
+{refuse(RECORD_DISAGREES, rules.UNASKED)}\
+{refuse(CHANGE_REFUSED, unreadable(rules.RECORD_TIMES))}\
     RETURN NEW;
 END
 """
@@ -227,7 +227,7 @@ def records_delete() -> str:
     )
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"NOT {pruned} OR {rules.RECORD_MISSED}")}\
+{refuse(CHANGE_REFUSED, f"NOT {pruned} OR {rules.RECORD_MISSED}")}\
     RETURN OLD;
 END
 """
@@ -237,7 +237,7 @@ def events_keep() -> str:
     """Let go only of the history of what was pruned with its history."""
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {rules.EVENT_KEPT}")}\
+{refuse(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {rules.EVENT_KEPT}")}\
     RETURN OLD;
 END
 """
@@ -269,8 +269,8 @@ def notes_insert() -> str:
     written_by_hand = f"NEW.kind <> '{EventKind.REPORTED_LATE}' AND pg_trigger_depth() < 2"
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"{written_by_hand} OR {rules.NOTE_UNFOUNDED}")}\
-{_refuse(CHANGE_REFUSED, f"{_unreadable(('at',))} OR json_typeof(NEW.data) <> 'object'")}\
+{refuse(CHANGE_REFUSED, f"{written_by_hand} OR {rules.NOTE_UNFOUNDED}")}\
+{refuse(CHANGE_REFUSED, f"{unreadable(('at',))} OR json_typeof(NEW.data) <> 'object'")}\
     RETURN NEW;
 END
 """
@@ -278,56 +278,12 @@ END
 
 def prunes_insert() -> str:
     """Refuse a permission that nobody can read, or that would hold for what is not finished yet."""
-    times = _unreadable(("before", "at"))
+    times = unreadable(("before", "at"))
     ahead = "NEW.before > clock_timestamp() + interval '1 day'"  # clocks differ, and zones even more
     return f"""
 BEGIN
-{_refuse(CHANGE_REFUSED, f"{times} OR {ahead}")}\
+{refuse(CHANGE_REFUSED, f"{times} OR {ahead}")}\
     RETURN NEW;
-END
-"""
-
-
-def kill_switch_change() -> str:
-    """Engage under the next generation, or release what is engaged; nothing else."""
-    is_ticket = "substr(NEW.scope, 11) ~ '^(0|-?[1-9][0-9]{{0,18}})$'"
-    miswritten = rules.SCOPE_MISWRITTEN.replace("{is_ticket}", is_ticket.replace("{{", "{").replace("}}", "}"))
-    rewritten = _changed(("scope", "generation", "engaged_at", "engaged_by", "reason"))
-    return f"""
-BEGIN
-    IF TG_OP = 'UPDATE' AND NEW.released_at IS NOT NULL THEN
-        IF OLD.engaged_at IS NULL OR OLD.released_at IS NOT NULL OR {rewritten} THEN
-            RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
-        END IF;
-    ELSE
-        IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
-            RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
-        END IF;
-{_refuse(SCOPE_REFUSED, miswritten)}\
-        NEW.generation := {COUNTER} + 1;
-        NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
-        NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
-    END IF;
-{_refuse(CHANGE_REFUSED, _unreadable(rules.LATCH_TIMES))}\
-    RETURN NEW;
-END
-"""
-
-
-def write_kill_switch_event() -> str:
-    """Write the history of the latch, and tell who listens."""
-    columns = "(generation, scope, change, at, by, reason)"
-    return f"""
-BEGIN
-    IF NEW.released_at IS NULL THEN
-        INSERT INTO kill_switch_events {columns}
-        VALUES (NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason);
-    ELSE
-        INSERT INTO kill_switch_events {columns}
-        VALUES (NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason);
-    END IF;
-    PERFORM pg_notify('operator_core', NEW.generation::text);
-    RETURN NULL;
 END
 """
 
@@ -346,18 +302,7 @@ def expect(condition: str) -> str:
     return f"""
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.
-{_refuse(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
+{refuse(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
     RETURN NEW;
-END
-"""
-
-
-def take_counter_lock() -> str:
-    """Have those who take a generation queue."""
-    return f"""
-BEGIN
-    -- Before any row is locked, so that two stops at once queue instead of meeting crosswise.
-    PERFORM pg_advisory_xact_lock({COUNTER_LOCK});
-    RETURN NULL;
 END
 """

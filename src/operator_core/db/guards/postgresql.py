@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from operator_core.db.guards import operator, plpgsql, rules
+from operator_core.db.guards import operator, plpgsql, plpgsql_latch, rules
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32  # pg_trigger.tgtype
 
@@ -64,8 +64,8 @@ def functions() -> dict[str, Function]:
         "events_keep": plpgsql.events_keep(),
         "notes_insert": plpgsql.notes_insert(),
         "prunes_insert": plpgsql.prunes_insert(),
-        "kill_switch_counter": plpgsql.take_counter_lock(),
-        "kill_switch_change": plpgsql.kill_switch_change(),
+        "kill_switch_counter": plpgsql_latch.take_counter_lock(),
+        "kill_switch_change": plpgsql_latch.kill_switch_change(),
         "refuse_always": plpgsql.refuse_always(),
         "events_insert": plpgsql.expect(rules.IS_NEXT_EVENT),
         "kill_switch_events_insert": plpgsql.expect(rules.IS_NEXT_STOP_EVENT),
@@ -73,7 +73,7 @@ def functions() -> dict[str, Function]:
     history = {
         "write_event": plpgsql.write_event(),
         "write_note": plpgsql.write_note(),
-        "write_kill_switch_event": plpgsql.write_kill_switch_event(),
+        "write_kill_switch_event": plpgsql_latch.write_kill_switch_event(),
     }
     made = [Function(f"operator_core_{name}", body) for name, body in bodies.items()]
     made += [Function(f"operator_core_{name}", body, definer=True) for name, body in history.items()]

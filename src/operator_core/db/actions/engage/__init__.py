@@ -1,0 +1,60 @@
+"""How a stop is engaged: publish, barrier, sweep, on a connection of its own and under one deadline.
+
+Publish: the latch and the next generation are committed; from here on new starts are refused. Barrier: every start that
+had passed the guard before has committed or died. Sweep: what is pending is cancelled. SQLite's single writer makes one
+transaction of the three.
+"""
+
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.errors import StopUnconfirmedError
+from operator_core.actions.stops import StopReceipt
+from operator_core.db.actions.engage.order import Order, Progress
+from operator_core.db.actions.engage.server import on_server
+from operator_core.db.actions.engage.sqlite import on_sqlite
+from operator_core.db.engine import is_sqlite
+from operator_core.db.engine.beside import beside
+from operator_core.db.engine.urls import require_ledger_file
+
+__all__ = ["Order", "engage"]
+
+
+async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
+    """Engage a stop and return its receipt.
+
+    Raises:
+        DatabaseNotFoundError: There is no ledger; nothing was created.
+        StopFailedError: The stop is not engaged, after tries until the deadline.
+        StopUnconfirmedError: It is engaged, but a start that was under way could still get through.
+    """
+    require_ledger_file(url)
+    own = beside(engine)
+    progress = Progress()
+    try:
+        if is_sqlite(engine):
+            await on_sqlite(own, url, order, progress)
+        else:
+            await on_server((own, engine), url, order, progress)
+    finally:
+        if own is not engine:
+            await own.dispose()
+    return _receipt(order, progress)
+
+
+def _receipt(order: Order, progress: Progress) -> StopReceipt:
+    assert progress.stop is not None  # noqa: S101 - every way out without a stop raises
+    receipt = StopReceipt(
+        generation=progress.stop.generation,
+        scope=progress.stop.scope,
+        engaged_at=progress.stop.engaged_at,
+        cancelled=tuple(sorted(progress.cancelled)),
+        still_executing=progress.executing,
+        unswept=tuple(progress.unswept),
+        publish_ms=progress.publish_ms,
+        stop_ms=order.elapsed_ms,
+        on_standby=progress.on_standby,
+    )
+    if progress.problems:
+        raise StopUnconfirmedError(receipt=receipt, problems=tuple(progress.problems), pids=tuple(progress.pids))
+    return receipt

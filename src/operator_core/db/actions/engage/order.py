@@ -1,0 +1,72 @@
+"""What is to be stopped, how far it has come, and what is seen and said at the end."""
+
+import time
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from operator_core.actions.errors import StopFailedError
+from operator_core.actions.stops import Scope, StillExecuting, Stop
+from operator_core.db import kill_switch, stop_status
+from operator_core.db.guards import missing_guards
+from operator_core.db.guards.rules import stop_statement
+from operator_core.db.migrate import HEAD, current
+
+PAUSE = 0.02  # seconds between two tries
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be stopped, by whom and why; `wait` is in seconds, for all of it."""
+
+    scope: Scope
+    by: str
+    reason: str
+    wait: float
+    terminate: bool
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.begun + self.wait - time.monotonic())
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the call."""
+        return round((time.monotonic() - self.begun) * 1000, 3)
+
+
+@dataclass
+class Progress:
+    """How far a stop has come."""
+
+    stop: Stop | None = None
+    publish_ms: float = 0.0
+    on_standby: bool = True
+    cancelled: list[int] = field(default_factory=list)
+    unswept: list[int] = field(default_factory=list)
+    executing: tuple[StillExecuting, ...] = ()
+    problems: list[str] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
+
+    def published(self, stop: Stop, order: Order) -> None:
+        """Note that new starts are refused from here on."""
+        self.stop, self.publish_ms = stop, order.elapsed_ms
+
+
+def failed(url: URL, order: Order, problem: str) -> StopFailedError:
+    """Return the error of a stop that is not engaged, with the statement that engages it by hand."""
+    sql = stop_statement(url.get_backend_name(), order.by, order.reason)
+    if order.scope.field is not None:
+        problem += f". The statement stops EVERYTHING, not only {order.scope}"
+    return StopFailedError(problem=problem, sql=sql)
+
+
+def look(connection: sa.Connection, stop: Stop) -> tuple[tuple[StillExecuting, ...], list[int], list[str]]:
+    """Return what runs, what could not be swept, and which guards this stop cannot stand on."""
+    executing = stop_status.still_executing(connection, stop.scope)
+    missing = missing_guards(connection, exactly=current(connection) == HEAD)
+    problems = [f"the guards of the database do not hold: {guard}" for guard in missing]
+    return executing, kill_switch.leftovers(connection, stop), problems

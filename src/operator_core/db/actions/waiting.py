@@ -1,0 +1,89 @@
+"""The calls that wait until something has happened in the ledger."""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from operator_core.actions.errors import NotOpenError, ProposalNotFoundError, WaitTimeoutError
+from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
+from operator_core.actions.stops import KillSwitchChange
+from operator_core.actions.types import ActionProposal
+from operator_core.actions.values import check_integer, check_member, check_seconds
+from operator_core.db import stop_status
+from operator_core.db.actions.repository import ActionRepository
+from operator_core.db.engine.beside import Bell
+from operator_core.db.units import Kind
+
+
+class WaitingCalls(ActionRepository):
+    """Is what only `ActionDB` offers: within the transaction of a host nothing can be waited for."""
+
+    _bell: Bell | None = None
+
+    def _tell(self) -> None:
+        if self._bell is not None:
+            self._bell.tell()
+
+    async def watch_kill_switch(self, *, poll: float = 0.25) -> AsyncGenerator[KillSwitchChange]:
+        """Iterate over every engage and release from now on; what is engaged already comes first.
+
+        Asks the database every `poll` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
+        """
+        pause = check_seconds(poll, "poll")
+        engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
+        for change in engaged:
+            yield change
+        async with self.hints() as hint:
+            while True:
+                for change in await self._run(Kind.READ, stop_status.changes, seen):
+                    seen = change.id
+                    yield change
+                await hint(pause)
+
+    async def wait_for(
+        self,
+        proposal_id: int,
+        until: ActionStatus | Literal["finished"] = "finished",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
+        poll: float = 0.25,
+    ) -> ActionProposal:
+        """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
+
+        Args:
+            proposal_id: Of what is waited for.
+            until: `finished`, or the state that it must have come to.
+            timeout: Seconds; None means for ever.
+            poll: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            WaitTimeoutError: It has not come so far in time.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
+        pause = check_seconds(poll, "poll")
+        deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
+        async with self.hints() as hint:
+            while True:
+                proposal = await self.get_proposal(number)
+                if proposal is None:
+                    raise ProposalNotFoundError(proposal_id=number)
+                if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
+                    return proposal
+                left = pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic()))
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
+                await hint(left)
+
+    @asynccontextmanager
+    async def hints(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+        """Give a function that waits so many seconds, or less when something has happened in the ledger.
+
+        It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
+        """
+        if self._bell is None:
+            raise NotOpenError(target=repr(self))
+        async with self._bell.heard() as hint:
+            yield hint

@@ -1,0 +1,40 @@
+"""How a worker gets through a time without its database."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from operator_core.actions import DatabaseUnavailableError, RetryTransactionError
+
+T = TypeVar("T")
+log = logging.getLogger("operator_core.worker")
+
+UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
+_LONGEST_PAUSE = 5.0
+
+
+class Persistence:
+    """Tries again, with growing pauses, while the database is away.
+
+    Args:
+        worker: The name under which it is logged.
+        stopping: Is set when the worker is to stop.
+    """
+
+    def __init__(self, worker: str, stopping: asyncio.Event) -> None:
+        self._worker, self._stopping = worker, stopping
+
+    async def __call__(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
+        """Return what `act` does; None when the worker is to stop meanwhile, unless it is not to give up."""
+        pause = 0.05
+        while True:
+            try:
+                return await act()
+            except UNAVAILABLE as error:
+                if give_up and self._stopping.is_set():
+                    return None
+                log.warning("the database is away, trying again: %s", error, extra={"worker": self._worker})
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back in step
+            pause = min(2 * pause, _LONGEST_PAUSE)
