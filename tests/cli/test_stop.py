@@ -339,3 +339,13 @@ def test_a_drill_needs_something_to_do(sqlite_path: Path, arguments: list[str]) 
 
     assert ran.code == 1
     assert "is not a number from 1 to" in ran.err
+
+
+def test_a_stop_does_not_wait_for_what_it_does_not_need() -> None:
+    program = (
+        "import sys, operator_core.cli; print([n for n in sys.modules if n.startswith(('alembic', 'operator_core'))])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert "'operator_core.db.kill_switch'" in loaded
+    assert not any(f"'{name}" in loaded for name in ("alembic", "operator_core.legacy", "operator_core.worker"))

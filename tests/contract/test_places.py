@@ -29,8 +29,10 @@ async def test_many_calls_at_once_share_the_connections(ledger: Ledger) -> None:
     async with ActionDB(ledger.target) as db:
         made = await db.create_proposal(proposal())
 
-        await asyncio.gather(*(db.get_proposal(made.id or 0) for _ in range(4 * PLACES)))
-        await asyncio.gather(*(db.create_proposal(proposal()) for _ in range(4 * PLACES)))
+        await asyncio.gather(
+            *(db.get_proposal(made.id or 0) for _ in range(4 * PLACES)),
+            *(db.create_proposal(proposal()) for _ in range(4 * PLACES)),
+        )
 
         assert 1 <= open_connections(db) <= PLACES
 
@@ -60,6 +62,25 @@ async def test_a_reader_finds_a_place_beside_an_open_transaction(ledger: Ledger)
         found = await asyncio.gather(*(db.get_proposal(made.id or 0) for _ in range(PLACES)))
 
     assert found == [None] * PLACES
+
+
+@pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)
+async def test_a_call_that_is_cancelled_behind_another_one_does_nothing(ledger: Ledger) -> None:
+    other = ledger.connect()
+    async with ActionDB(ledger.target) as db:
+        other.execute("BEGIN IMMEDIATE")
+        first, second = (asyncio.create_task(db.create_proposal(proposal())) for _ in range(2))
+        await asyncio.sleep(0.05)  # the first one waits in the thread, the second one behind it
+        second.cancel()
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+
+        made = await first
+        with pytest.raises(asyncio.CancelledError):
+            await second
+
+        assert await db.list_proposals() == [made]
+    other.close()
 
 
 async def test_a_call_that_is_cancelled_in_the_queue_leaves_no_place_taken(ledger: Ledger) -> None:

@@ -146,7 +146,10 @@ def connections_in_use(db: ActionDB) -> int:
     own = db._own
     assert own is not None
     kept = own._kept or own._threads
-    return own.engine.pool.checkedout() - (0 if kept is None else len(kept._idle))  # type: ignore[attr-defined]
+    at_hand = 0 if kept is None else len(kept._idle)
+    if own._threads is not None and own._threads._writer is not None and not own._threads._writing:
+        at_hand += 1
+    return own.engine.pool.checkedout() - at_hand  # type: ignore[attr-defined, no-any-return]
 
 
 def traces(client: Client, db: ActionDB) -> list[str]:

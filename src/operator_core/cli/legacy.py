@@ -1,12 +1,14 @@
 """`import-legacy`: take over the database of the predecessor, all of it or nothing."""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from operator_core import legacy
 from operator_core.actions import ConnectionLostError
 from operator_core.cli import screen
 from operator_core.cli.target import database_url
-from operator_core.legacy import ImportReport, Remark
+
+if TYPE_CHECKING:
+    from operator_core.legacy import ImportReport, Remark
 
 INTERRUPTED = (
     "INTERRUPTED: nothing was imported, unless it had just been finished. Run it again: it does nothing twice."
@@ -15,6 +17,8 @@ INTERRUPTED = (
 
 async def import_legacy(options: argparse.Namespace) -> int:
     """Import it, and report each row that was not taken over as it stood."""
+    from operator_core import legacy  # noqa: PLC0415 - a stop must not wait for it
+
     remarks: list[Remark] = []
     options.failed = "NOTHING WAS IMPORTED: "
     try:
@@ -46,7 +50,7 @@ async def import_legacy(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(report: ImportReport) -> list[str]:
+def _lines(report: "ImportReport") -> list[str]:
     verb = "would be imported" if report.dry_run else "imported"
     lines = [f"{verb}: {report.proposals} proposals with {report.records} records"]
     if report.already:

@@ -6,15 +6,20 @@ import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from operator_core.actions import ValueNotStorableError
 from operator_core.cli import screen
 from operator_core.cli.target import existing
-from operator_core.worker import ActionRegistry, Worker
+
+if TYPE_CHECKING:
+    from operator_core.worker import ActionRegistry
 
 
 async def work(options: argparse.Namespace) -> int:
     """Run a worker until it is told to end; 0 when nothing was broken off or lost."""
+    from operator_core.worker import Worker  # noqa: PLC0415 - a stop must not wait for it
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     registry = _registry(options.registry)
     async with existing(options.url) as db:
@@ -36,7 +41,9 @@ async def work(options: argparse.Namespace) -> int:
     return 1 if report.broken_off or report.lost or report.still_running else 0
 
 
-def _registry(text: str) -> ActionRegistry:
+def _registry(text: str) -> "ActionRegistry":
+    from operator_core.worker import ActionRegistry  # noqa: PLC0415 - as above
+
     module, _, name = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
     try:

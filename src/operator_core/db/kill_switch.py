@@ -14,7 +14,7 @@ from operator_core.db.schema import any_of, kill_switch, proposals
 from operator_core.db.transitions import to
 from operator_core.db.types import now
 
-SWEEP_ROWS = 5_000
+SWEEP_ROWS = 10_000
 
 _ENGAGED: dict[str, sa.ColumnElement[Any]] = {
     "generation": sa.literal_column(f"{COUNTER} + 1"),  # PostgreSQL's guard counts again, behind a lock

@@ -22,6 +22,9 @@ class Kind(Enum):
     TRANSACTION = "several statements, at least one of which writes"
 
 
+READING = frozenset({Kind.READ, Kind.SNAPSHOT})
+
+
 @contextmanager
 def translated(url: URL) -> Generator[None]:
     """Turn what drivers raise into this library's errors, in which `url` is shown without its password."""

@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from operator_core.actions.errors import ActionError
 from operator_core.db.actions.settled import settled
 from operator_core.db.engine.sqlite import in_thread_of
 from operator_core.db.engine.sqlite_connection import OneHopConnection
 from operator_core.db.transitions import RefusedError
-from operator_core.db.units import Kind
+from operator_core.db.units import READING, Kind
 
 T = TypeVar("T")
 _BEGIN = {Kind.SNAPSHOT: "BEGIN", Kind.STEPS: "BEGIN IMMEDIATE", Kind.TRANSACTION: "BEGIN IMMEDIATE"}
@@ -52,6 +51,7 @@ def _transact(
 class InThread:
     """Runs units in the threads of an engine of ours, and keeps its connections at hand.
 
+    Whoever reads has a connection alone; all who write share one, and queue in its thread, which never waits for them.
     Whoever calls it sees to it that no more are in use than the pool has.
     """
 
@@ -59,15 +59,34 @@ class InThread:
         self._engine = engine
         self._connect_in_thread = in_thread_of(engine)
         self._idle: list[_Lent] = []
+        self._writer: _Lent | None = None
+        self._writing = 0
 
     async def run(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
         """Run a unit in a transaction of its own, and add its result to `results` once it is kept.
 
-        A cancellation is delivered when the thread is through with it.
+        A cancellation is delivered when the thread is through with it; if it has not begun, it does not begin.
         """
-        lent, begin = await self._take(), _BEGIN.get(kind)
+        if kind in READING:
+            lent = await self._take()
+            try:
+                await self._run(lent, kind, unit, results)
+            finally:
+                self._idle.append(lent)
+            return
+        self._writing += 1
+        try:
+            await self._run(await self._take_writer(), kind, unit, results)
+        finally:
+            self._writing -= 1
+
+    async def _run(self, lent: _Lent, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
+        lent.driver.require_same_file()
+        begin, wanted = _BEGIN.get(kind), True
 
         def whole(raw: sqlite3.Connection) -> None:
+            if not wanted:
+                return
             connection = lent.inner = lent.inner or self._connect_in_thread(raw)
             try:
                 results.append(_transact(raw, connection, begin, unit))
@@ -77,34 +96,23 @@ class InThread:
         try:
             await lent.driver.hop(whole)
         except asyncio.CancelledError:
-            await settled(self._let_go(lent))  # asked again meanwhile, it says so once that is done
+            wanted = False
+            await settled(lent.driver.hop(lambda _raw: None))  # a thread does one after the other
             raise
-        except ActionError:
-            self._idle.append(lent)
-            raise
-        except BaseException:
-            await settled(self._let_go(lent))
-            raise
-        self._idle.append(lent)
-
-    @staticmethod
-    async def _let_go(lent: _Lent) -> None:
-        """Give a connection to the pool once its thread, which does one thing after the other, has nothing to do."""
-        try:
-            await lent.driver.hop(lambda _raw: None)
-        finally:
-            await lent.connection.close()
 
     async def _take(self) -> _Lent:
         while not self._idle:
             await settled(self._connect())
-        lent = self._idle.pop()
-        try:
-            lent.driver.require_same_file()
-        except ActionError:
-            self._idle.append(lent)
-            raise
-        return lent
+        return self._idle.pop()
+
+    async def _take_writer(self) -> _Lent:
+        if self._writer is None:
+            lent = await self._take()
+            if self._writer is None:
+                self._writer = lent
+            else:  # another one was first
+                self._idle.append(lent)
+        return self._writer
 
     async def _connect(self) -> None:
         connection = await self._engine.connect()
@@ -113,5 +121,8 @@ class InThread:
 
     async def give_back(self) -> None:
         """Give all that is idle to the pool."""
+        if self._writer is not None and not self._writing:
+            self._idle.append(self._writer)
+            self._writer = None
         while self._idle:
             await self._idle.pop().connection.close()

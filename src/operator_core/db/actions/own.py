@@ -18,7 +18,7 @@ from operator_core.db.engine import CONNECTIONS, autocommitting, is_sqlite, read
 from operator_core.db.engine.kept import KeptConnections
 from operator_core.db.engine.urls import file_of, shown
 from operator_core.db.transitions import RefusedError
-from operator_core.db.units import Kind, translated
+from operator_core.db.units import READING, Kind, translated
 
 T = TypeVar("T")
 _ATTEMPTS = 5
@@ -60,7 +60,7 @@ class OwnTransactions:
             Kind.STEPS: self._running(single if autocommit and not is_sqlite(engine) else several),
             Kind.TRANSACTION: self._running(several),
         }
-        self._gates = _gates(engine, in_memory=file_of(url) is None, ours=ours)
+        self._gates, self._gates_of_open = _gates(engine, in_memory=file_of(url) is None, ours=ours)
         self._under_way = 0
         self._all_over = asyncio.Event()
 
@@ -135,13 +135,12 @@ class OwnTransactions:
     @asynccontextmanager
     async def transacting(self) -> AsyncGenerator[None]:
         """Wait until a transaction can begin, and keep its place until it ends."""
-        gates = self._gates[Kind.TRANSACTION]
-        await self._enter(gates)
+        await self._enter(self._gates_of_open)
         try:
             await self.spare()
             yield
         finally:
-            _leave(gates)
+            _leave(self._gates_of_open)
 
     async def spare(self) -> None:
         """Give the pool back what is kept of its connections: somebody is to take one out of it, or to close it."""
@@ -172,12 +171,17 @@ def _explained(run: _Run, unit: Callable[[sa.Connection], T], _session: Session)
         raise run(refused.explain) from refused.__cause__
 
 
-def _gates(engine: AsyncEngine, *, in_memory: bool, ours: bool) -> dict[Kind, tuple[asyncio.Semaphore, ...]]:
-    """Return what a unit of each kind queues at; a host's pool has a queue of its own."""
-    places = (asyncio.Semaphore(CONNECTIONS),) if ours else ()
+_Gates = tuple[asyncio.Semaphore, ...]
+
+
+def _gates(engine: AsyncEngine, *, in_memory: bool, ours: bool) -> tuple[dict[Kind, _Gates], _Gates]:
+    """Return what a unit of each kind queues at, and what an open transaction does; a host's pool has its own queue."""
     if not is_sqlite(engine):
-        return dict.fromkeys(Kind, places)
-    writer = asyncio.Semaphore(1)
-    if in_memory:
-        return dict.fromkeys(Kind, (writer,))
-    return {kind: places if kind in (Kind.READ, Kind.SNAPSHOT) else (writer, *places) for kind in Kind}
+        places = (asyncio.Semaphore(CONNECTIONS),) if ours else ()
+        return dict.fromkeys(Kind, places), places
+    if in_memory or not ours:
+        writer = (asyncio.Semaphore(1),)
+        return {kind: writer if in_memory or kind not in READING else () for kind in Kind}, writer
+    # All who write share one connection: while one is in its thread, the next one may queue there.
+    readers, writers, alone = asyncio.Semaphore(CONNECTIONS - 1), asyncio.Semaphore(2), asyncio.Semaphore(1)
+    return {kind: (readers,) if kind in READING else (writers,) for kind in Kind}, (alone, writers, writers)
