@@ -6,12 +6,14 @@ In SQLAlchemy's greenlet each statement would hop by itself and pay for asyncio:
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from operator_core.actions.errors import ActionError
 from operator_core.db.actions.settled import settled
 from operator_core.db.engine.sqlite import in_thread_of
 from operator_core.db.engine.sqlite_connection import OneHopConnection
@@ -30,6 +32,7 @@ class _Lent:
     connection: AsyncConnection
     driver: OneHopConnection
     inner: sa.Connection | None = None
+    failed: bool = False
 
 
 def _transact(
@@ -72,7 +75,8 @@ class InThread:
             try:
                 await self._run(lent, kind, unit, results)
             finally:
-                self._idle.append(lent)
+                if not lent.failed:
+                    self._idle.append(lent)
             return
         self._writing += 1
         try:
@@ -97,8 +101,21 @@ class InThread:
             await lent.driver.hop(whole)
         except asyncio.CancelledError:
             wanted = False
-            await settled(lent.driver.hop(lambda _raw: None))  # a thread does one after the other
+            with suppress(ValueError):  # it was closed, after what was asked of it before
+                await settled(lent.driver.hop(lambda _raw: None))  # a thread does one after the other
             raise
+        except BaseException as error:
+            if kind in READING or not isinstance(error, ActionError):  # who writes is refused every day
+                await settled(self._give_up(lent))
+            raise
+
+    async def _give_up(self, lent: _Lent) -> None:
+        """Close a connection on which something failed: a result that was left half read would keep its snapshot."""
+        lent.failed = True
+        if self._writer is lent:
+            self._writer = None
+        await lent.connection.invalidate()
+        await lent.connection.close()
 
     async def _take(self) -> _Lent:
         while not self._idle:
