@@ -1,7 +1,7 @@
 """How a unit of work runs in the open transaction of a host's session."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -70,8 +70,22 @@ def _guarded(
         return unit(connection, *args, **kwargs)
     if kind in (Kind.READ, Kind.SNAPSHOT):
         return unit(connection, *args, **kwargs)
-    with connection.begin_nested():
+    with _savepoint(connection):
         return unit(connection, *args, **kwargs)
+
+
+@contextmanager
+def _savepoint(connection: sa.Connection) -> Generator[None]:
+    """Undo what is done in the block where it raises; always by one name, which a server has to parse only once."""
+    connection.exec_driver_sql("SAVEPOINT operator_core")
+    try:
+        yield
+    except BaseException:
+        with suppress(DBAPIError):  # the connection is lost, and what broke it is under way to the caller
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operator_core")
+            connection.exec_driver_sql("RELEASE SAVEPOINT operator_core")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT operator_core")
 
 
 def _check_once(connection: sa.Connection) -> None:
