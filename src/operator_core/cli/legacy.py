@@ -24,7 +24,7 @@ async def import_legacy(options: argparse.Namespace) -> int:
     try:
         with screen.Progress("import-legacy") as progress:
 
-            def tell(remark: Remark) -> None:
+            def tell(remark: "Remark") -> None:
                 if options.json:
                     remarks.append(remark)
                 else:

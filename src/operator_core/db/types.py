@@ -38,19 +38,30 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise TypeError(f"{value!r} has no time zone: pass an aware datetime")
         return value.astimezone(UTC)
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return it aware: SQLite gives it back without its zone, psycopg in the zone of the session."""
-        if dialect.driver == "asyncpg":
-            return None  # always in UTC
-        parse: Any = self.impl_instance.result_processor(dialect, coltype)
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Write the text for SQLite at once: through SQLAlchemy's own type it takes three times as long."""
+        if dialect.name != "sqlite":
+            return super().bind_processor(dialect)
 
-        def process(value: Any) -> datetime | None:
-            if value is None:
-                return None
-            moment: datetime = value if parse is None else parse(value)
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        def process(value: datetime | None) -> str | None:
+            moment = self.process_bind_param(value, dialect)
+            return None if moment is None else moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
         return process
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return it aware: SQLite has a text without its zone, psycopg gives it in the zone of the session."""
+        if dialect.driver == "asyncpg":
+            return None  # always in UTC
+        return _from_text if dialect.name == "sqlite" else _in_utc
+
+
+def _from_text(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text + "+00:00")
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):
