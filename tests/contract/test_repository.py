@@ -1,5 +1,6 @@
 """`ActionRepository` in a host's session, on each engine and driver: the host begins, commits and rolls back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -131,6 +132,23 @@ async def test_many_proposals_are_created_in_the_transaction_of_the_host(host: H
 
     assert [one.action_name for one in made] == [f"a{n}" for n in range(2_500)]
     assert await host.db.list_proposals() == made[::-1]
+
+
+async def test_a_joined_call_that_is_cancelled_says_so(host: Host) -> None:
+    async with AsyncSession(host.engine) as session:
+        task = asyncio.create_task(ActionRepository(session).create_proposals([proposal() for _ in range(3)]))
+
+        @sa.event.listens_for(host.engine.sync_engine, "before_cursor_execute")
+        def cancel(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+            if sql.startswith("INSERT"):
+                task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        sa.event.remove(host.engine.sync_engine, "before_cursor_execute", cancel)
+        await session.rollback()
+
+    assert await host.seen() == ([], [])
 
 
 async def test_what_is_created_comes_back_as_its_own_ledger_gives_it(host: Host) -> None:

@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -81,7 +81,7 @@ def _savepoint(connection: sa.Connection) -> Generator[None]:
     try:
         yield
     except BaseException:
-        with suppress(DBAPIError):  # the connection is lost, and what broke it is under way to the caller
+        with suppress(SQLAlchemyError):  # the connection is lost, and what broke it is under way to the caller
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operator_core")
             connection.exec_driver_sql("RELEASE SAVEPOINT operator_core")
         raise
