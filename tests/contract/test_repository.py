@@ -135,16 +135,15 @@ async def test_many_proposals_are_created_in_the_transaction_of_the_host(host: H
 
 
 async def test_a_joined_call_that_is_cancelled_says_so(host: Host) -> None:
+    def cancel(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        task = asyncio.current_task()
+        if sql.startswith("INSERT") and task is not None:
+            task.cancel()
+
     async with AsyncSession(host.engine) as session:
-        task = asyncio.create_task(ActionRepository(session).create_proposals([proposal() for _ in range(3)]))
-
-        @sa.event.listens_for(host.engine.sync_engine, "before_cursor_execute")
-        def cancel(_connection: object, _cursor: object, sql: str, *_: object) -> None:
-            if sql.startswith("INSERT"):
-                task.cancel()
-
+        sa.event.listen(host.engine.sync_engine, "before_cursor_execute", cancel)
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await asyncio.create_task(ActionRepository(session).create_proposals([proposal() for _ in range(3)]))
         sa.event.remove(host.engine.sync_engine, "before_cursor_execute", cancel)
         await session.rollback()
 
