@@ -1,7 +1,7 @@
 """How many connections an `ActionDB` opens, and what a call hears that finds all of them busy."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 
 import pytest
 
@@ -39,7 +39,6 @@ async def test_many_calls_at_once_share_the_connections(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("ledger", ["postgresql"], indirect=True)
 async def test_a_call_that_finds_all_busy_says_so(ledger: Ledger) -> None:
-    connection = ledger.connect()
     async with ActionDB(ledger.target, lock_timeout=0.2) as db, AsyncExitStack() as stack:
         made = await db.create_proposal(proposal())
         for _ in range(PLACES):
@@ -49,14 +48,14 @@ async def test_a_call_that_finds_all_busy_says_so(ledger: Ledger) -> None:
         with pytest.raises(DatabaseLockedError, match="all its places are taken"):
             await db.get_proposal(made.id or 0)
 
+        connection = stack.enter_context(closing(ledger.connect()))
         found = connection.execute(_BACKENDS).fetchone()
-    connection.close()
     assert found is not None
     assert found[0] == PLACES
 
 
 async def test_a_reader_finds_a_place_beside_an_open_transaction(ledger: Ledger) -> None:
-    async with ActionDB(ledger.target, lock_timeout=0.2) as db, db.transaction() as tx:
+    async with ActionDB(ledger.target) as db, db.transaction() as tx:
         made = await tx.create_proposal(proposal())
 
         found = await asyncio.gather(*(db.get_proposal(made.id or 0) for _ in range(PLACES)))
@@ -66,8 +65,8 @@ async def test_a_reader_finds_a_place_beside_an_open_transaction(ledger: Ledger)
 
 @pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)
 async def test_a_call_that_is_cancelled_behind_another_one_does_nothing(ledger: Ledger) -> None:
-    other = ledger.connect()
     async with ActionDB(ledger.target) as db:
+        other = ledger.connect()
         other.execute("BEGIN IMMEDIATE")
         first, second = (asyncio.create_task(db.create_proposal(proposal())) for _ in range(2))
         await asyncio.sleep(0.05)  # the first one waits in the thread, the second one behind it
@@ -79,8 +78,8 @@ async def test_a_call_that_is_cancelled_behind_another_one_does_nothing(ledger: 
         with pytest.raises(asyncio.CancelledError):
             await second
 
+        other.close()
         assert await db.list_proposals() == [made]
-    other.close()
 
 
 async def test_a_call_that_is_cancelled_in_the_queue_leaves_no_place_taken(ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ STOPS, STEPS = "operator_core", "operator_core_steps"
 
 _RECONNECT_SECONDS = 2.0
 _TELL_SECONDS = 0.02
+_PATIENCE_SECONDS = 2.0
 
 
 def beside(engine: AsyncEngine) -> AsyncEngine:
@@ -140,9 +141,11 @@ class Bell:
         """Listen no more, until somebody waits again."""
         busy = {task for task in (self._connecting, self._telling) if task is not None}
         self._connecting = self._telling = None
-        for task in busy:
-            task.cancel()
         if busy:
+            # A driver that is cancelled while it connects leaves its socket open.
+            _, still_busy = await asyncio.wait(busy, timeout=_PATIENCE_SECONDS)
+            for task in still_busy:
+                task.cancel()
             await asyncio.wait(busy)
         await self._hang_up()
         own, self._own = self._own, None
