@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -14,6 +15,9 @@ from sqlalchemy.engine import make_url
 from operator_core.db import ActionDB, upgrade
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ENGINES = ("sqlite", "postgresql")
 _VERSION: list[str] = []

@@ -103,9 +103,8 @@ async def test_the_status_is_watched_until_it_is_ended(db: ActionDB, ledger: Led
         await db.engage_kill_switch(by="alice", reason="fire")
         while b"ENGAGED" not in (line := await watching.stdout.readline()):
             assert line
-
-    watching.send_signal(signal.SIGINT)
-    await watching.communicate()
+        watching.send_signal(signal.SIGINT)
+        await watching.communicate()
 
     assert first == b"not engaged\n"
 

@@ -268,7 +268,7 @@ async def test_to_terminate_the_operator_lacks_a_right(operator, app, deployed):
     with client(Ledger(deployed.url(APP))) as hanging:
         hanging.execute(start(made.id))
         with pytest.raises(StopUnconfirmedError, match="may not be ended by this role"):
-            await stop(operator, wait=1, terminate=True)
+            await stop(operator, wait=3, terminate=True)
 
 
 async def test_each_one_that_the_operator_may_not_end_is_named_also_behind_pgbouncer(app, deployed):
@@ -281,7 +281,7 @@ async def test_each_one_that_the_operator_may_not_end_is_named_also_behind_pgbou
                 one.execute(start(made[0].id))
                 other.execute(start(made[1].id))
                 with pytest.raises(StopUnconfirmedError) as caught:
-                    await stop(operator, wait=1, terminate=True)
+                    await stop(operator, wait=3, terminate=True)
 
                 refused = [f"server pid {pid(each)} may not be ended by this role (42501)" for each in (one, other)]
     finally:
