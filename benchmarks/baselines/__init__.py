@@ -7,6 +7,7 @@ the library once, so that they cannot drift. The tuples of values, and what is m
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from operator_core.actions import ActionProposal, ActionRecord
@@ -45,8 +46,23 @@ class Baseline(ABC):
         """Run one statement that reads, and return its rows."""
 
     @abstractmethod
+    def time(self, moment: datetime | None) -> object:
+        """Return a time as the driver takes it."""
+
     def new(self, proposal: ActionProposal) -> Row:
         """Return the values of a new proposal."""
+        return (
+            proposal.ticket_id,
+            proposal.action_name,
+            proposal.action_type.value,
+            json_text(proposal.parameters),
+            proposal.reason,
+            self.time(proposal.proposed_at),
+            proposal.proposed_by,
+            self.time(proposal.valid_until),
+            proposal.retry_of,
+            proposal.idempotency_key,
+        )
 
     @abstractmethod
     def values(self, names: Sequence[str], row: Row) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The five calls by hand on asyncpg: well written, and as most people write them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 from pydantic_core import from_json
 
-from baselines import BY, Baseline, Row, Sql, json_text
+from baselines import BY, Baseline, Row, Sql
 from operator_core.actions import ActionProposal, ActionRecord
 
 _JSON = ("parameters", "result_data")
@@ -28,20 +29,9 @@ class Postgresql(Baseline):
         """Close all connections."""
         await self._pool.close()
 
-    def new(self, proposal: ActionProposal) -> Row:
-        """Return the values of a new proposal."""
-        return (
-            proposal.ticket_id,
-            proposal.action_name,
-            proposal.action_type.value,
-            json_text(proposal.parameters),
-            proposal.reason,
-            proposal.proposed_at,
-            proposal.proposed_by,
-            proposal.valid_until,
-            proposal.retry_of,
-            proposal.idempotency_key,
-        )
+    def time(self, moment: datetime | None) -> datetime | None:
+        """Return a time as the driver takes it: as it is."""
+        return moment
 
     def values(self, names: Sequence[str], row: Row) -> dict[str, Any]:
         """Return the values of a row, its JSON read; asyncpg's times are aware and in UTC."""

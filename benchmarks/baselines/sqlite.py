@@ -8,7 +8,7 @@ from typing import Any
 import aiosqlite
 from pydantic_core import from_json
 
-from baselines import BY, Baseline, Row, Sql, json_text
+from baselines import BY, Baseline, Row, Sql
 from operator_core.actions import ActionProposal, ActionRecord
 
 PRAGMAS = (
@@ -18,11 +18,6 @@ PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 _JSON = ("parameters", "result_data")
-
-
-def text_of(moment: datetime | None) -> str | None:
-    """Return a time as the tables hold it."""
-    return None if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 class Sqlite(Baseline):
@@ -46,20 +41,9 @@ class Sqlite(Baseline):
         """Close the connection."""
         await self._connection.close()
 
-    def new(self, proposal: ActionProposal) -> Row:
-        """Return the values of a new proposal."""
-        return (
-            proposal.ticket_id,
-            proposal.action_name,
-            proposal.action_type.value,
-            json_text(proposal.parameters),
-            proposal.reason,
-            text_of(proposal.proposed_at),
-            proposal.proposed_by,
-            text_of(proposal.valid_until),
-            proposal.retry_of,
-            proposal.idempotency_key,
-        )
+    def time(self, moment: datetime | None) -> str | None:
+        """Return a time as the tables hold it."""
+        return None if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
     def values(self, names: Sequence[str], row: Row) -> dict[str, Any]:
         """Return the values of a row, its times aware and its JSON read."""
