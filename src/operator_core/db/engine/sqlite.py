@@ -50,7 +50,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         return await open_connection(database, _pragmas(lock_timeout), require_same_file, uri=uri)
 
     engine = create_async_engine(url, async_creator=connect, **options)
-    _save_hops(engine.sync_engine)
+    _begin_as_told(engine.sync_engine)
     if watch is not None:
         watch.attach(engine.sync_engine)
     return engine
@@ -103,22 +103,9 @@ def _set_on_connect(engine: Engine, lock_timeout: float) -> None:
 def _begin_as_told(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        if statement := _begin_of(connection):
-            connection.exec_driver_sql(statement)
-
-
-def _begin_of(connection: sa.Connection) -> str:
-    how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
-    return "" if how == "NONE" else f"BEGIN {how}"
-
-
-def _save_hops(engine: Engine) -> None:
-    """Begin with the first statement, on connections that can do it."""
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        driver.begin_with_next(_begin_of(connection))
+        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+        if how != "NONE":
+            connection.exec_driver_sql(f"BEGIN {how}")
 
 
 def in_thread_of(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Connection]:

@@ -1,8 +1,7 @@
 """An aiosqlite connection that runs a statement in one hop to its thread, where SQLAlchemy's adapter would need five.
 
 The adapter asks for a cursor, executes, fetches, and closes, and each is a round trip between two threads. Here the
-cursor does all of it in the one hop of `execute`. A begin goes with the first statement, and a commit or rollback with
-nothing to do needs no hop.
+cursor does all of it in the one hop of `execute`, and a commit or rollback with nothing to do needs none.
 """
 
 import sqlite3
@@ -110,7 +109,7 @@ class BufferedCursor:
 
 
 class OneHopConnection(aiosqlite.Connection):
-    """Runs a statement, its fetch and its close in one hop, and what begins a transaction along with the first one.
+    """Runs a statement, its fetch and its close in one hop.
 
     Args:
         connector: Connects.
@@ -127,7 +126,6 @@ class OneHopConnection(aiosqlite.Connection):
     ) -> None:
         super().__init__(connector, iter_chunk_size)
         self.require_same_file = require_same_file
-        self._first = ""
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
 
     async def _connect(self) -> Self:
@@ -142,19 +140,8 @@ class OneHopConnection(aiosqlite.Connection):
     async def hop(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Run `work` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
-        first, self._first = self._first, ""
-
-        def whole() -> None:
-            if first:
-                self._conn.execute(first).close()
-            work(self._conn)
-
         # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.
-        await run(whole)
-
-    def begin_with_next(self, statement: str) -> None:
-        """Run `statement`, a BEGIN, in the hop of the next one."""
-        self._first = statement
+        await run(lambda: work(self._conn))
 
     def cursor(self) -> Any:
         """Return a cursor without a hop."""
@@ -162,13 +149,11 @@ class OneHopConnection(aiosqlite.Connection):
 
     async def commit(self) -> None:
         """Commit, if anything is open."""
-        self._first = ""
         if self.in_transaction:
             await super().commit()
 
     async def rollback(self) -> None:
         """Roll back, if anything is open."""
-        self._first = ""
         if self.in_transaction:
             await super().rollback()
 
