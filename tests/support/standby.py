@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tests.support import postgres
-from tests.support.postgres import PrivatePostgres
+from tests.support import postgres_host
+from tests.support.postgres import PrivatePostgres, socket_settings
 
-_PATIENCE = 60.0  # seconds, for what should take less than one
+_PATIENCE = 120.0  # seconds, for what should take less than one
 
 
 class Standby(PrivatePostgres):
-    """A hot standby of a private server, on this machine, with the binaries of its primary."""
+    """A hot standby of a private server, on this machine."""
 
     @classmethod
     def follow(cls, primary: PrivatePostgres) -> Self:
@@ -47,21 +47,21 @@ class Standby(PrivatePostgres):
 
     def _copy(self, primary: PrivatePostgres) -> None:
         assert primary.folder is not None, "only a private server is followed"
-        self._account, self._bin = primary._account, primary._bin
-        self.folder = Path(tempfile.mkdtemp(prefix=postgres._FOLDER_PREFIX, dir=postgres._short_open_folder()))
+        self._account = primary._account
+        self.folder = Path(tempfile.mkdtemp(prefix=postgres_host.FOLDER_PREFIX, dir=postgres_host.folder_for_servers()))
         self._start_reaper(self.folder)
-        postgres._hand_over(self.folder, self._account)
+        postgres_host.hand_over(self.folder, self._account)
+        self._bin = postgres_host.usable_binaries(self.folder, self._account)  # the primary's may go with the primary
         if not (self._bin / "pg_basebackup").exists():
             raise RuntimeError(f"{self._bin} has no pg_basebackup, and a standby is made with it: install one that has")
         command = [self._bin / "pg_basebackup", "-D", self.folder / "data", "-h", primary.folder, "-p", primary.port]
         command += ["-U", self.superuser, "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--no-password"]
-        done = postgres._run([str(word) for word in command], self.folder, self._account)
+        done = postgres_host.run_program([str(word) for word in command], self.folder, self._account)
         if done.returncode:
             raise RuntimeError(f"pg_basebackup failed:\n{done.stdout}{done.stderr}")
-        with (self.folder / "data" / "postgresql.conf").open("a") as conf:
-            conf.write(f"unix_socket_directories = '{self.folder}'\ncluster_name = 'standby_{secrets.token_hex(4)}'\n")
-        self.port = postgres._free_port()
-        self._launch()
+        name = {"cluster_name": f"standby_{secrets.token_hex(4)}"}
+        self._configure(self.folder, socket_settings(self.folder) | name)
+        self._launch_on_free_port()
         self.version = self._ask_version()
 
 

