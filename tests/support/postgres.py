@@ -207,7 +207,7 @@ class PrivatePostgres:
         """Add settings to those with which the server starts."""
         with (folder / "data" / "postgresql.conf").open("a") as conf:
             for name, value in settings.items():
-                quoted = value.replace("\\", "\\\\").replace("'", "''")
+                quoted = value.replace("'", "''")
                 conf.write(f"{name} = '{quoted}'\n")
 
     def _launch_on_free_port(self) -> None:
@@ -267,5 +267,4 @@ class PrivatePostgres:
 
 def socket_settings(folder: Path) -> dict[str, str]:
     """Return the settings of a server whose socket is in its folder."""
-    quoted = str(folder).replace('"', '""')
-    return {"unix_socket_directories": f'"{quoted}"'}  # it is a list
+    return {"unix_socket_directories": f'"{folder}"'}  # it is a list, in which a space would be taken away

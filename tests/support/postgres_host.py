@@ -23,12 +23,13 @@ NO_SERVER_FOUND = (
     f"{ENVIRONMENT_URL} to the URL of a superuser, such as postgresql://postgres:secret@localhost:5432/postgres."
 )
 NO_FOLDER_FOUND = (
-    "The tests found no folder for their PostgreSQL server: it wants one that this account may write to, that every "
-    "account may enter if this one is root, and whose path is short, for its socket. Set TMPDIR to such a folder."
+    "The tests found no folder for their PostgreSQL server. Set TMPDIR to one that this account may write to, whose "
+    "path is short and plain, and, if this account is root, which every account may enter."
 )
 FOLDER_PREFIX = "operator-core-pg-"
 _OTHER_FOLDERS = ("/tmp", "/var/tmp", "/run")  # noqa: S108 - only mkdtemp uses them
 _SOCKET_PATH_LIMIT = 103  # macOS; Linux has 107
+_MISREAD = frozenset(',"$`\\\n')  # libpq takes a comma for the end of a host, and initdb passes paths to a shell
 
 
 def package_binaries() -> list[Path]:
@@ -116,7 +117,7 @@ def _home() -> list[Path]:
 
 def _suits_servers(folder: Path) -> bool:
     longest = len(os.fsencode(folder / f"{FOLDER_PREFIX}12345678" / ".s.PGSQL.12345"))
-    is_addressable = longest <= _SOCKET_PATH_LIMIT and "," not in str(folder)  # libpq reads a comma as two hosts
+    is_addressable = longest <= _SOCKET_PATH_LIMIT and _MISREAD.isdisjoint(str(folder))
     return is_addressable and os.access(folder, os.W_OK | os.X_OK) and _lets_everybody_in(folder)
 
 

@@ -139,7 +139,7 @@ def test_autovacuum_at_work_does_not_hold_up_the_end(vacuumed: Role, driver: str
 def test_autovacuum_beside_a_connection_that_is_still_open_does_not_either(vacuumed: Role):
     with (
         fresh_postgresql(vacuumed.url()) as url,
-        psycopg.connect(url.set(drivername="postgresql").render_as_string(False)),
+        psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False)),
     ):
         wait_for_autovacuum(vacuumed, url.database)
 

@@ -72,8 +72,8 @@ def fresh_postgresql(url: str | URL) -> FreshPostgresql:
 
     Raises:
         DatabaseUrlError: The URL is not one of PostgreSQL.
-        DatabaseAccessError: On entering the block: the user may not connect, or may not create databases. On leaving it:
-            a role whose sessions the user may not end is still connected to the database.
+        DatabaseAccessError: On entering the block: the user may not connect, or may not create databases. On leaving
+            it: somebody whom the user may not disconnect is connected to the database.
         DatabaseUnavailableError: On entering the block: the server cannot be reached, or has no such database.
     """
     server = target_url(url)
