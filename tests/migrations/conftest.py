@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.migrations.host_project import Host, project
 from tests.support.ledger import Ledger
 
 
@@ -29,3 +30,9 @@ def other_empty(request: pytest.FixtureRequest, empty: Ledger, tmp_path: Path) -
 def migrated(request: pytest.FixtureRequest, empty: Ledger) -> Ledger:
     """Is a migrated, empty ledger, on the engine of `empty`."""
     return Ledger(request.getfixturevalue("sqlite_path" if empty.is_sqlite else "postgres_url"))
+
+
+@pytest.fixture
+def host(empty: Ledger, tmp_path: Path) -> Host:
+    """A host's project on an empty database."""
+    return project(empty, tmp_path / "host")

@@ -1,110 +1,16 @@
 """Puts a host's own Alembic beside ours, in one database: a real project, run by its command line."""
 
-import os
-import subprocess
-import sys
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from operator_core.actions import ActionStatus, GuardMissingError
 from operator_core.db import ActionDB, migrate, upgrade
 from operator_core.db.migrate.host import not_ours
 from operator_core.db.schema import Base
-from tests.migrations.support import ROOT, contents_of, create_from_models, fill, schema_of, within
+from tests.migrations.host_project import BESIDE, INSIDE, Host, named_in
+from tests.migrations.support import contents_of, create_from_models, fill, schema_of, within
 from tests.support.factories import stored
-from tests.support.ledger import Ledger
-
-BESIDE = ("from operator_core.db.migrate.host import not_ours", "include_name=not_ours")
-INSIDE = ("from operator_core.db.migrate.host import render_ours", "render_item=render_ours")
-ENV = """
-import sqlalchemy as sa
-from alembic import context
-from operator_core.db import metadata as ours
-{imported}
-
-host = sa.MetaData()
-sa.Table("invoices", host, sa.Column("id", sa.Integer, primary_key=True), sa.Column("total", sa.Integer, index=True))
-{prepared}
-options = dict(target_metadata={target}, {option})
-url = context.config.get_main_option("sqlalchemy.url")
-if context.is_offline_mode():
-    context.configure(url=url, literal_binds=True, **options)
-    with context.begin_transaction():
-        context.run_migrations()
-else:
-    engine = sa.create_engine(url)
-    with engine.connect() as connection:
-        context.configure(connection=connection, **options)
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
-"""
-
-
-@dataclass
-class Host:
-    """A host's project: its folder, and the database that it shares with us."""
-
-    folder: Path
-    ledger: Ledger
-
-    def configure(self, imported: str = "", option: str = "", target: str = "host", prepared: str = "") -> None:
-        """Write the `env.py`."""
-        text = ENV.format(imported=imported, option=option, target=target, prepared=prepared)
-        (self.folder / "migrations" / "env.py").write_text(text)
-
-    def alembic(self, *words: str) -> str:
-        """Run the host's `alembic`, and return what it printed."""
-        line = [sys.executable, "-m", "alembic", *words]
-        paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": paths}
-        done = subprocess.run(
-            line, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=100
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def autogenerate(self) -> str:
-        """Write a revision from what the models and the database say, and return its text."""
-        before = set((self.folder / "migrations" / "versions").iterdir())
-        self.alembic("revision", "--autogenerate", "-m", "generated")
-        (made,) = {
-            file for file in (self.folder / "migrations" / "versions").iterdir() if file.suffix == ".py"
-        } - before
-        return made.read_text()
-
-    def revise(self, upgrade: str) -> None:
-        """Write a revision by hand."""
-        self.alembic("revision", "-m", "by hand", "--rev-id", "hand")
-        (made,) = (self.folder / "migrations" / "versions").glob("hand_*.py")
-        text = made.read_text().replace("import sqlalchemy as sa", f"import sqlalchemy as sa\n{upgrade}", 1)
-        made.write_text(text.replace("    pass", "    install_guards(op)", 1))
-
-
-@pytest.fixture
-def host(empty: Ledger, tmp_path: Path) -> Host:
-    """Is a host's project on an empty database."""
-    folder = tmp_path / "host"
-    (folder / "migrations" / "versions").mkdir(parents=True)
-    url = make_url(f"sqlite:///{empty.target}" if empty.is_sqlite else str(empty.target))
-    if not empty.is_sqlite:
-        url = url.set(drivername="postgresql+psycopg")
-    shown = url.render_as_string(hide_password=False).replace("%", "%%")
-    (folder / "alembic.ini").write_text(
-        f"[alembic]\nscript_location = %(here)s/migrations\npath_separator = os\nsqlalchemy.url = {shown}\n"
-    )
-    (folder / "migrations" / "script.py.mako").write_text((migrate.scripts() / "script.py.mako").read_text())
-    return Host(folder, empty)
-
-
-def named_in(text: str) -> set[str]:
-    """Return which of our tables a text names."""
-    return {name for name in (*Base.metadata.tables, migrate.VERSION_TABLE) if name in text}
-
 
 # -- beside us ---------------------------------------------------------------------------------------------------------
 
@@ -194,7 +100,7 @@ def chain(host: Host) -> Host:
 
 
 def guard(host: Host) -> None:
-    host.revise("from operator_core.db import install_guards")
+    host.revise("hand", "from operator_core.db import install_guards", "install_guards(op)")
 
 
 async def test_tables_of_a_hosts_chain_are_refused_without_guards(chain):
@@ -231,3 +137,33 @@ async def test_the_offline_script_of_a_hosts_chain_makes_a_ledger(chain, other_e
     async with ActionDB(other_empty.target) as db:
         await stored(db, ActionStatus.COMPLETED)
         assert await db.verify() == []
+
+
+# -- ours within the host's --------------------------------------------------------------------------------------------
+
+TWO_TABLES = """
+for name in ("before", "after"):
+        op.create_table(name, sa.Column("id", sa.Integer(), primary_key=True))
+        if name == "before":
+            upgrade_ledger(TARGET)
+"""
+
+
+@pytest.mark.parametrize("where", ["another database", "the same database"])
+def test_an_upgrade_within_a_migration_of_a_host_leaves_that_one_alone(host, other_empty, where):
+    ledger = other_empty if where == "another database" or host.ledger.is_sqlite else host.ledger
+    host.configure()
+    target = f"Path({str(ledger.target)!r})" if ledger.is_sqlite else repr(str(ledger.target))
+    host.revise(
+        "hand",
+        "from pathlib import Path; from operator_core.db import upgrade as upgrade_ledger",
+        TWO_TABLES.strip().replace("TARGET", target),
+    )
+
+    host.alembic("upgrade", "head")
+
+    beside = schema_of(host.ledger)
+    assert {"table before", "table after"} <= set(beside)
+    assert ("table kill_switch" in beside) == (ledger is host.ledger)
+    assert ("table after" in schema_of(ledger)) == (ledger is host.ledger)
+    assert migrate.report(ledger.target).standing is migrate.Standing.UP_TO_DATE

@@ -12,6 +12,7 @@ from operator_core.actions import (
 )
 from operator_core.db import ActionDB, downgrade, migrate, upgrade
 from tests.migrations.support import add_revision, contents_of, fill, schema_of, upgrade_at_once, version_of
+from tests.support.alembic_race import config_of
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import rows
@@ -76,9 +77,7 @@ async def test_the_alembic_of_a_host_is_left_alone(empty):
     before = (schema_of(empty), contents_of(empty))
 
     upgrade(empty.target)
-    config = migrate._config()
-    config.attributes["url"] = migrate.target_url(empty.target)
-    command.check(config)
+    command.check(config_of(empty.target))
     beside = contents_of(empty)
     downgrade(empty.target, "base")
 
@@ -92,11 +91,9 @@ async def test_the_alembic_of_a_host_is_left_alone(empty):
 def test_alembic_check_sees_a_model_that_no_migration_made(ledger):
     with closing(ledger.connect()) as plain:
         plain.execute("DROP INDEX ix_action_proposals_open")
-    config = migrate._config()
-    config.attributes["url"] = migrate.target_url(ledger.target)
 
     with pytest.raises(Exception, match="ix_action_proposals_open"):
-        command.check(config)
+        command.check(config_of(ledger.target))
 
 
 async def test_the_upgrade_works_within_a_running_loop(empty):

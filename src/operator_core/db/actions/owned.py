@@ -35,6 +35,7 @@ from operator_core.db.engine import (
     for_calls,
     is_sqlite,
     require_configured,
+    require_lasting_sessions,
     share_sessions,
     transacting,
 )
@@ -161,12 +162,17 @@ class ActionDB(WaitingCalls):
         except SchemaOutOfDateError:
             if self._migrate != "auto" or not is_sqlite(engine):
                 raise
-        if file_of(self._url) is None:
-            async with engine.connect() as connection:
-                await connection.run_sync(migrate.upgrade_on)
-        else:
+        if self._given is None and file_of(self._url) is not None:
             await asyncio.to_thread(migrate.upgrade, self._url)
+        else:
+            await self._upgrade_on(engine)
         return await self._look(engine, look)
+
+    @staticmethod
+    async def _upgrade_on(engine: AsyncEngine) -> None:
+        """Migrate what the engine connects to: memory, or for a host's engine more than its URL may say."""
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate.upgrade_on)
 
     @staticmethod
     async def _look(engine: AsyncEngine, look: Callable[[sa.Connection], T]) -> T:
@@ -178,10 +184,17 @@ class ActionDB(WaitingCalls):
     async def migrate(self) -> None:
         """Upgrade the schema to the revision of this version; for PostgreSQL, a step of a deploy.
 
+        A host's engine migrates what it connects to, on one of its connections, whose settings are put back.
+
         Raises:
             DatabaseError: It cannot be reached or worked with; nothing was changed.
         """
-        await settled(asyncio.to_thread(migrate.upgrade, self._url))
+        if self._given is None:
+            await settled(asyncio.to_thread(migrate.upgrade, self._url))
+            return
+        require_lasting_sessions(self._url)
+        with translated(self._url):
+            await settled(self._upgrade_on(self._given))
 
     async def close(self) -> None:
         """Close all connections, unless the engine is a host's; a second call does nothing."""

@@ -53,11 +53,8 @@ def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True,
         DatabaseNotFoundError: The folder of a SQLite file does not exist.
         DatabaseUrlError: Sessions must last, and the URL names PgBouncer.
     """
-    if names_pgbouncer(url) and lasting:
-        raise DatabaseUrlError(
-            f"{shown(url)} names PgBouncer, and migrations hold a lock for a whole session. Give the URL of the server "
-            "itself, without pgbouncer=true"
-        )
+    if lasting:
+        require_lasting_sessions(url)
     new_engine = sqlite.new_engine if url.drivername.startswith("sqlite") else postgresql.new_engine
     try:
         return new_engine(url, lock_timeout, {"hide_parameters": True, **options})
@@ -65,6 +62,19 @@ def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True,
         driver = url.get_driver_name()
         extra = "psycopg" if driver.startswith("psycopg") else "postgres"
         raise MissingDriverError(driver=driver, extra=extra) from error
+
+
+def require_lasting_sessions(url: URL) -> None:
+    """Refuse a URL that names PgBouncer: what is set or locked in a session must last.
+
+    Raises:
+        DatabaseUrlError: It does.
+    """
+    if names_pgbouncer(url):
+        raise DatabaseUrlError(
+            f"{shown(url)} names PgBouncer, and migrations hold a lock for a whole session. Give the URL of the server "
+            "itself, without pgbouncer=true"
+        )
 
 
 def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> AsyncEngine:

@@ -4,11 +4,13 @@ The scripts are Alembic's and travel with the package. They keep their own versi
 Alembic of a host in the same database. Alembic is imported when something is migrated, not before.
 """
 
-import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -27,14 +29,13 @@ from operator_core.db.migrate.alone import run_alone
 from operator_core.db.schema import kill_switch
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    from operator_core.db.migrate.environment import Direction
 
 REVISIONS = ("0001", "0002")
 """Every revision, oldest first; the last is the one that this code was written for."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "operator_core_version"
 
-_ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration that runs in a global of the process
 DDL_LOCK_TIMEOUT = 5.0  # seconds: an upgrade that waits for a lock makes all traffic wait behind it
 
 
@@ -130,10 +131,9 @@ def _report(connection: sa.Connection) -> Report:
 
 def history() -> list[tuple[str, str]]:
     """Return every revision with what it brings, oldest first."""
-    from alembic.script import ScriptDirectory
+    from operator_core.db.migrate import environment
 
-    found = ScriptDirectory.from_config(_config()).walk_revisions()
-    return [(script.revision, script.doc) for script in found][::-1]
+    return environment.history()
 
 
 def upgrade(
@@ -151,45 +151,46 @@ def upgrade(
     Raises:
         DatabaseError: It cannot be reached or worked with.
     """
-    _command(
-        "upgrade", {"url": target_url(target), "lock_timeout": check_seconds(lock_timeout, "lock_timeout")}, revision
-    )
+    url, seconds = target_url(target), check_seconds(lock_timeout, "lock_timeout")
+    _migrate(url, "upgrade", revision, lock_timeout=seconds)
 
 
 def upgrade_sql(target: Path | str | URL | None, revision: str, output: TextIO) -> None:
     """Write the statements of an upgrade instead of running them; `revision` may be a range, `0001:0002`."""
-    _command("upgrade", {"url": target_url(target)}, revision, output)
+    from operator_core.db.migrate import environment
+
+    start, _, end = revision.rpartition(":")
+    with _refusing(revision):
+        environment.write_sql(target_url(target), environment.plan("upgrade", end), start or None, output)
 
 
 def downgrade(target: Path | str | URL | None, revision: str) -> None:
     """Take a database back to a revision; what only later revisions can hold is lost."""
-    _command("downgrade", {"url": target_url(target)}, revision)
+    _migrate(target_url(target), "downgrade", revision)
 
 
-def upgrade_on(connection: sa.Connection, revision: str = "head") -> None:
-    """Upgrade through a connection that has begun nothing: the only way into a database in memory."""
-    _command("upgrade", {"connection": connection}, revision)
+def upgrade_on(connection: sa.Connection) -> None:
+    """Upgrade through a connection that has begun nothing: a host's, and the only one into a database in memory."""
+    from operator_core.db.migrate import environment
+
+    environment.run_on(connection, environment.plan("upgrade", "head"))
 
 
-def _command(name: str, attributes: dict[str, Any], revision: str, output: TextIO | None = None) -> None:
-    from alembic import command
-    from alembic.util import CommandError
+def _migrate(url: URL, direction: "Direction", revision: str, *, lock_timeout: float = DDL_LOCK_TIMEOUT) -> None:
+    from operator_core.db.migrate import environment
 
-    config, more = _config(), {}
-    config.attributes.update(attributes)
-    if output is not None:
-        config.output_buffer, more = output, {"sql": True}
-    with _ONE_AT_A_TIME:
-        try:
-            getattr(command, name)(config, revision, **more)
-        except CommandError as error:
-            raise ValueNotStorableError(path="revision", why=f"is {revision!r}: {error}") from error
+    with _refusing(revision):
+        steps = environment.plan(direction, revision)
+        act = partial(environment.run_on, steps=steps, lock_timeout=lock_timeout)
+        run_alone(url, act, lock_timeout=environment.LOCK_WAIT_SECONDS)
 
 
-def _config() -> "Config":
-    from alembic.config import Config
+@contextmanager
+def _refusing(revision: str) -> Generator[None]:
+    """Raise our own error for a revision that Alembic does not know."""
+    from operator_core.db.migrate import environment
 
-    config = Config()
-    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
+    try:
+        yield
+    except environment.CommandError as error:
+        raise ValueNotStorableError(path="revision", why=f"is {revision!r}: {error}") from error

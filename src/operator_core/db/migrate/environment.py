@@ -1,14 +1,27 @@
-"""What Alembic's `env.py` does: one process at a time, one transaction for the whole chain, only our own tables."""
+"""How our revisions run: one process at a time, one transaction for the whole chain, only our own tables.
+
+Alembic's `context` and `op` are globals of the process, and a host's migration may be running in another thread, or
+around ours. So nothing here uses them but `run_env`, which `alembic` on the command line calls in a process of its own:
+each migration loads the scripts for itself and gives them an `op` of their own.
+"""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, Protocol, TextIO, cast
 
+import alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - first: see ADR 0014
 import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from operator_core.actions.errors import ConstraintError, DatabaseLockedError
-from operator_core.db.engine import is_sqlite
+from operator_core.db import migrate
+from operator_core.db.engine import is_sqlite, require_configured
 from operator_core.db.engine.urls import shown, target_url
 from operator_core.db.migrate import DDL_LOCK_TIMEOUT, VERSION_TABLE
 from operator_core.db.migrate.alone import run_alone
@@ -16,95 +29,175 @@ from operator_core.db.migrate.triggers import TriggerKeeper
 from operator_core.db.schema import Base
 
 _MIGRATION_LOCK = 0x6F70_636F_7265_6D67  # of PostgreSQL, for the session that migrates
-_LOCK_WAIT_SECONDS = 120.0
+LOCK_WAIT_SECONDS = 120.0
+"""How long an upgrade waits for another one."""
+
+__all__ = ["LOCK_WAIT_SECONDS", "CommandError", "Direction", "history", "plan", "run_env", "run_on", "write_sql"]
+
+Direction = Literal["upgrade", "downgrade"]
+Plan = Callable[[tuple[str, ...], MigrationContext], Iterable[RevisionStep]]
+
+
+def plan(direction: Direction, revision: str) -> Plan:
+    """Return what chooses the steps to a revision; it has loaded the scripts anew, and gives them their own `op`."""
+    scripts = ScriptDirectory(str(migrate.scripts()))
+
+    def choose(heads: tuple[str, ...], context: MigrationContext) -> Iterable[RevisionStep]:
+        op: Any = Operations(context)
+        for script in scripts.walk_revisions():
+            vars(script.module)["op"] = op  # instead of `alembic.op`, which acts on whatever migration began last
+        choices: Any = (scripts._upgrade_revs, scripts._downgrade_revs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - Alembic's documentation of `fn` uses them
+        return cast("Iterable[RevisionStep]", choices[direction == "downgrade"](revision, heads))
+
+    return choose
+
+
+def history() -> list[tuple[str, str]]:
+    """Return every revision with what it brings, oldest first."""
+    found = ScriptDirectory(str(migrate.scripts())).walk_revisions()
+    return [(script.revision, script.doc) for script in found][::-1]
+
+
+def run_on(connection: sa.Connection, steps: Plan, *, lock_timeout: float = DDL_LOCK_TIMEOUT) -> None:
+    """Migrate through a connection that has begun nothing, which may be a host's: its settings are put back."""
+
+    def configure(**options: Any) -> MigrationContext:
+        return MigrationContext.configure(connection, opts={**options, "fn": steps})
+
+    _run_alone_on(connection, configure, lock_timeout)
+
+
+def write_sql(url: URL, steps: Plan, start: str | None, output: TextIO) -> None:
+    """Write the statements of a migration from the revision `start`, None for an empty database."""
+    options = {**_OPTIONS, "fn": steps, "as_sql": True, "literal_binds": True, "starting_rev": start}
+    _write_on(MigrationContext.configure(url=url, opts={**options, "output_buffer": output}), url)
 
 
 def run_env() -> None:
-    """Do what an `env.py` does, for `alembic` on the command line and for the functions above."""
+    """Do what an `env.py` does, for `alembic` on the command line."""
     from alembic import context
 
-    attributes = context.config.attributes
-    if "connection" in attributes:
-        _run_on(attributes["connection"])
-        return
-    url = attributes.get("url") or target_url(context.get_x_argument(as_dictionary=True).get("url"))
+    url = target_url(context.get_x_argument(as_dictionary=True).get("url"))
     if context.is_offline_mode():
-        context.configure(url=url, literal_binds=True, **_options())
-        with context.begin_transaction():
-            if url.get_backend_name() == "postgresql":
-                context.execute(f"SET LOCAL lock_timeout = {round(DDL_LOCK_TIMEOUT * 1000)}")
-                context.execute("SET LOCAL statement_timeout = 0")
-            context.run_migrations()
-    else:
-        run_alone(url, _run_on, lock_timeout=_LOCK_WAIT_SECONDS)
+        context.configure(url=url, literal_binds=True, **_OPTIONS)
+        _write_on(context, url)
+        return
+
+    def act(connection: sa.Connection) -> None:
+        def configure(**options: Any) -> _Migration:
+            context.configure(connection=connection, **options)
+            return context
+
+        _run_alone_on(connection, configure, DDL_LOCK_TIMEOUT)
+
+    run_alone(url, act, lock_timeout=LOCK_WAIT_SECONDS)
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in Base.metadata.tables
 
 
-def _options() -> dict[str, Any]:
-    return {
-        "target_metadata": Base.metadata,
-        "version_table": VERSION_TABLE,
-        "include_name": _is_ours,
-        "transactional_ddl": True,
-        "transaction_per_migration": False,
-    }
+_OPTIONS: dict[str, Any] = {
+    "target_metadata": Base.metadata,
+    "version_table": VERSION_TABLE,
+    "include_name": _is_ours,
+    "transactional_ddl": True,
+    "transaction_per_migration": False,
+}
 
 
-def _run_on(connection: sa.Connection) -> None:
-    from alembic import context
+class _Migration(Protocol):
+    """What a `MigrationContext` and the module `alembic.context` share."""
 
-    lock_timeout: float = context.config.attributes.get("lock_timeout", DDL_LOCK_TIMEOUT)
-    alone = _alone_on_sqlite(connection) if is_sqlite(connection) else _alone_on_postgresql(connection, lock_timeout)
+    def begin_transaction(self) -> Any: ...
+    def run_migrations(self) -> None: ...
+
+
+def _write_on(context: Any, url: URL) -> None:
+    with context.begin_transaction():
+        if url.get_backend_name() == "postgresql":
+            context.execute(f"SET LOCAL lock_timeout = {round(DDL_LOCK_TIMEOUT * 1000)}")
+            context.execute("SET LOCAL statement_timeout = 0")
+        context.run_migrations()
+
+
+def _run_alone_on(connection: sa.Connection, configure: Callable[..., _Migration], lock_timeout: float) -> None:
+    on_sqlite = is_sqlite(connection)
+    alone = _alone_on_sqlite(connection) if on_sqlite else _alone_on_postgresql(connection)
     with alone as options:
-        context.configure(connection=connection, **_options(), **options)
+        context = configure(**_OPTIONS, **options)
         with context.begin_transaction():
+            if not on_sqlite:
+                connection.execute(_BOUNDS, {"lock_timeout": str(round(lock_timeout * 1000))})
             context.run_migrations()
-            if is_sqlite(connection):
+            if on_sqlite:
                 _check_foreign_keys(connection)
 
 
+# For this transaction alone, so that a host's session is not changed; some settings are younger than the oldest server.
+_BOUNDS = sa.text(
+    "SELECT set_config(s.name, v.value, true) FROM pg_catalog.pg_settings AS s JOIN (VALUES "
+    "('lock_timeout', CAST(:lock_timeout AS text)), ('statement_timeout', '0'), ('transaction_timeout', '0'), "
+    "('idle_in_transaction_session_timeout', '0'), ('standard_conforming_strings', 'on')) AS v (name, value) "
+    "ON v.name = s.name"
+)
+
+
 @contextmanager
-def _alone_on_postgresql(connection: sa.Connection, lock_timeout: float) -> Generator[dict[str, Any]]:
+def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
-    give_up = time.monotonic() + _LOCK_WAIT_SECONDS
+    connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
+    give_up = time.monotonic() + LOCK_WAIT_SECONDS
     while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):
         connection.rollback()
         if time.monotonic() > give_up:
             raise DatabaseLockedError(url=shown(connection.engine.url), detail="another process is migrating it")
         time.sleep(0.1)
-    connection.exec_driver_sql(f"SET lock_timeout = {round(lock_timeout * 1000)}")
-    connection.exec_driver_sql("SET statement_timeout = 0")
     connection.commit()
     try:
         yield {}
     finally:
-        connection.rollback()
-        connection.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
-        connection.commit()
+        try:
+            connection.rollback()
+            connection.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+            connection.commit()
+        except SQLAlchemyError:  # the connection is lost, and its lock with it; what broke it is under way
+            connection.invalidate()
 
 
 @contextmanager
 def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Begin IMMEDIATE (the engine does), with foreign keys off: a rebuilt parent table would delete its children."""
-    _pragma(connection, "foreign_keys = OFF")
-    _pragma(connection, "legacy_alter_table = ON")  # else no table is renamed that a trigger of another one names
+    require_configured(connection)
+    connection.rollback()
+    before = {name: _pragma(connection, name) for name in _PRAGMAS}
+    for name, value in _PRAGMAS.items():
+        _pragma(connection, f"{name} = {value}")
     keeper = TriggerKeeper(connection)
     try:
-        yield {"on_version_apply": keeper.restore}
+        yield {"on_version_apply": (keeper.restore,)}
     finally:
         keeper.close()
         connection.rollback()
-        _pragma(connection, "legacy_alter_table = OFF")
-        _pragma(connection, "foreign_keys = ON")
+        for name, value in before.items():
+            _pragma(connection, f"{name} = {value}")
 
 
-def _pragma(connection: sa.Connection, pragma: str) -> None:
+_PRAGMAS = {
+    "busy_timeout": round(LOCK_WAIT_SECONDS * 1000),
+    "foreign_keys": 0,
+    "legacy_alter_table": 1,  # else no table is renamed that a trigger of another one names
+}
+
+
+def _pragma(connection: sa.Connection, pragma: str) -> Any:
     cursor = connection.connection.cursor()  # beside any transaction: the pragma has no effect within one
-    cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        cursor.execute(f"PRAGMA {pragma}")
+        row = cursor.fetchone()
+    finally:
+        cursor.close()
+    return row and row[0]
 
 
 def _check_foreign_keys(connection: sa.Connection) -> None:
