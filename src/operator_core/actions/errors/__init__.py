@@ -23,6 +23,7 @@
     ├── ValueNotStorableError          a value would not come back equal (not a ValueError: Pydantic lets it through)
     ├── IsolationLevelError            an action was started outside READ COMMITTED
     ├── NotOpenError                   an ActionDB was used before `open` or after `close`
+    ├── SessionBusyError               two tasks use one session at the same moment
     ├── EngineNotConfiguredError       a host's engine was not passed to `configure_engine`
     └── DatabaseError
         ├── DatabaseUrlError           the target is not a URL that this library can use
@@ -83,6 +84,7 @@ from operator_core.actions.errors.ledger import (
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
+    SessionBusyError,
     StopFailedError,
     StopNotEngagedError,
     StopRequestedError,
@@ -129,6 +131,7 @@ __all__ = [
     "SchemaError",
     "SchemaOutOfDateError",
     "SchemaTooNewError",
+    "SessionBusyError",
     "StopFailedError",
     "StopNotEngagedError",
     "StopRequestedError",

@@ -286,6 +286,16 @@ class NotOpenError(ActionError):
 
 
 @dataclass(eq=False)
+class SessionBusyError(ActionError):
+    """Two tasks use one session at the same moment, where one of them cannot wait for the other; nothing was done."""
+
+    detail: str
+
+    def __str__(self) -> str:
+        return f"this session is in the middle of {self.detail}, in another task: await that first, then call again"
+
+
+@dataclass(eq=False)
 class EngineNotConfiguredError(ActionError):
     """A host's engine has not the settings that the promises rest on."""
 

@@ -6,12 +6,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import EngineNotConfiguredError, RetryTransactionError
+from operator_core.db.actions.turns import alone_in, alone_on, flush, naming_a_busy_session, turns_of
 from operator_core.db.engine import check_version, refusal_aborts, require_configured
 from operator_core.db.faults import code_of
 from operator_core.db.migrate import check
@@ -31,20 +32,40 @@ async def run_joined(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Flush, then run `unit` on the connection of the session; a refusal leaves the transaction as it was before."""
+    """Flush, then run `unit` on the connection of the session; a refusal leaves the transaction as it was before.
+
+    Calls on one session run one after another. What else the host does on its connection waits as long.
+
+    Raises:
+        SessionBusyError: Another task is in the middle of a commit, a flush or the first statement of the session.
+    """
 
     def whole(sync: Session) -> T:
-        sync.flush()  # a connection does not autoflush; an error of the host's own objects is the host's
-        with translated(_url(session)), _told_to_run_again():
+        with naming_a_busy_session(), alone_in(sync, call):
             connection = sync.connection()
-            _check_once(connection)
-            _require_transaction(connection)
-            try:
-                return _guarded(connection, kind, unit, *args, **kwargs)
-            except RefusedError as refused:
-                raise refused.explain(connection) from refused.__cause__
+            with alone_on(connection, call):
+                flush(sync)
+                return run_on(connection, kind, unit, *args, **kwargs)
 
-    return await session.run_sync(whole)
+    async with turns_of(session).turn() as call:
+        return await session.run_sync(whole)
+
+
+def run_on(
+    connection: sa.Connection,
+    kind: Kind,
+    unit: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `unit` in the open transaction of a connection that nobody else uses meanwhile."""
+    with translated(connection.engine.url), _told_to_run_again():
+        _check_once(connection)
+        _require_transaction(connection)
+        try:
+            return _guarded(connection, kind, unit, *args, **kwargs)
+        except RefusedError as refused:
+            raise refused.explain(connection) from refused.__cause__
 
 
 @contextmanager
@@ -100,9 +121,3 @@ def _require_transaction(connection: sa.Connection) -> None:
     dbapi: Any = connection.connection.dbapi_connection
     if refusal_aborts(connection) and dbapi.autocommit:
         raise EngineNotConfiguredError(detail="it autocommits, so there is no transaction to join")
-
-
-def _url(session: AsyncSession) -> URL:
-    bind: Any = session.sync_session.get_bind()
-    url: URL = bind.engine.url
-    return url

@@ -23,10 +23,10 @@ from operator_core.actions.stops import KillSwitchStatus, Scope, Stop, StopRecei
 from operator_core.actions.values import check_integer, check_name, check_seconds, check_text
 from operator_core.db import kill_switch, migrate
 from operator_core.db.actions.engage import Order, engage
-from operator_core.db.actions.joined import run_joined
 from operator_core.db.actions.own import OwnTransactions
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.actions.settled import settled
+from operator_core.db.actions.transaction import Transaction
 from operator_core.db.actions.waiting import WaitingCalls
 from operator_core.db.engine import (
     autocommits_safely,
@@ -48,24 +48,6 @@ from operator_core.db.units import Kind, translated
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Claim | None)
-
-
-class _Transaction(ActionRepository):
-    """Is the repository within `ActionDB.transaction`: its calls are settled before a cancellation is delivered."""
-
-    ended = False
-
-    told = False
-
-    def _tell(self) -> None:
-        self.told = True
-
-    async def _run(
-        self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        if self.ended:
-            raise NotOpenError(target="the transaction, whose block has ended,")
-        return await settled(run_joined(self._session, kind, unit, *args, **kwargs))
 
 
 class ActionDB(WaitingCalls):
@@ -298,22 +280,19 @@ class ActionDB(WaitingCalls):
     async def transaction(self) -> AsyncGenerator[ActionRepository]:
         """Group several calls, which are kept together or not at all: `async with db.transaction() as tx`.
 
-        Call the methods of `tx` within. Leaving the block commits, an exception rolls back. On SQLite it holds the one
-        write lock of the file from its first call on.
+        Call the methods of `tx` within; calls at the same moment run one after another. Leaving the block commits, an
+        exception rolls back. A call that runs then comes to its end first; one that has not begun, or whose block was
+        left with an exception, raises `NotOpenError`. On SQLite the block holds the one write lock of the file from its
+        first call on.
         """
         own = self._opened()
         async with own.transacting():
             session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
-            tx = _Transaction(session)
+            tx = Transaction(session)
             try:
                 yield tx
-                with translated(self._url):
-                    await settled(session.commit())
-                if tx.told:
+                await settled(tx.commit())
+                if tx.changed:
                     self._tell()
             finally:
-                tx.ended = True
-                try:
-                    await settled(session.close())
-                except SQLAlchemyError:  # the connection is lost; what broke it is under way to the caller
-                    await settled(session.invalidate())
+                await settled(tx.close())
