@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from operator_core import __version__
 from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, Finding, SchemaOutOfDateError, Scope
 from operator_core.actions.values import check_seconds
-from operator_core.cli import brake, drill, ledger, legacy, schema, screen, settle, upkeep, work
+from operator_core.cli import brake, drill, ledger, legacy, schema, screen, settle, streams, upkeep, work
+from operator_core.logs import traceback_text
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -22,21 +23,36 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(FAILED, f"{self.prog}: {message}. NOTHING WAS DONE.\n")
+        screen.warn(f"{message}. NOTHING WAS DONE.")
+        self.exit(FAILED)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        streams.write(message, file)  # argparse's own raises where a standard stream is closed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 not done, 2 stopped but not confirmed, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    streams.occupy_missing()
+    try:
+        return _run(_parser().parse_args(arguments))
+    finally:
+        streams.flush()
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         code: int = asyncio.run(options.run(options))
     except ActionError as error:
-        screen.complain(options.failed + _plain(error), error, as_json=options.json)
+        screen.complain(options.failed + _plain(error), error=error, as_json=options.json)
         return FAILED
     except KeyboardInterrupt:
         if options.interrupted:
             screen.warn(options.interrupted)
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - it is a fault of ours: its traceback repeats text of others
+        lines = [*traceback_text(error).split("\n"), options.interrupted or "broke off: NOT KNOWN TO BE DONE"]
+        screen.complain(*lines, error=error, as_json=options.json)
+        return FAILED
     return code
 
 

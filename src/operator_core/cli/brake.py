@@ -27,10 +27,8 @@ async def stop(options: argparse.Namespace) -> int:
     try:
         receipt = await engage(engine, url, order)
     except StopFailedError as error:
-        text = (
-            f"FAILED, NOTHING IS STOPPED: {error.problem}\nTry again, or have this run on the database:\n  {error.sql}"
-        )
-        screen.complain(text, error, as_json=options.json, sql=error.sql)
+        lines = [NOTHING_STOPPED + error.problem, "Try again, or have this run on the database:", f"  {error.sql}"]
+        screen.complain(*lines, error=error, as_json=options.json, sql=error.sql)
         return NOT_ENGAGED
     except StopUnconfirmedError as error:
         return _unconfirmed(error, as_json=options.json)
@@ -39,9 +37,7 @@ async def stop(options: argparse.Namespace) -> int:
     if options.json:
         screen.emit({"confirmed": True, "problems": [], **screen.plain(receipt)})
     else:
-        screen.say(
-            "\n".join(["STOPPED: nothing that this stop covers starts any more", *screen.receipt_lines(receipt)])
-        )
+        screen.say("STOPPED: nothing that this stop covers starts any more", *screen.receipt_lines(receipt))
     return CONFIRMED
 
 
@@ -49,11 +45,12 @@ def _unconfirmed(error: StopUnconfirmedError, *, as_json: bool) -> int:
     if as_json:
         screen.emit({"confirmed": False, "problems": list(error.problems), **screen.plain(error.receipt)})
     else:
-        screen.say("\n".join(screen.receipt_lines(error.receipt)))
-    problems = "\n".join(f"  {problem}" for problem in error.problems)
-    advice = "Type it again with --terminate to end the connections in the way." if error.pids else ""
-    text = f"ENGAGED, BUT NOT CONFIRMED: new starts are refused, but one may still get through:\n{problems}\n{advice}"
-    screen.warn(text.rstrip())
+        screen.say(*screen.receipt_lines(error.receipt))
+    screen.warn(
+        "ENGAGED, BUT NOT CONFIRMED: new starts are refused, but one may still get through:",
+        *(f"  {problem}" for problem in error.problems),
+        *["Type it again with --terminate to end the connections in the way."] * bool(error.pids),
+    )
     return UNCONFIRMED
 
 
@@ -64,7 +61,7 @@ async def release(options: argparse.Namespace) -> int:
     if options.json:
         screen.emit(screen.plain(released))
     else:
-        screen.say(f"RELEASED: {screen.stop_line(released)}\nWhat was pending stays cancelled: propose it again.")
+        screen.say(f"RELEASED: {screen.stop_line(released)}", "What was pending stays cancelled: propose it again.")
     return 0
 
 
@@ -106,4 +103,4 @@ def _print(found: KillSwitchStatus, *, as_json: bool) -> None:
     if as_json:
         screen.emit(screen.plain(found))
     else:
-        screen.say("\n".join(screen.status_lines(found)))
+        screen.say(*screen.status_lines(found))

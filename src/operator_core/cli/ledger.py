@@ -28,10 +28,10 @@ async def list_(options: argparse.Namespace) -> int:
 
 def _line(proposal: ActionProposal) -> str:
     ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
-    reason = screen.clean(proposal.reason.partition("\n")[0])[:60]
+    reason = proposal.reason.partition("\n")[0][:60]
     return (
         f"{proposal.id:>8}  {proposal.status:<9}  {screen.moment(proposal.status_at)}  ticket {ticket:<8}  "
-        f"{screen.clean(proposal.action_name)}  ({screen.clean(proposal.proposed_by)}: {reason})"
+        f"{proposal.action_name}  ({proposal.proposed_by}: {reason})"
     )
 
 
@@ -48,10 +48,10 @@ async def show(options: argparse.Namespace) -> int:
         screen.emit({**screen.plain(proposal), **parts})
         return 0
     screen.say(_line(proposal))
-    screen.say(f"  reason: {screen.clean(proposal.reason)}")
-    screen.say(f"  parameters: {screen.clean(dump_json(proposal.parameters))}")
+    screen.say(f"  reason: {proposal.reason}")
+    screen.say(f"  parameters: {dump_json(proposal.parameters)}")
     for record in records:
-        error = "" if record.error_message is None else f": {screen.clean(record.error_message)}"
+        error = "" if record.error_message is None else f": {record.error_message}"
         screen.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
     for event in events:
         screen.say(_event_line(event))
@@ -59,12 +59,12 @@ async def show(options: argparse.Namespace) -> int:
 
 
 def _event_line(event: ActionEvent) -> str:
-    why = "" if event.reason is None else f": {screen.clean(event.reason)}"
+    why = "" if event.reason is None else f": {event.reason}"
     what, more = f"{event.from_status or '(new)'} -> {event.to_status}", ""
     if event.kind is not EventKind.STEP:
         what = event.kind.replace("_", " ")
-        more = "" if event.data is None else f" {screen.clean(dump_json(event.data))}"
-    return f"  {screen.moment(event.at)}  {what:<24}  {screen.clean(event.by)}{why}{more}"
+        more = "" if event.data is None else f" {dump_json(event.data)}"
+    return f"  {screen.moment(event.at)}  {what:<24}  {event.by}{why}{more}"
 
 
 async def cancel(options: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ async def import_legacy(options: argparse.Namespace) -> int:
                 if options.json:
                     remarks.append(remark)
                 else:
-                    progress.say(screen.clean(str(remark)))
+                    progress.say(str(remark))
 
             report = await legacy.import_legacy(
                 options.old,
@@ -45,8 +45,7 @@ async def import_legacy(options: argparse.Namespace) -> int:
     if options.json:
         screen.emit({**screen.plain(report), "remarks": [screen.plain(remark) for remark in remarks]})
         return 0
-    for line in _lines(report):
-        screen.say(line)
+    screen.say(*_lines(report))
     return 0
 
 
@@ -60,9 +59,9 @@ def _lines(report: "ImportReport") -> list[str]:
     if report.pending:
         lines.append(f"proposed or validated: {report.pending}; a worker may start them: cancel what is not wanted")
     if report.put_aside:
-        where = "nowhere, this is a dry run" if report.aside_file is None else screen.clean(report.aside_file)
+        where = "nowhere, this is a dry run" if report.aside_file is None else report.aside_file
         lines.append(f"put aside: {report.put_aside} rows, in {where}")
     for table, columns in report.ignored.items():
         if columns:
-            lines.append(f"columns of {table} that were ignored: {screen.clean(', '.join(columns))}")
+            lines.append(f"columns of {table} that were ignored: {', '.join(columns)}")
     return lines

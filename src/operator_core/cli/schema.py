@@ -2,12 +2,13 @@
 
 import argparse
 import asyncio
-import sys
+import io
 import time
 from collections.abc import Callable
 
 from operator_core.actions import DatabaseUnavailableError
 from operator_core.cli import screen
+from operator_core.cli.streams import required_output
 from operator_core.cli.target import database_url
 from operator_core.db import migrate
 from operator_core.db.engine.urls import shown
@@ -28,7 +29,10 @@ async def upgrade(options: argparse.Namespace) -> int:
     """Bring a database to a revision, or print the statements that would."""
     url = database_url(options.url)
     if options.sql:
-        await asyncio.to_thread(migrate.upgrade_sql, url, options.revision, sys.stdout)
+        statements = io.StringIO()
+        await asyncio.to_thread(migrate.upgrade_sql, url, options.revision, statements)
+        with required_output() as stream:
+            stream.write(statements.getvalue())
         return 0
     await asyncio.to_thread(migrate.upgrade, url, options.revision, lock_timeout=options.lock_timeout)
     return await current(options)

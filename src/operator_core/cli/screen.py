@@ -1,50 +1,44 @@
 """How the command line speaks: plain words or JSON on standard output, complaints on standard error."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
-from typing import Any, Never, Self, TextIO
+from typing import Any, Never, Self
 
 from pydantic import BaseModel
 
-from operator_core.actions import ActionError, KillSwitchStatus, StillExecuting, Stop, StopReceipt
+from operator_core.actions import KillSwitchStatus, StillExecuting, Stop, StopReceipt
+from operator_core.actions.text import printable
+from operator_core.cli.streams import write
 
 _MANY = 20
 
 
-def say(text: str) -> None:
-    """Print for a person."""
-    _write(text, sys.stdout)
+def say(*lines: str) -> None:
+    """Print lines for a person; whatever text of others they hold, they stay these lines."""
+    write(_shown(lines), sys.stdout)
 
 
 def emit(value: Any) -> None:
     """Print one JSON object on one line, in ASCII: it must get through any pipe."""
-    _write(json.dumps(value), sys.stdout)
+    write(json.dumps(value) + "\n", sys.stdout)
 
 
-def warn(text: str) -> None:
-    """Print a warning for a person on standard error."""
-    _write(f"operator-core: {text}", sys.stderr)
+def warn(*lines: str) -> None:
+    """Print lines for a person on standard error."""
+    write("operator-core: " + _shown(lines), sys.stderr)
 
 
-def _write(text: str, stream: TextIO) -> None:
-    """Write what the stream can show. A reader that is gone, or a full disk, must not change what a command returns."""
-    encoding = stream.encoding or "ascii"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
-    except OSError:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _shown(lines: Sequence[str]) -> str:
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def complain(text: str, error: ActionError, *, as_json: bool, **more: Any) -> None:
+def complain(*lines: str, error: BaseException, as_json: bool, **more: Any) -> None:
     """Print an error for a person on standard error; with `as_json` as an object on standard output besides."""
-    warn(text)
+    warn(*lines)
     if as_json:
-        emit({"error": type(error).__name__, "message": text, **more})
+        emit({"error": type(error).__name__, "message": "\n".join(lines), **more})
 
 
 class Progress:
@@ -53,7 +47,7 @@ class Progress:
     def __init__(self, what: str) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - few commands need it
 
-        self._bar: tqdm[Never] = tqdm(desc=what, unit=" proposals", disable=None)
+        self._bar: tqdm[Never] = tqdm(desc=what, unit=" proposals", disable=_no_stderr() or None)
 
     def __enter__(self) -> Self:
         return self
@@ -66,10 +60,14 @@ class Progress:
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
-    def say(self, text: str) -> None:
-        """Print for a person, with the bar out of the way."""
+    def say(self, *lines: str) -> None:
+        """Print lines for a person, with the bar out of the way."""
         with self._bar.external_write_mode():
-            say(text)
+            say(*lines)
+
+
+def _no_stderr() -> bool:
+    return sys.stderr is None  # pyright: ignore[reportUnnecessaryComparison] - so it is under cron
 
 
 def plain(model: BaseModel) -> dict[str, Any]:
@@ -81,11 +79,6 @@ def plain(model: BaseModel) -> dict[str, Any]:
 def moment(at: datetime | None) -> str:
     """Return a time as a person reads it, in UTC."""
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def clean(text: str) -> str:
-    """Return text of an agent without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def some(ids: Sequence[int]) -> str:
@@ -101,15 +94,15 @@ def _executing_lines(executing: Sequence[StillExecuting]) -> list[str]:
 def _executing_line(running: StillExecuting) -> str:
     held = "unleased" if running.lease_expires_at is None else f"lease until {moment(running.lease_expires_at)}"
     return (
-        f"  proposal {running.proposal_id} {clean(running.action_name)}, record {running.record_id or '-'}, "
-        f"worker {clean(running.worker)}, since {moment(running.since)}, {held}"
+        f"  proposal {running.proposal_id} {running.action_name}, record {running.record_id or '-'}, "
+        f"worker {running.worker}, since {moment(running.since)}, {held}"
     )
 
 
 def receipt_lines(receipt: StopReceipt) -> list[str]:
     """Return a receipt in plain words."""
     lines = [
-        f"stop {receipt.generation} ({clean(str(receipt.scope))}), engaged {moment(receipt.engaged_at)}",
+        f"stop {receipt.generation} ({receipt.scope}), engaged {moment(receipt.engaged_at)}",
         f"cancelled: {len(receipt.cancelled)}" + (f" ({some(receipt.cancelled)})" if receipt.cancelled else ""),
         *_executing_lines(receipt.still_executing),
     ]
@@ -122,11 +115,11 @@ def receipt_lines(receipt: StopReceipt) -> list[str]:
 
 def stop_line(stop: Stop) -> str:
     """Return one stop as a line."""
-    text = f"stop {stop.generation} ({clean(str(stop.scope))}) since {moment(stop.engaged_at)} by {clean(stop.by)}: "
-    text += clean(stop.reason)
+    text = f"stop {stop.generation} ({stop.scope}) since {moment(stop.engaged_at)} by {stop.by}: "
+    text += stop.reason
     if stop.released_at is not None:
-        text += f"; released {moment(stop.released_at)} by {clean(stop.released_by or '')}: "
-        text += clean(stop.release_reason or "")
+        text += f"; released {moment(stop.released_at)} by {stop.released_by or ''}: "
+        text += stop.release_reason or ""
     return text
 
 
@@ -136,7 +129,7 @@ def status_lines(status: KillSwitchStatus) -> list[str]:
     lines += _executing_lines(status.still_executing)
     engaged = {stop.generation for stop in status.engaged}
     lines += [
-        f"  stop {answer.generation}: proposal {answer.proposal_id}, worker {clean(answer.worker)}: {answer.answer}"
+        f"  stop {answer.generation}: proposal {answer.proposal_id}, worker {answer.worker}: {answer.answer}"
         f" {'for' if answer.at is None else 'after'} {answer.seconds:.1f} s"
         for answer in status.answers
         if answer.generation in engaged or answer.at is None

@@ -8,7 +8,7 @@ from operator_core.cli.target import existing
 
 
 def _line(record: ActionRecord) -> str:
-    seen = f"worker {screen.clean(record.worker or '-')}, last seen {screen.moment(record.last_seen_at)}"
+    seen = f"worker {record.worker or '-'}, last seen {screen.moment(record.last_seen_at)}"
     return f"record {record.id}, proposal {record.proposal_id}: {record.outcome}, {seen}"
 
 
@@ -49,7 +49,5 @@ async def resolve(options: argparse.Namespace) -> int:
     if options.json:
         screen.emit(screen.plain(record))
     else:
-        screen.say(
-            f"record {record.id}, proposal {record.proposal_id}: {record.finding}, says {screen.clean(options.by)}"
-        )
+        screen.say(f"record {record.id}, proposal {record.proposal_id}: {record.finding}, says {options.by}")
     return 0

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TextIO
 
 from operator_core.actions import ValueNotStorableError
 from operator_core.cli import screen
+from operator_core.cli.streams import required_output
 from operator_core.cli.target import existing
 
 DIFFERENT = 1
@@ -27,7 +27,7 @@ async def verify(options: argparse.Namespace) -> int:
     for difference in differences:
         screen.say(
             f"proposal {difference.proposal_id}, {difference.field}: the history says "
-            f"{screen.clean(difference.expected)}, the table {screen.clean(difference.found)}"
+            f"{difference.expected}, the table {difference.found}"
         )
     screen.say(f"{len(differences)} differences" if differences else "the tables and the history agree")
     return DIFFERENT if differences else 0
@@ -37,7 +37,8 @@ async def verify(options: argparse.Namespace) -> int:
 def _written(output: Path | None) -> Generator[TextIO]:
     """Give a new file that is there only when it is whole, or standard output."""
     if output is None:
-        yield sys.stdout
+        with required_output() as stream:
+            yield stream
         return
     if output.exists():
         raise ValueNotStorableError(path=str(output), why="is there already; name a new file")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from operator_core.actions import ValueNotStorableError
 from operator_core.cli import screen
 from operator_core.cli.target import existing
+from operator_core.logs import PRINTABLE
 
 if TYPE_CHECKING:
     from operator_core.worker import ActionRegistry
@@ -20,7 +21,7 @@ async def work(options: argparse.Namespace) -> int:
     """Run a worker until it is told to end; 0 when nothing was broken off or lost."""
     from operator_core.worker import Worker  # noqa: PLC0415 - a stop must not wait for it
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     registry = _registry(options.registry)
     async with existing(options.url) as db:
         worker = Worker(
@@ -39,6 +40,15 @@ async def work(options: argparse.Namespace) -> int:
     else:
         screen.say(f"ended: {report}")
     return 1 if report.broken_off or report.lost or report.still_running else 0
+
+
+def _log_to_stderr() -> None:
+    """Log every logger of this process, each entry printable: those of other libraries repeat text of others too."""
+    handler = logging.StreamHandler()
+    handler.addFilter(PRINTABLE)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
+    )
 
 
 def _registry(text: str) -> "ActionRegistry":

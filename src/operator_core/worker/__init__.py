@@ -1,11 +1,7 @@
 """Runs the actions that are proposed: a registry of what this process can do, and the worker that does it."""
 
-import logging
-
 from operator_core.worker.registry import ActionRegistry, Handler, NotRegisteredError, RegisteredAction
 from operator_core.worker.report import WorkerReport
 from operator_core.worker.worker import Worker
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # who wants to read it adds a handler of their own
 
 __all__ = ["ActionRegistry", "Handler", "NotRegisteredError", "RegisteredAction", "Worker", "WorkerReport"]

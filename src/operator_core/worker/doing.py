@@ -10,11 +10,12 @@ from operator_core.actions import ActionOutcome, ActionRecord, LeaseLostError, S
 from operator_core.actions.values import sanitise_object
 from operator_core.db import Execution
 from operator_core.db.actions.settled import settled
+from operator_core.logs import get_logger
 from operator_core.worker.persistence import UNAVAILABLE, Persistence
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
 
-log = logging.getLogger("operator_core.worker")
+log = get_logger("operator_core.worker")
 
 
 class Doing:

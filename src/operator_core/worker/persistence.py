@@ -1,15 +1,15 @@
 """How a worker gets through a time without its database."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from operator_core.actions import DatabaseUnavailableError, RetryTransactionError
+from operator_core.logs import get_logger
 
 T = TypeVar("T")
-log = logging.getLogger("operator_core.worker")
+log = get_logger("operator_core.worker")
 
 UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
 _LONGEST_PAUSE = 5.0

@@ -1,7 +1,6 @@
 """`Worker`: validates what is proposed, claims it, and has it done, as long as it is not stopped."""
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -19,13 +18,14 @@ from operator_core.actions import (
 )
 from operator_core.actions.values import check_integer, check_name, check_seconds
 from operator_core.db import ActionDB, Execution
+from operator_core.logs import get_logger
 from operator_core.worker.doing import Doing
 from operator_core.worker.persistence import Persistence
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
 
 T = TypeVar("T")
-log = logging.getLogger("operator_core.worker")
+log = get_logger("operator_core.worker")
 
 _BATCH = 20  # proposals that are validated in one transaction
 _RECOVERIES_PER_LEASE = 2

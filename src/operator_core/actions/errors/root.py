@@ -1,6 +1,10 @@
 """The root of the tree of errors."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
+
+from operator_core.actions.text import printable
 
 
 def _rebuild(kind: type["ActionError"], data: dict[str, Any]) -> "ActionError":
@@ -9,8 +13,25 @@ def _rebuild(kind: type["ActionError"], data: dict[str, Any]) -> "ActionError":
     return error
 
 
+def _shown(message: Callable[[Any], str]) -> Callable[[Any], str]:
+    @wraps(message)
+    def __str__(self: Any) -> str:  # noqa: N807 - it stands in for one
+        return printable(message(self))
+
+    return __str__
+
+
 class ActionError(Exception):
-    """Is the root of all errors of this library."""
+    """Is the root of all errors of this library.
+
+    Messages repeat names, reasons and values of others, and end in logs and on terminals: each is one printable line.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have the message of a subclass shown as printable text, whatever its attributes hold."""
+        super().__init_subclass__(**kwargs)
+        if "__str__" in vars(cls):
+            cls.__str__ = _shown(vars(cls)["__str__"])  # type: ignore[method-assign]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by attributes: errors cross process borders in worker pools."""

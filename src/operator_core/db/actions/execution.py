@@ -1,7 +1,6 @@
 """`Execution`: one claimed action in the hands of its worker, from the claim to the outcome."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -25,8 +24,9 @@ from operator_core.db import executions, leases, stop_status
 from operator_core.db.actions.arguments import ending_
 from operator_core.db.actions.settled import settled
 from operator_core.db.units import Kind
+from operator_core.logs import get_logger
 
-log = logging.getLogger("operator_core.execution")
+log = get_logger("operator_core.execution")
 _LOOK_SECONDS = 0.5  # between two looks whether it is asked to stop
 _BEATS_PER_LEASE = 3
 

@@ -1,0 +1,181 @@
+"""No text of an agent reaches a terminal raw, or makes a line of its own, in no command: neither words nor errors."""
+
+import asyncio
+import io
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operator_core.actions import ActionStatus, Difference, Finding
+from operator_core.cli import main, screen, work
+from operator_core.db import ActionDB
+from operator_core.worker import Worker
+from tests.legacy.predecessor import ZONE, Predecessor
+from tests.support.factories import proposal, stored
+from tests.support.hostile import HOSTILE, assert_harmless
+from tests.support.ledger import Ledger
+from tests.support.workbench import registry_of
+
+
+async def fill(target: Path | str, text: str) -> None:
+    """Write `text` into every column of a ledger that takes one."""
+    async with ActionDB(target) as db:
+        common = {"action_name": text, "reason": text, "proposed_by": text, "parameters": {text: [text]}}
+        await db.create_proposal(proposal(**common), idempotency_key=text)
+        for _ in range(3):
+            made = await db.create_proposal(proposal(**common))
+            await db.update_proposal_status(made.id or 0, ActionStatus.VALIDATED, by=text, reason=text)
+        failed = await db.claim(2, worker=text)
+        await db.request_cancel(2, by=text, reason=text)
+        await failed.fail(text, {text: text})
+        await db.claim(3, worker=text, lease=0.001)
+        await asyncio.sleep(0.01)
+        (lost,) = await db.recover_lost(by=text)
+        await db.resolve_unknown(lost.id or 0, finding=Finding.PARTLY, by=text, reason=text)
+        await db.claim(4, worker=text)
+        receipt = await db.engage_kill_switch(by=text, reason=text, scope=f"action_name={text}")
+        await db.release_kill_switch(by=text, reason=text, generation=receipt.generation)
+        await db.engage_kill_switch(by=text, reason=text, scope=f"proposed_by={text}")
+
+
+LINES = [
+    "status", "list", "unknown", "verify", "export", "recover", "db check", *(f"show {n}" for n in range(1, 5)),
+    "prune --before 2000-01-01 --reason {} --by {}", "list --action-name {}", "cancel 1 --reason {} --by {}",
+    "cancel 2 --reason {} --by {}", "resolve 2 --finding happened --reason {} --by {}", "drill --by {}",
+    "release --generation 9 --reason {} --by {}", "release --generation 2 --reason {} --by {}",
+    "stop --reason {} --by {} --scope action_name={}", "status",
+]  # fmt: skip
+
+
+def _run(*arguments: str) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return int(str(ended.code))
+
+
+async def test_every_command_prints_the_lines_that_it_prints_for_harmless_text(
+    ledger: Ledger, sqlite_template: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    harmless = Path(shutil.copy(sqlite_template, tmp_path / "harmless.db"))
+    printed: dict[str, list[tuple[int, int]]] = {}
+
+    for text, target in (("x", harmless), (HOSTILE, ledger.target)):
+        await fill(target, text)
+        printed[text] = []
+        for line in LINES:
+            arguments = [text if part == "{}" else part.replace("{}", text) for part in line.split()]
+            code = await asyncio.to_thread(_run, *arguments, "--url", str(target))
+            out, err = capfd.readouterr()
+            assert_harmless(out + err)
+            assert "Traceback" not in err
+            printed[text].append((code, (out + err).count("\n")))
+
+    assert printed[HOSTILE] == printed["x"]
+    assert {code for code, _ in printed["x"]} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [HOSTILE], [f"--{HOSTILE}"], ["list", HOSTILE], ["list", "--status", HOSTILE], ["list", "--ticket", HOSTILE],
+        ["stop", "--reason", "x", "--scope", HOSTILE], ["stop", "--reason", "x", "--scope", f"ticket_id={HOSTILE}"],
+        ["stop", "--reason", "x", "--wait", HOSTILE], ["resolve", "1", "--finding", HOSTILE, "--reason", "x"],
+        ["prune", "--before", HOSTILE], ["drill", "--proposals", HOSTILE], ["worker", HOSTILE],
+        ["worker", f"os:{HOSTILE}"], ["db", "upgrade", HOSTILE], ["db", "downgrade", HOSTILE], ["db", HOSTILE],
+        ["import-legacy", HOSTILE, "--timezone", "UTC"], ["show", "1", "--url", f"{HOSTILE[:99]}.db"],
+        ["status", "--url", f"postgresql://{HOSTILE}@127.0.0.1:1/{HOSTILE}"], ["status", "--url", f"{HOSTILE}://x"],
+        ["stop", "--reason", HOSTILE, "--by", HOSTILE, "--wait", "0", "--url", "postgresql://127.0.0.1:1/x"],
+        ["export", "--output", f"no such folder/{HOSTILE}"], ["show", "--json", "99"],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(HOSTILE, "HOSTILE").replace("/", "."),
+)  # fmt: skip
+def test_an_argument_that_is_refused_is_repeated_printably(
+    sqlite_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPERATOR_CORE_DATABASE_URL", str(sqlite_path))
+
+    code = _run(*arguments)
+
+    printed = capfd.readouterr()
+    assert code == 1
+    assert_harmless(printed.out + printed.err)
+    assert "Traceback" not in printed.err
+
+
+def test_a_fault_of_the_command_itself_is_shown_printably_and_exits_with_1(
+    sqlite_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError(HOSTILE)
+
+    monkeypatch.setattr(ActionDB, "kill_switch_status", broken)
+
+    code = main(["status", "--url", str(sqlite_path)])
+
+    printed = capfd.readouterr()
+    assert code == 1
+    assert_harmless(printed.err)
+    assert "ZeroDivisionError: x" in printed.err
+    assert printed.err.endswith("broke off: NOT KNOWN TO BE DONE\n")
+
+
+def test_a_difference_is_shown_printably(capfd: pytest.CaptureFixture[str]) -> None:
+    found = Difference(proposal_id=1, field=HOSTILE, expected=HOSTILE, found=HOSTILE)
+
+    screen.say(str(found))
+
+    assert_harmless(capfd.readouterr().out)
+
+
+def test_a_row_of_the_predecessor_that_is_put_aside_is_named_printably(
+    sqlite_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    old = Predecessor(tmp_path / "old.db")
+    old.proposal(HOSTILE)
+    old.proposal(action_name=HOSTILE, proposed_at=HOSTILE)
+
+    code = _run("import-legacy", "--timezone", ZONE, str(old.path), "--url", str(sqlite_path))
+
+    printed = capfd.readouterr()
+    assert code == 0
+    assert_harmless(printed.out + printed.err)
+    assert "put aside: 2 rows" in printed.out
+
+
+async def test_a_worker_writes_one_line_an_entry_whatever_it_meets(db: ActionDB) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(name)s %(message)s %(worker)s"))
+    logger = logging.getLogger("operator_core")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    async def act(_: Any) -> None:
+        raise ValueError(HOSTILE)
+
+    await stored(db, action_name=HOSTILE, parameters={})
+    await stored(db, action_name=HOSTILE, parameters={"store": HOSTILE})
+    try:
+        await Worker(db, registry_of(act, HOSTILE), name=HOSTILE).run_until_idle()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+    assert_harmless(stream.getvalue())
+    entries = [line for line in stream.getvalue().split("\n") if line.startswith("operator_core.worker ")]
+    assert len(entries) == 4
+
+
+def test_the_worker_command_logs_the_entries_of_other_libraries_printably(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    work._log_to_stderr()
+
+    logging.getLogger("another").warning(f"failed: {HOSTILE}")  # noqa: G004 - as many do
+
+    assert_harmless(capfd.readouterr().err)
