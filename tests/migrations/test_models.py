@@ -1,13 +1,16 @@
 """Compares what the migrations make with what the models, the generator of the guards and the code say, in full."""
 
 import re
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from operator_core.db import install_guards, metadata, migrate, upgrade
+from operator_core.db import guards, install_guards, metadata, migrate, upgrade
 from operator_core.db.guards import statements
+from operator_core.db.guards.postgresql_inspection import CATALOG
+from tests.migrations.freeze_catalog import catalog_of
 from tests.migrations.support import create_from_models, schema_of, within
 from tests.support.ledger import Ledger
 
@@ -57,6 +60,13 @@ def test_the_frozen_guards_are_what_the_generator_makes(dialect):
     _, _, frozen = file.read_text(encoding="utf-8").partition("\n")
 
     assert frozen.removesuffix("\n").split("\n-- next\n") == statements(dialect)
+
+
+def test_the_frozen_catalog_of_postgresql_is_what_the_migrations_make(postgres_url):
+    """Write it anew: `PYTHONPATH=. .venv/bin/python tests/migrations/freeze_catalog.py`."""
+    file = Path(guards.__file__).parent / CATALOG
+
+    assert catalog_of(postgres_url) == file.read_text(encoding="utf-8")
 
 
 def test_the_scripts_are_one_line_of_revisions_that_the_code_knows():

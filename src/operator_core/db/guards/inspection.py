@@ -1,0 +1,40 @@
+"""The question whether a database keeps what this version promises: its guards, its tables, and its latch."""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from operator_core.actions.stops import EVERYTHING
+from operator_core.db.guards import postgresql_inspection, sqlite_inspection
+from operator_core.db.guards.rules import LATCH_READABLE
+
+_LATCH = sa.text(
+    f"SELECT {LATCH_READABLE} AS readable, (SELECT coalesce(max(generation), 0) FROM kill_switch) AS latch, "
+    "(SELECT coalesce(max(generation), 0) FROM kill_switch_events) AS history"
+)
+
+
+def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
+    """Return what is wrong with the guards and the tables of a database, one text for each; nothing when all hold.
+
+    A text ends in the statement that mends it where `operator-core db repair` does not. With `exactly=False`
+    definitions may differ from those of this version, as on a schema one revision newer.
+    """
+    on_sqlite = connection.dialect.name == "sqlite"
+    inspect = sqlite_inspection.inspect if on_sqlite else postgresql_inspection.inspect
+    found = list(inspect(connection, exactly=exactly))
+    try:
+        found += _latch(connection)
+    except DBAPIError:
+        if not found:
+            raise  # else it is said already why the tables cannot be read
+    return tuple(found)
+
+
+def _latch(connection: sa.Connection) -> Iterator[str]:
+    latch = connection.execute(_LATCH).one()
+    if not latch.readable:
+        yield f"the latch row '{EVERYTHING}' is missing"
+    if latch.history > latch.latch:
+        yield f"the latch is behind its history: the last stop is {latch.history}, and it knows {latch.latch}"
