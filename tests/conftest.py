@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
+from operator_core.db.actions import bounded
 from tests.support.ledger import DRIVER, Ledger
+from tests.support.patience import PATIENCE
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children would inherit it
@@ -84,6 +86,12 @@ def plain(ledger: Ledger) -> Iterator[sqlite3.Connection | psycopg.Connection]:
     """Is a client that speaks plain SQL to the ledger of `db`: on SQLite with foreign keys off."""
     with closing(ledger.connect()) as connection:
         yield connection
+
+
+@pytest.fixture
+def unhurried_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop that waits for the answers of a server that is slow, not silent."""
+    monkeypatch.setattr(bounded, "_GRACE", PATIENCE)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def run_command(*arguments: str, env: dict[str, str] | None = None) -> Ran:
     """Run `python -m operator_core` and wait for it."""
     done = subprocess.run(
         [sys.executable, "-m", "operator_core", *arguments],
-        capture_output=True, text=True, check=False, timeout=60, env=env,
+        capture_output=True, text=True, check=False, timeout=PATIENCE, env=env,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -72,7 +72,7 @@ def test_a_server_that_cannot_be_reached_exits_with_1_and_keeps_the_password() -
 
 async def test_check_waits_until_somebody_has_upgraded(tmp_path: Path) -> None:
     file = tmp_path / "later.db"
-    waiting = asyncio.create_task(asyncio.to_thread(run_command, "db", "check", "--wait", "50", "--url", str(file)))
+    waiting = asyncio.create_task(asyncio.to_thread(run_command, "db", "check", "--wait", "100", "--url", str(file)))
     await asyncio.sleep(0.5)
     await asyncio.to_thread(migrate.upgrade, file)
 
@@ -85,7 +85,7 @@ async def test_down_and_up_again_keeps_what_both_revisions_hold(ledger: Ledger, 
     async with ActionDB(ledger.target) as db:
         made = await stored(db, ActionStatus.COMPLETED)
 
-    down, up = command("db", "downgrade", "0001"), command("db", "upgrade", "--lock-timeout", "2s")
+    down, up = command("db", "downgrade", "0001"), command("db", "upgrade", "--lock-timeout", "60s")
 
     assert (down.code, up.code) == (0, 0)
     assert "is at revision 0001" in down.out

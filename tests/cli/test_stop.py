@@ -16,6 +16,7 @@ from operator_core.db import ActionDB
 from tests.cli.conftest import Run, run_command
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 
 async def test_a_confirmed_stop_exits_with_0_and_nothing_starts_any_more(db: ActionDB, command: Run) -> None:
@@ -98,7 +99,7 @@ async def test_the_status_is_watched_until_it_is_ended(db: ActionDB, ledger: Led
         sys.executable, "-m", "operator_core", "status", "--watch", "--url", str(ledger.target),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         first = await watching.stdout.readline()
         await db.engage_kill_switch(by="alice", reason="fire")
         while b"ENGAGED" not in (line := await watching.stdout.readline()):
@@ -284,16 +285,15 @@ def _held(file: Path) -> subprocess.Popen[bytes]:
 
 def test_an_interrupted_stop_does_not_look_engaged(sqlite_path: Path) -> None:
     with _held(sqlite_path) as holder:
-        begun = "import sys; from operator_core.cli import main; print('begun', flush=True); sys.exit(main())"
+        begun = "import sys; from operator_core.cli import main; "
+        begun += "sys.addaudithook(lambda event, _: event == 'sqlite3.connect' and print('begun', flush=True)); "
+        begun += "sys.exit(main())"
         stop = subprocess.Popen(
-            [sys.executable, "-c", begun, "stop", "--reason", "x", "--wait", "3", "--url", str(sqlite_path)],
+            [sys.executable, "-c", begun, "stop", "--reason", "x", "--wait", "600", "--url", str(sqlite_path)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         stop.stdout.readline()
-        try:
-            stop.communicate(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            stop.send_signal(signal.SIGINT)
+        stop.send_signal(signal.SIGINT)
         _, complaint = stop.communicate()
         holder.stdin.close()
 

@@ -15,6 +15,7 @@ from operator_core.db import ActionDB
 from tests.cli.conftest import Ran, Run
 from tests.support.factories import running, stored
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 MODULE = """
 import asyncio
@@ -55,7 +56,7 @@ def started(folder: Path, ledger: Ledger, name: str, *arguments: str) -> Iterato
 
 
 def ended(process: "subprocess.Popen[str]") -> Ran:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     return Ran(process.returncode, out, err)
 
 
@@ -66,7 +67,7 @@ async def test_a_worker_does_what_is_proposed_and_sigterm_ends_it_with_0(
     made = await stored(db, parameters={"store": 7})
 
     with started(folder, ledger, name, "--json") as process:
-        done = await db.wait_for(made.id or 0, timeout=60, poll=0.05)
+        done = await db.wait_for(made.id or 0, timeout=PATIENCE, poll=0.05)
         process.send_signal(signal.SIGTERM)
         ran = await asyncio.to_thread(ended, process)
 
@@ -77,7 +78,7 @@ async def test_a_worker_that_breaks_something_off_ends_with_1(db: ActionDB, ledg
     made = await stored(db, parameters={"seconds": 3_600})
 
     with started(folder, ledger, "acts", "--json", "--grace", "0.1", "--name", "w") as process:
-        await db.wait_for(made.id or 0, ActionStatus.EXECUTING, timeout=60, poll=0.05)
+        await db.wait_for(made.id or 0, ActionStatus.EXECUTING, timeout=PATIENCE, poll=0.05)
         process.send_signal(signal.SIGTERM)
         ran = await asyncio.to_thread(ended, process)
 
@@ -91,7 +92,7 @@ async def test_a_worker_that_does_not_validate_leaves_what_is_proposed(
     made, approved = await stored(db), await stored(db, ActionStatus.VALIDATED)
 
     with started(folder, ledger, "acts", "--no-validate"):
-        await db.wait_for(approved.id or 0, timeout=60, poll=0.05)
+        await db.wait_for(approved.id or 0, timeout=PATIENCE, poll=0.05)
 
     found = await db.get_proposal(made.id or 0)
     assert found is not None

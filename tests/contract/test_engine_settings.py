@@ -114,7 +114,7 @@ async def test_a_connection_that_is_known_to_be_dead_is_replaced_without_asking(
 
 def _end_all_but(plain: psycopg.Connection) -> None:
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    assert plain.execute(f"SELECT pg_terminate_backend(pid, 10000) {others}").fetchall()
+    assert plain.execute(f"SELECT pg_terminate_backend(pid, 60000) {others}").fetchall()
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.host import hosted
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.stop_steps import stop, until
 
-LONG = 60.0  # protects against a block that never ends
 DRIVERS = ["asyncpg", "psycopg"]
 
 
@@ -139,7 +139,7 @@ async def test_what_nobody_stops_goes_on(db):
 async def test_a_stop_is_heard_within_the_block(db):
     execution = await claimed(db)
 
-    async with asyncio.timeout(LONG), execution:
+    async with asyncio.timeout(PATIENCE), execution:
         receipt = await stop(db)
         asked = await execution.wait_for_stop()
 
@@ -149,7 +149,7 @@ async def test_a_stop_is_heard_within_the_block(db):
 async def test_a_request_to_cancel_is_heard_within_the_block(db):
     execution = await claimed(db)
 
-    async with asyncio.timeout(LONG), execution:
+    async with asyncio.timeout(PATIENCE), execution:
         await cancel(db, execution)
         asked = await execution.wait_for_stop()
 
@@ -257,7 +257,7 @@ async def test_a_lost_lease_cancels_the_block_and_says_so(db, plain):
     reached = False
 
     with pytest.raises(LeaseLostError) as caught:
-        async with asyncio.timeout(LONG), execution:
+        async with asyncio.timeout(PATIENCE), execution:
             record = await recovered(db, plain, execution)
             await asyncio.Event().wait()
             reached = True
@@ -269,7 +269,7 @@ async def test_a_lost_lease_cancels_the_block_and_says_so(db, plain):
 async def test_a_lost_lease_leaves_the_task_uncancelled(db, plain):
     execution = await claimed(db)
     with pytest.raises(LeaseLostError):
-        async with asyncio.timeout(LONG), execution:
+        async with asyncio.timeout(PATIENCE), execution:
             await recovered(db, plain, execution)
             await asyncio.Event().wait()
 

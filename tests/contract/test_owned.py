@@ -13,13 +13,15 @@ from operator_core.actions import ActionProposal, ActionStatus, NotOpenError
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.plain_sql import on_postgresql
+from tests.support.stop_steps import until
 
 
 async def test_many_new_files_are_made_at_once_in_one_process(tmp_path: Path) -> None:
     ledgers = [ActionDB(tmp_path / f"{number}.db") for number in range(6)]
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(ledger.open() for ledger in ledgers))
     made = [await ledger.create_proposal(proposal()) for ledger in ledgers]
     await asyncio.gather(*(ledger.close() for ledger in ledgers))
@@ -28,7 +30,7 @@ async def test_many_new_files_are_made_at_once_in_one_process(tmp_path: Path) ->
 
 
 async def test_a_close_lets_the_calls_under_way_come_to_their_end(ledger: Ledger) -> None:
-    threads, patience = threading.active_count(), 5.0
+    threads = threading.active_count()
     db = await ActionDB(ledger.target).open()
     calls = [asyncio.create_task(db.create_proposal(proposal())) for _ in range(6)]
     await asyncio.sleep(0)
@@ -37,9 +39,7 @@ async def test_a_close_lets_the_calls_under_way_come_to_their_end(ledger: Ledger
     ended = await asyncio.gather(*calls, return_exceptions=True)
 
     assert {type(one) for one in ended} <= {ActionProposal, NotOpenError}
-    while threading.active_count() > threads and (patience := patience - 0.01) > 0:
-        await asyncio.sleep(0.01)
-    assert threading.active_count() <= threads
+    await until(lambda: threading.active_count() <= threads, "the end of its threads")
 
 
 async def test_no_target_means_the_url_of_the_environment(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

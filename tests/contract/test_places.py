@@ -9,6 +9,7 @@ from operator_core.actions import DatabaseLockedError
 from operator_core.db import ActionDB
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 PLACES = 15
 """What docs/deploy.md promises."""
@@ -91,7 +92,7 @@ async def test_a_call_that_is_cancelled_in_the_queue_leaves_no_place_taken(ledge
             call.cancel()
         await asyncio.wait(calls)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             stored = await asyncio.gather(*(db.create_proposal(proposal()) for _ in range(2 * PLACES)))
 
     assert len({each.id for each in stored}) == 2 * PLACES

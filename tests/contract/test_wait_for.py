@@ -14,8 +14,8 @@ from operator_core.actions import (
 from operator_core.actions.lifecycle import TERMINAL, ever_passed
 from operator_core.db import ActionDB, ActionRepository
 from tests.support.factories import running, stored
+from tests.support.patience import PATIENCE
 
-LONG = 60.0  # protects against a wait that never ends
 UNFINISHED = [status for status in ActionStatus if status not in TERMINAL]
 PASSED = [(wanted, status) for status in UNFINISHED for wanted in ActionStatus if wanted in ever_passed(status)]
 AHEAD = [(wanted, status) for status in UNFINISHED for wanted in ActionStatus if wanted not in ever_passed(status)]
@@ -69,7 +69,7 @@ async def test_a_timeout_is_a_timeout_of_python_too(db):
 
 async def test_the_end_of_what_runs_is_waited_for(db):
     record = await running(db)
-    waiting = asyncio.create_task(db.wait_for(record.proposal_id, timeout=LONG, poll=0.01))
+    waiting = asyncio.create_task(db.wait_for(record.proposal_id, timeout=PATIENCE, poll=0.01))
     await asyncio.sleep(0)
 
     await db.finish_execution(record.id, success=True)
@@ -79,7 +79,7 @@ async def test_the_end_of_what_runs_is_waited_for(db):
 
 async def test_what_somebody_else_does_is_seen(db, ledger):
     made = await stored(db)
-    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=LONG, poll=0.01))
+    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=PATIENCE, poll=0.01))
 
     async with ActionDB(ledger.target) as other:
         await other.update_proposal_status(made.id, ActionStatus.VALIDATED)
@@ -89,7 +89,7 @@ async def test_what_somebody_else_does_is_seen(db, ledger):
 
 async def test_what_is_cancelled_while_it_is_waited_for_is_returned(db):
     made = await stored(db)
-    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=LONG, poll=0.01))
+    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=PATIENCE, poll=0.01))
     await asyncio.sleep(0)
 
     await db.request_cancel(made.id, by="ann", reason="wrong store")
@@ -99,7 +99,7 @@ async def test_what_is_cancelled_while_it_is_waited_for_is_returned(db):
 
 async def test_many_wait_at_once(db):
     made = await stored(db)
-    waiting = [asyncio.create_task(db.wait_for(made.id, timeout=LONG, poll=0.01)) for _ in range(5)]
+    waiting = [asyncio.create_task(db.wait_for(made.id, timeout=PATIENCE, poll=0.01)) for _ in range(5)]
     await asyncio.sleep(0)
 
     await db.request_cancel(made.id, by="ann", reason="wrong store")

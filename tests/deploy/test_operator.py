@@ -20,6 +20,7 @@ from operator_core.db import ActionDB, metadata
 from operator_core.db.migrate import VERSION_TABLE
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
+from tests.support.patience import IN_VAIN, PATIENCE
 from tests.support.roles import (
     APP,
     BY_HAND,
@@ -32,7 +33,9 @@ from tests.support.roles import (
     command,
     refusal,
 )
-from tests.support.stop_steps import client, pid, start, stop
+from tests.support.stop_steps import LISTENERS, client, pid, start, stop, until
+
+pytestmark = pytest.mark.usefixtures("unhurried_stops")
 
 # -- the operator ------------------------------------------------------------------------------------------------------
 
@@ -95,7 +98,7 @@ async def test_a_stop_of_the_operator_waits_at_the_barrier(operator, app, deploy
     with client(Ledger(deployed.url(APP))) as hanging:
         hanging.execute(start(made.id))
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(operator, wait=0.5)
+            await stop(operator, wait=IN_VAIN)
 
         assert caught.value.pids == (pid(hanging),)
     assert (await operator.kill_switch_status()).engaged
@@ -107,13 +110,13 @@ async def test_many_stops_at_once_of_a_scope_that_was_never_stopped_all_succeed(
     assert sorted(receipt.generation for receipt in receipts) == list(range(1, 9))
 
 
-async def test_a_stop_of_the_operator_is_heard(operator, app):
-    async with aclosing(app.watch_kill_switch(poll=60)) as changes:
+async def test_a_stop_of_the_operator_is_heard(operator, app, plain):
+    async with aclosing(app.watch_kill_switch(poll=3600)) as changes:
         heard = asyncio.ensure_future(anext(changes))
-        await asyncio.sleep(0.5)  # it listens by now; if not, it looks at once
+        await until(lambda: plain.execute(LISTENERS).fetchall(), "a listener")
         receipt = await stop(operator)
 
-        assert (await asyncio.wait_for(heard, 30)).generation == receipt.generation
+        assert (await asyncio.wait_for(heard, PATIENCE)).generation == receipt.generation
 
 
 async def test_the_documented_stop_by_hand_is_signed_by_who_has_logged_in(deployed, app):
@@ -268,7 +271,7 @@ async def test_to_terminate_the_operator_lacks_a_right(operator, app, deployed):
     with client(Ledger(deployed.url(APP))) as hanging:
         hanging.execute(start(made.id))
         with pytest.raises(StopUnconfirmedError, match="may not be ended by this role"):
-            await stop(operator, wait=3, terminate=True)
+            await stop(operator, wait=IN_VAIN, terminate=True)
 
 
 async def test_each_one_that_the_operator_may_not_end_is_named_also_behind_pgbouncer(app, deployed):
@@ -281,7 +284,7 @@ async def test_each_one_that_the_operator_may_not_end_is_named_also_behind_pgbou
                 one.execute(start(made[0].id))
                 other.execute(start(made[1].id))
                 with pytest.raises(StopUnconfirmedError) as caught:
-                    await stop(operator, wait=3, terminate=True)
+                    await stop(operator, wait=IN_VAIN, terminate=True)
 
                 refused = [f"server pid {pid(each)} may not be ended by this role (42501)" for each in (one, other)]
     finally:
@@ -296,7 +299,7 @@ async def test_with_the_documented_right_the_operator_ends_who_is_in_the_way(ope
     try:
         with client(Ledger(deployed.url(APP))) as hanging:
             hanging.execute(start(made.id))
-            receipt = await stop(operator, wait=5, terminate=True)
+            receipt = await stop(operator, wait=3 * IN_VAIN, terminate=True)
     finally:
         deployed.run([TO_TERMINATE[0].replace("GRANT", "REVOKE").replace(" TO ", " FROM ")])
 

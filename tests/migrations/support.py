@@ -18,6 +18,7 @@ from operator_core.db import ActionDB, install_guards, metadata, migrate
 from operator_core.db.engine.urls import target_url
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.plain_sql import LATER, insert, soon
 
 T = TypeVar("T")
@@ -180,5 +181,5 @@ def upgrade_at_once(scripts: Path, *ledgers: Ledger) -> list[str]:
                 with suppress(BrokenPipeError):
                     process.stdin.write("go\n")
                     process.stdin.flush()
-        ended = [(process.communicate(timeout=100)[1], process.returncode) for process in started]
+        ended = [(process.communicate(timeout=5 * PATIENCE)[1], process.returncode) for process in started]
     return [f"exit {code}: {errors}" for errors, code in ended if code]

@@ -9,6 +9,7 @@ from contextlib import closing
 from operator_core.db import metadata, migrate
 from tests.migrations.support import ROOT, contents_of, schema_of
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 VARIABLE = "OPERATOR_CORE_DATABASE_URL"
 
@@ -17,7 +18,9 @@ def alembic(*words: str, **variables: str) -> str:
     """Run `alembic` in the checkout, and return what it printed."""
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | variables
     line = [sys.executable, "-m", "alembic", *words]
-    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(
+        line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.db import migrate
+from tests.support.patience import PATIENCE
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 OLDEST = "14"
@@ -31,7 +32,7 @@ def squawk(sql: str) -> set[str]:
     program = shutil.which("squawk", path=beside)
     assert program is not None, "squawk is not there: it comes with the development dependencies (squawk-cli)"
     line = [program, "--pg-version", OLDEST, "--reporter", "json"]
-    done = subprocess.run(line, input=sql, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(line, input=sql, capture_output=True, text=True, check=False, timeout=PATIENCE)
     return {found["rule_name"] for found in json.loads(done.stdout)}
 
 

@@ -19,6 +19,7 @@ import operator_core
 from operator_core.db import migrate
 from tests.migrations.support import ROOT
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.race_rounds import LONG
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -82,8 +83,12 @@ def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Clean:
 
 def run(*line: str, cwd: Path) -> str:
     """Run a program without what would lead it to this checkout, and return what it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OPERATOR_"))}
-    done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OPERATOR_", "GIT_"))
+    }
+    done = subprocess.run(
+        line, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=5 * PATIENCE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -122,7 +127,8 @@ def test_the_wheel_is_typed_and_holds_the_package_only(wheel):
 
 def test_the_sdist_holds_all_that_is_kept_here(built):
     (sdist,) = built.glob("*.tar.gz")
-    kept = run("git", "ls-files", cwd=ROOT).split("\n") if (ROOT / ".git").exists() else ["pyproject.toml"]
+    listing = ("git", "-c", "safe.directory=*", "ls-files")  # the checkout may be another user's
+    kept = run(*listing, cwd=ROOT).split("\n") if (ROOT / ".git").exists() else ["pyproject.toml"]
 
     with tarfile.open(sdist) as opened:
         packed = {name.partition("/")[2] for name in opened.getnames()}

@@ -13,6 +13,7 @@ import pytest
 from operator_core.db import ActionDB
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.race_rounds import LONG
 from tests.support.race_steps import HOWS
 from tests.support.race_sweep import CALLS, Circumstance, sweep
@@ -75,7 +76,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_a_lock_is_settled(
 def test_without_settling_the_same_sweep_finds_damage(ledger: Ledger) -> None:
     command = [sys.executable, "-m", "tests.support.race_unsettled", str(ledger.target)]
 
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE, check=False)
 
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

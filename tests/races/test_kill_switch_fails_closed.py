@@ -34,7 +34,7 @@ from tests.support.plain_sql import on_postgresql, on_sqlite, step_alone
 from tests.support.postgres import PrivatePostgres
 from tests.support.stop_steps import client, engaged, start, started, status_of, stop
 
-SHORT = 0.5
+SHORT = 0.5  # seconds for a stop that fails, however long it tries
 REASON = "smoke in Ann's hall: 100 %, \\ and :colon"
 
 
@@ -111,7 +111,7 @@ async def test_a_stop_that_is_committed_is_not_called_failed_when_its_guards_can
     monkeypatch.setattr("operator_core.db.actions.engage.order.missing_guards", unreadable)
 
     with pytest.raises(StopUnconfirmedError, match="input/output error") as caught:
-        await stop(db, wait=SHORT)
+        await stop(db)
 
     assert (caught.value.receipt.generation, engaged(plain)) == (1, [("everything", 1)])
 
@@ -252,7 +252,7 @@ async def test_where_there_is_room_for_a_start_there_is_room_for_a_stop(ledger, 
 
     async with with_room_for(ledger, 8) as nearly_full:
         with suppress(StopFailedError, StopUnconfirmedError):
-            await stop(nearly_full, wait=SHORT)
+            await stop(nearly_full)
         error = await refused(nearly_full, made.id)
 
     assert isinstance(error, TransitionNotAllowedError)

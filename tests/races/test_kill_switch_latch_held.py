@@ -8,10 +8,11 @@ from operator_core.actions import StopFailedError, StopUnconfirmedError
 from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+from tests.support.patience import IN_VAIN
 from tests.support.plain_sql import on_postgresql
 from tests.support.stop_steps import client, engaged, pid, stop
 
-pytestmark = on_postgresql
+pytestmark = [on_postgresql, pytest.mark.usefixtures("unhurried_stops")]
 HOLDS = {
     "a changed row": "UPDATE kill_switch SET engaged_at = now(), engaged_by = 'bob', reason = 'hm'",
     "no row at all": "UPDATE kill_switch SET reason = 'hm' WHERE false",
@@ -44,7 +45,7 @@ async def test_who_holds_the_latch_is_ended_by_a_stop_that_may(db, plain, ledger
 
     with client(ledger) as holder:
         holder.execute(HOLDS[hold])
-        receipt = await stop(db, wait=5, terminate=True)
+        receipt = await stop(db, wait=3 * IN_VAIN, terminate=True)
 
     assert receipt.cancelled == (made.id,)
     assert len(engaged(plain)) == 1
@@ -58,7 +59,7 @@ async def test_a_trigger_of_the_host_that_refuses_the_sweep_leaves_the_receipt(d
     )
 
     with pytest.raises(StopUnconfirmedError, match="house rule") as caught:
-        await stop(db, wait=1)
+        await stop(db, wait=IN_VAIN)
 
     assert caught.value.receipt.generation == 1
     assert (await db.get_proposal(made.id)).status == "proposed"

@@ -12,6 +12,7 @@ import pytest
 from operator_core.db import ActionDB
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.race_rounds import LONG, rounds, seed
 from tests.support.stop_race import (
     Crew,
@@ -40,7 +41,7 @@ BESIDE = {
 async def racing(
     ledger: Ledger, number: int, roles: dict[str, int], kind: type[Race] = Race
 ) -> AsyncIterator[tuple[Crew, Race]]:
-    async with ActionDB(ledger.target) as db:
+    async with ActionDB(ledger.target, lock_timeout=PATIENCE) as db:
         with crew(ledger, number, **roles) as members, closing(kind(ledger, members, db)) as race:
             yield members, race
 

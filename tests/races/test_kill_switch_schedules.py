@@ -16,6 +16,7 @@ from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.host import engine_of
 from tests.support.ledger import Ledger
+from tests.support.patience import IN_VAIN
 from tests.support.plain_sql import on_postgresql
 from tests.support.stop_steps import (
     client,
@@ -33,8 +34,7 @@ from tests.support.stop_steps import (
     waits_for_start_lock,
 )
 
-pytestmark = on_postgresql
-SHORT = 1.0  # seconds for a stop that cannot be confirmed, or leaves something unswept: it takes all of them
+pytestmark = [on_postgresql, pytest.mark.usefixtures("unhurried_stops")]
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ async def test_what_a_host_validates_across_a_stop_is_unswept_and_is_cancelled_b
 
     with client(ledger) as host:
         validate(host, number)
-        receipt = await stop(db, wait=SHORT)
+        receipt = await stop(db, wait=IN_VAIN)
         host.execute("COMMIT")
     left = status_of(plain, number)
     await sweep(db, receipt.generation)
@@ -244,7 +244,7 @@ async def test_what_a_host_holds_locked_is_unswept_and_is_cancelled_by_the_next_
 
     with client(ledger) as host:
         host.execute(f"SELECT * FROM action_proposals WHERE id = {locked} FOR UPDATE")
-        receipt = await stop(db, wait=SHORT)
+        receipt = await stop(db, wait=IN_VAIN)
         while_locked = await db.kill_switch_status()
         host.rollback()  # a connection that is closed lets go a moment later
     after = await db.kill_switch_status()
@@ -279,7 +279,7 @@ async def test_a_start_that_hangs_leaves_the_stop_engaged_but_unconfirmed_and_is
         starter.execute(start(number))
         hung = pid(starter)
         with pytest.raises(StopUnconfirmedError, match=f"pid {hung}.*holds a start open") as caught:
-            await stop(db, wait=SHORT)
+            await stop(db, wait=IN_VAIN)
         starter.execute("ROLLBACK")
 
     receipt = caught.value.receipt
@@ -294,7 +294,7 @@ async def test_two_starts_that_hang_are_both_named(db, ledger):
         for starter, number in zip((one, other), numbers, strict=True):
             starter.execute(start(number))
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(db, wait=SHORT)
+            await stop(db, wait=IN_VAIN)
 
         assert set(caught.value.pids) == {pid(one), pid(other)}
 
@@ -304,7 +304,7 @@ async def test_terminate_ends_a_start_that_hangs_and_confirms_the_stop(db, plain
 
     with client(ledger) as starter:
         starter.execute(start(number))
-        receipt = await stop(db, wait=5, terminate=True)
+        receipt = await stop(db, wait=3 * IN_VAIN, terminate=True)
         with pytest.raises(psycopg.OperationalError):
             starter.execute("COMMIT")
 
@@ -317,7 +317,7 @@ async def test_terminate_leaves_clients_alone_that_start_nothing(db, ledger):
     with client(ledger) as starter, client(ledger) as host:
         starter.execute(start(number))
         propose(host)
-        await stop(db, wait=5, terminate=True)
+        await stop(db, wait=3 * IN_VAIN, terminate=True)
         host.execute("COMMIT")
 
         assert host.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
@@ -328,7 +328,7 @@ async def test_a_stop_again_after_the_hung_start_has_gone_is_confirmed(db, plain
     with client(ledger) as starter:
         starter.execute(start(number))
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(db, wait=SHORT)
+            await stop(db, wait=IN_VAIN)
 
     receipt = await stop(db)
 

@@ -32,7 +32,7 @@ print("holding", flush=True)
 sys.stdin.read()
 connection.execute("ROLLBACK")
 """
-SHORT = 0.5
+SHORT = 0.5  # seconds for what fails, however long it tries
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ from tests.support.crash_book import Book, states
 from tests.support.factories import proposal
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
-from tests.support.race_nursery import PATIENCE, Nursery
+from tests.support.patience import PATIENCE
+from tests.support.race_nursery import Nursery
 from tests.support.race_rounds import engine_of, rounds, seed
 
 KILLS = rounds(short=10, long=100)

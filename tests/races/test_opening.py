@@ -16,7 +16,8 @@ from operator_core.actions import ActionError
 from operator_core.db import ActionDB
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
-from tests.support.race_nursery import PATIENCE, ROOT
+from tests.support.patience import PATIENCE
+from tests.support.race_nursery import ROOT
 from tests.support.race_rounds import LONG
 from tests.support.race_steps import HOWS, Moment, cancelled_at, moments
 
@@ -52,9 +53,9 @@ class Witness:
         count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         return int(self._client.execute(count).fetchall()[0][0])
 
-    def left(self, patience: float = 2.0) -> int:
-        """Return how many are left, when none is left or patience is at an end: both end a moment after `close`."""
-        give_up = time.monotonic() + patience
+    def left(self) -> int:
+        """Return how many are left, once none is left or patience has ended: both end a moment after `close`."""
+        give_up = time.monotonic() + PATIENCE
         while (found := len(self._worker_threads() - self._threads) + self._backends()) and time.monotonic() < give_up:
             time.sleep(0.005)
         return found
@@ -114,7 +115,7 @@ async def test_a_cancelled_block_leaves_nothing_behind(ledger: Ledger, witness: 
     async def trial(moment: Moment) -> bool:
         db = ActionDB(ledger.target)
         tried = await cancelled_at(moment, lambda: _block(db), how)
-        if found := witness.left(patience=0.5):
+        if found := witness.left():
             left.append(f"{found} at {moment}")
             await db.close()
         return tried.tripped and not left
@@ -133,7 +134,7 @@ async def test_after_a_cancelled_open_a_close_leaves_nothing_behind(ledger: Ledg
         db = ActionDB(ledger.target)
         tried = await cancelled_at(moment, db.open, how)
         await db.close()
-        if found := witness.left(patience=0.5):
+        if found := witness.left():
             left.append(f"{found} at {moment}")
         return tried.tripped and not left
 
@@ -149,7 +150,7 @@ async def test_a_cancelled_close_closes(ledger: Ledger, witness: Witness) -> Non
     async def trial(moment: Moment) -> bool:
         db = await ActionDB(ledger.target).open()
         tried = await cancelled_at(moment, db.close, "twice")
-        if found := witness.left(patience=0.5):
+        if found := witness.left():
             left.append(f"{found} at {moment}")
         return tried.tripped and not left
 

@@ -22,6 +22,7 @@ from operator_core.db import ActionDB, upgrade
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.postgres import PrivatePostgres
 from tests.support.race_steps import connections_in_use
 
@@ -169,7 +170,7 @@ async def test_a_connection_that_an_administrator_ends_is_replaced(postgres_url:
         made = await stored(db)
         with closing(Ledger(postgres_url).connect()) as admin:
             admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND application_name = 'operator_core'"
             )
         await asyncio.sleep(0.05)
@@ -186,7 +187,7 @@ async def test_a_stop_at_a_frozen_server_ends_by_itself_and_is_called_failed() -
         async with ActionDB(url) as db:
             frozen = _processes_of(server)
             _signal(frozen, signal.SIGSTOP)
-            thawing = threading.Timer(30, _signal, (frozen, signal.SIGCONT))
+            thawing = threading.Timer(PATIENCE, _signal, (frozen, signal.SIGCONT))
             thawing.start()
             try:
                 with pytest.raises(StopFailedError):

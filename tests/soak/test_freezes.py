@@ -2,22 +2,29 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from operator_core.actions import ActionProposal, ActionStatus, DatabaseLockedError, EventKind
 from operator_core.db import ActionDB
+from operator_core.testing import advance_time
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.race_rounds import engine_of
 from tests.support.soak_actions import let_go, lines
 from tests.support.soak_crew import Crew
 
-LEASE = 1.0
+LEASE = timedelta(minutes=10)  # no heartbeat is due meanwhile
 
 
 async def recovered(db: ActionDB) -> bool:
+    """Let the lease of a frozen worker run out, and recover it, unless it holds the lock."""
     with suppress(DatabaseLockedError):
+        await advance_time(db, LEASE)
         return bool(await db.recover_lost(by="ann"))
     return False
 
@@ -30,10 +37,17 @@ async def is_locked(db: ActionDB) -> bool:
     return False
 
 
+@pytest.fixture
+async def db(ledger: Ledger) -> AsyncIterator[ActionDB]:
+    """An open `ActionDB` that does not wait long for a lock, which a frozen worker may hold."""
+    async with ActionDB(ledger.target, lock_timeout=1.0) as opened:
+        yield opened
+
+
 async def frozen_and_thawed(db: ActionDB, members: Crew, action: str) -> dict[str, object]:
     """Freeze a worker in an action until it is recovered, let it go on, and return what it reports."""
     await db.create_proposal(ActionProposal(action_name=action, reason="soak"))
-    (member,) = members.hire(1, lease=LEASE)
+    (member,) = members.hire(1, lease=LEASE.total_seconds())
     while not lines(members.folder, "began"):
         await asyncio.sleep(0.02)
         members.must_live()

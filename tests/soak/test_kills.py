@@ -4,10 +4,12 @@ import asyncio
 import random
 import time
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 from operator_core.actions import ActionProposal, ActionStatus
 from operator_core.db import ActionDB
+from operator_core.testing import advance_time
 from tests.support.history import check_history, drop_guards
 from tests.support.ledger import Ledger
 from tests.support.race_rounds import LONG, engine_of, rounds
@@ -17,6 +19,7 @@ from tests.support.soak_crew import Crew, is_finished, propose, standing, until
 KILLS = rounds(short=4, long=100)
 PROCESSES = 8 if LONG else 3
 LEASE = 1.0
+HOUR = timedelta(hours=1)
 SETTINGS = {"concurrency": 2, "lease": LEASE}
 ENOUGH = 60  # pending proposals, so that a kill hits somebody at work
 LONGEST_LIFE = 0.4  # seconds between two kills
@@ -73,14 +76,12 @@ async def test_of_killed_workers_nothing_is_done_twice_and_nothing_is_lost(
 
 async def test_what_lost_workers_left_is_recovered_by_one_call(db: ActionDB, ledger: Ledger, members: Crew) -> None:
     await db.create_proposal(ActionProposal(action_name="ignore", reason="soak"))
-    (doomed,) = members.hire(1, lease=LEASE)
+    (doomed,) = members.hire(1, lease=HOUR.total_seconds())
     await until(db, lambda counts: counts[ActionStatus.EXECUTING] == 1, members)
     members.kill(doomed)
 
-    recovered = []
-    while not recovered:
-        recovered = await db.recover_lost()
-        await asyncio.sleep(0.05)
+    await advance_time(db, HOUR)
+    recovered = await db.recover_lost()
 
     assert [(record.proposal_id, record.worker) for record in recovered] == [(1, "worker 0")]
     assert (await standing(db))[ActionStatus.EXECUTING] == 0

@@ -10,9 +10,9 @@ from contextlib import closing
 import pytest
 
 from operator_core.db import migrate, upgrade
-from operator_core.db.migrate import DDL_LOCK_TIMEOUT
 from tests.support import latch
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.postgres import PrivatePostgres
 from tests.support.race_rounds import LONG, rounds, seed
 from tests.support.upgrade_load import CYCLE, EVENTS_A_CYCLE, Client, fill
@@ -70,7 +70,7 @@ async def stop_again_and_again(ledger: Ledger, enough: asyncio.Event) -> list[fl
 
 async def test_clients_of_the_first_revision_work_on_while_it_is_upgraded(filled: Ledger) -> None:
     start, enough = seed(), asyncio.Event()
-    clients = [Client(filled, DDL_LOCK_TIMEOUT, start + number) for number in range(CLIENTS)]
+    clients = [Client(filled, PATIENCE, start + number) for number in range(CLIENTS)]
     working = [asyncio.create_task(client.work(enough)) for client in clients]
     stopping = asyncio.create_task(stop_again_and_again(filled, enough))
     await asyncio.sleep(BEFORE)

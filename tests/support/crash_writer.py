@@ -9,7 +9,8 @@ from pathlib import Path
 from operator_core.actions import ActionRecord, ActionStatus
 from operator_core.db import ActionDB
 from tests.support.factories import proposal
-from tests.support.race_nursery import PATIENCE, Child
+from tests.support.patience import PATIENCE
+from tests.support.race_nursery import Child
 
 WRITERS = 3
 """Tasks of one child, so that a call is under way whenever it is killed."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 from sqlalchemy.engine import make_url
 
+from tests.support.patience import PATIENCE
+
 DRIVER = os.environ.get("OPERATOR_CORE_TEST_DRIVER", "asyncpg")
 """The driver of PostgreSQL with which the contract tests run: asyncpg or psycopg."""
 
@@ -30,5 +32,5 @@ class Ledger:
     def connect(self) -> sqlite3.Connection | psycopg.Connection:
         """Return an autocommitting client that speaks plain SQL, on SQLite with foreign keys off."""
         if isinstance(self.target, Path):
-            return sqlite3.connect(self.target, isolation_level=None, timeout=10)
+            return sqlite3.connect(self.target, isolation_level=None, timeout=PATIENCE)
         return psycopg.connect(self.dsn, autocommit=True)

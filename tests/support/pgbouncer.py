@@ -24,6 +24,7 @@ from sqlalchemy.engine import Engine, make_url
 
 from tests.support import postgres_host, reaper
 from tests.support.ledger import DRIVER, Ledger
+from tests.support.patience import PATIENCE
 from tests.support.postgres import PrivatePostgres
 
 NOTHING_FOUND = "These tests need PgBouncer and found none: install this system's package pgbouncer (Debian has one)."
@@ -34,7 +35,6 @@ ROLE_SETTINGS = {
     "statement_timeout": "5min",
     "idle_in_transaction_session_timeout": "1min",
 }
-_PATIENCE = 120.0  # seconds, for what should take less than one
 
 
 def program() -> str | None:
@@ -89,7 +89,7 @@ def pgbouncer(
             yield bouncer
         finally:
             process.kill()
-            process.wait(_PATIENCE)
+            process.wait(PATIENCE)
 
 
 def _ini(server: PrivatePostgres, bouncer: PgBouncer, settings: Mapping[str, object]) -> str:
@@ -122,11 +122,11 @@ def _reaped(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lifeline)
-        process.wait(_PATIENCE)
+        process.wait(PATIENCE)
 
 
 def _wait_until_ready(bouncer: PgBouncer, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", bouncer.port), 1):
             return

@@ -1,5 +1,6 @@
 """A real PostgreSQL server for tests: private, unprivileged, and gone with the process that started it."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -17,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support import reaper
+from tests.support.patience import PATIENCE
 from tests.support.postgres_host import (
     ENVIRONMENT_URL,
     FOLDER_PREFIX,
@@ -37,8 +39,8 @@ DEFAULT_SETTINGS: Mapping[str, str] = {
     "timezone": "Asia/Kolkata",  # far from UTC, and by a half hour: what forgets about UTC shows
     "lc_messages": "C",
 }
+_REAPER_SECONDS = 2.0
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_PATIENCE = 120.0  # seconds, for what should take less than one
 
 
 @dataclass(eq=False, repr=False)
@@ -121,7 +123,7 @@ class PrivatePostgres:
 
     def _execute_when_unused(self, statement: sql.Composed) -> None:
         """Execute a statement that needs a database without connections; PostgreSQL itself waits for five seconds."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 with self._admin() as connection:
@@ -139,7 +141,7 @@ class PrivatePostgres:
             raise RuntimeError("This server is not the tests' own: start(private=True) gives one to stop.")
         if self._process.poll() is None:
             self._process.send_signal(_SIGNALS[mode])
-        self._process.wait(_PATIENCE)
+        self._process.wait(PATIENCE)
 
     def crash(self) -> None:
         """Stop the server at once, so that it has to recover from its log when it starts again."""
@@ -161,8 +163,10 @@ class PrivatePostgres:
         if self._process is not None:
             self.stop("immediate")
         if self._reaper is not None:
-            os.close(self._lifeline)  # then the reaper removes the folder
-            self._reaper.wait(_PATIENCE)
+            os.close(self._lifeline)  # the reaper removes the folder, and need not be waited for when that takes long
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._reaper.wait(_REAPER_SECONDS)
+            self._reaper.returncode = 0
             self._reaper = None
 
     def __enter__(self) -> Self:
@@ -237,7 +241,7 @@ class PrivatePostgres:
                 start_new_session=True,  # an interrupt at the terminal is for the tests, not for the server
                 **self._account,
             )
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not self._is_ready(self.folder, self._process):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start in time:\n{self.log()}")
@@ -258,7 +262,7 @@ class PrivatePostgres:
 
     def _admin(self) -> psycopg.Connection[Any]:
         host = self.host if self.folder is None else str(self.folder)  # its socket is faster than TCP
-        return psycopg.connect(self.dsn(), host=host, autocommit=True, connect_timeout=int(_PATIENCE))
+        return psycopg.connect(self.dsn(), host=host, autocommit=True, connect_timeout=int(PATIENCE))
 
     def _ask_version(self) -> str:
         with self._admin() as connection:

@@ -10,7 +10,8 @@ from operator_core.actions import ActionError, ActionStatus
 from operator_core.db import ActionDB
 from tests.support.crash_writer import write
 from tests.support.ledger import Ledger
-from tests.support.race_nursery import PATIENCE, Child, Job
+from tests.support.patience import PATIENCE
+from tests.support.race_nursery import Child, Job
 
 WON = "won"
 LOST = "read that somebody else was first"

@@ -17,8 +17,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120.0  # seconds; protects against a hang, and is nothing to be measured by
 _ATOMIC_BYTES = 4096  # of a write to a pipe
 
 Message = dict[str, Any]

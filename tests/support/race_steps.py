@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import psycopg
 
 from operator_core.db import ActionDB
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 MOST_STEPS = 2_000  # protects against a call that never ends
+server_patience = PATIENCE
+"""Seconds that a server may take to notice that a connection was given up."""
 HOWS = ("once", "twice", "again and again", "by timeout")
 Client = sqlite3.Connection | psycopg.Connection
 
@@ -122,7 +126,7 @@ async def cancelled_at(moment: Moment, call: Callable[[], Awaitable[object]], ho
     wire = _Tripwire(moment, trip)
     async with _watching(wire.saw):
         task = asyncio.ensure_future(limited())
-        await asyncio.wait({task}, timeout=60)
+        await asyncio.wait({task}, timeout=PATIENCE)
         assert task.done(), f"the call does not end when it is cancelled at {moment}"
     try:
         return Trial(wire.tripped, cancelled=False, result=task.result())
@@ -157,7 +161,12 @@ def traces(client: Client, db: ActionDB) -> list[str]:
     found = []
     if (lost := connections_in_use(db)) != 0:
         found.append(f"{lost} connections are lost to the pool")
-    return found + (_sqlite_traces(client) if isinstance(client, sqlite3.Connection) else _postgresql_traces(client))
+    if isinstance(client, sqlite3.Connection):
+        return found + _sqlite_traces(client)
+    give_up = time.monotonic() + server_patience
+    while (left := _postgresql_traces(client)) and time.monotonic() < give_up:
+        time.sleep(0.01)  # the server notices a moment later that it was hung up on; nothing here goes on meanwhile
+    return found + left
 
 
 def _sqlite_traces(client: sqlite3.Connection) -> list[str]:

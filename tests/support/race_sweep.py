@@ -170,7 +170,7 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     ),
     "request_cancel": (_record_of, lambda db, number: db.request_cancel(number, by="ann", reason="no")),
     "take_proposed": (_two_of_a_kind, lambda db, name: db.take_proposed([str(name)])),
-    "wait_for": (_in(ActionStatus.CANCELLED), lambda db, number: db.wait_for(number, timeout=5)),
+    "wait_for": (_in(ActionStatus.CANCELLED), lambda db, number: db.wait_for(number, timeout=60)),
     "iter_events": (_in(ActionStatus.COMPLETED), _read_events),
     "verify": (_in(ActionStatus.COMPLETED), lambda db, _: db.verify()),
     "count_prunable": (_in(ActionStatus.COMPLETED), lambda db, _: db.count_prunable(LONG_AGO)),

@@ -14,6 +14,7 @@ from pathlib import Path
 from operator_core.actions import DatabaseLockedError
 from operator_core.db import ActionDB
 from operator_core.db.actions import own, owned
+from tests.support import race_steps
 from tests.support.ledger import Ledger
 from tests.support.race_sweep import Circumstance, sweep
 
@@ -25,6 +26,7 @@ async def _unsettled(work: Awaitable[object]) -> object:
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
     own.settled = owned.settled = _unsettled  # type: ignore[assignment]
+    race_steps.server_patience = 1.0  # there is damage, and it stays
     tried = 0
     # One cancellation is survived without it, by what SQLAlchemy clears up; a second one interrupts that.
     for name, how in product(("transaction", "start_execution"), ("twice", "again and again")):

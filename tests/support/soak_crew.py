@@ -17,7 +17,7 @@ from operator_core.actions import ActionProposal, ActionStatus, DatabaseUnavaila
 from operator_core.db import ActionDB
 from tests.support import soak_workers
 from tests.support.ledger import Ledger
-from tests.support.race_nursery import PATIENCE
+from tests.support.patience import PATIENCE
 
 _AT_ONCE = 1_000
 _POLL = 0.05

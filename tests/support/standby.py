@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.support import postgres_host
+from tests.support.patience import PATIENCE
 from tests.support.postgres import PrivatePostgres, socket_settings
-
-_PATIENCE = 120.0  # seconds, for what should take less than one
 
 
 class Standby(PrivatePostgres):
@@ -32,7 +31,7 @@ class Standby(PrivatePostgres):
     def promote(self) -> None:
         """Make this standby a primary, and return when it takes writes."""
         with self._admin() as connection:
-            assert connection.execute(f"SELECT pg_promote(true, {_PATIENCE:.0f})").fetchone() == (True,), self.log()
+            assert connection.execute(f"SELECT pg_promote(true, {PATIENCE:.0f})").fetchone() == (True,), self.log()
 
     def catch_up(self, primary: PrivatePostgres) -> None:
         """Return when all that the primary has written until now is here."""
@@ -70,9 +69,9 @@ def kill(server: PrivatePostgres) -> None:
     assert server._process is not None
     begun = [process.parent for process in Path("/proc").glob("[0-9]*/stat") if _parent(process) == server._process.pid]
     server._process.kill()
-    server._process.wait(_PATIENCE)
+    server._process.wait(PATIENCE)
     for process in begun:
-        give_up = time.monotonic() + _PATIENCE
+        give_up = time.monotonic() + PATIENCE
         while process.exists():
             assert time.monotonic() < give_up, f"process {process.name} outlives its server"
             time.sleep(0.005)
@@ -105,7 +104,7 @@ def configure(server: PrivatePostgres, **settings: str) -> None:
 
 def wait_until(server: PrivatePostgres, query: str) -> None:
     """Wait until a query returns a row."""
-    give_up = time.monotonic() + _PATIENCE
+    give_up = time.monotonic() + PATIENCE
     with server._admin() as connection:
         while not connection.execute(query).fetchall():
             assert time.monotonic() < give_up, f"never came about: {query}"

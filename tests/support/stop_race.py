@@ -19,9 +19,8 @@ from operator_core.db import ActionDB
 from operator_core.db.schema import any_of
 from tests.support import latch, stop_workers
 from tests.support.ledger import Ledger
+from tests.support.patience import IN_VAIN, PATIENCE
 
-_PATIENCE = 120.0  # protects against a race that stands still
-_HUNG_WAIT = 2.0  # for a stop that something is in the way of
 _FLOW = 12  # starts between two stops: nobody races where nothing moves
 STARTED = "SELECT proposal_id FROM action_events WHERE to_status = 'executing'"
 
@@ -59,10 +58,10 @@ class Crew:
         """Have all of them end, and add up by role what they have counted."""
         self._ending.set()
         for role, process, told in self._members:
-            if told.poll(_PATIENCE):
+            if told.poll(PATIENCE):
                 with contextlib.suppress(EOFError):
                     self.counts.setdefault(role, Counter()).update(told.recv())
-            process.join(_PATIENCE)
+            process.join(PATIENCE)
             told.close()
         self.must_live()
 
@@ -70,7 +69,7 @@ class Crew:
         """End by force what is left."""
         for _, process, _ in self._members:
             process.kill()
-            process.join(_PATIENCE)
+            process.join(PATIENCE)
             process.close()
 
 
@@ -164,7 +163,7 @@ class Race:
 
     async def _flow(self) -> set[int]:
         """Wait until actions start again, and return all that ever started."""
-        give_up = time.monotonic() + _PATIENCE
+        give_up = time.monotonic() + PATIENCE
         while True:
             self._members.must_live()
             started = self._ids(STARTED)
@@ -174,7 +173,7 @@ class Race:
             await asyncio.sleep(0.01)
 
     async def _engage(self) -> StopReceipt:
-        return await self._db.engage_kill_switch(by="ann", reason="race", wait=_PATIENCE)
+        return await self._db.engage_kill_switch(by="ann", reason="race", wait=PATIENCE)
 
     async def _release(self, generation: int) -> None:
         await self._db.release_kill_switch(by="bob", reason="go on", generation=generation)
@@ -234,16 +233,16 @@ class HungStartRace(Race):
 
     async def _engage_in_vain(self) -> StopUnconfirmedError:
         try:
-            await self._db.engage_kill_switch(by="ann", reason="race", wait=_HUNG_WAIT)
+            await self._db.engage_kill_switch(by="ann", reason="race", wait=IN_VAIN)
         except StopUnconfirmedError as unconfirmed:
             return unconfirmed
         raise AssertionError("the stop did not notice that a start hangs")
 
     async def _engage_and_end(self) -> StopReceipt:
-        give_up = time.monotonic() + _PATIENCE
+        give_up = time.monotonic() + PATIENCE
         while True:
             try:
-                return await self._db.engage_kill_switch(by="ann", reason="race", wait=_HUNG_WAIT, terminate=True)
+                return await self._db.engage_kill_switch(by="ann", reason="race", wait=IN_VAIN, terminate=True)
             except StopUnconfirmedError:  # on a slow machine: who hung was ended, and is not in the way again
                 assert time.monotonic() < give_up, "the stop cannot end who hangs"
 

@@ -12,9 +12,13 @@ from operator_core.actions import ActionStatus, StopReceipt
 from operator_core.db import ActionDB
 from operator_core.db.barrier import START_LOCK
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.plain_sql import LATER, insert, new, step
 
-_PATIENCE = 60.0  # protects against a schedule that never comes about
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity "
+    "WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state LIKE 'idle%'"
+)
 BARRIER = (
     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = '{mode}' AND granted = {granted} "
     f"AND classid = {START_LOCK >> 32} AND objid = {START_LOCK & 0xFFFF_FFFF}"
@@ -23,12 +27,12 @@ BARRIER = (
 
 async def stop(db: ActionDB, **given: Any) -> StopReceipt:
     """Engage, as Ann, because of smoke; with all the time of a slow machine."""
-    return await db.engage_kill_switch(**{"by": "ann", "reason": "smoke in hall 3", "wait": _PATIENCE, **given})
+    return await db.engage_kill_switch(**{"by": "ann", "reason": "smoke in hall 3", "wait": PATIENCE, **given})
 
 
 async def until(true: Callable[[], object] | Callable[[], Awaitable[object]], what: str) -> None:
     """Wait until something is true."""
-    give_up = time.monotonic() + _PATIENCE
+    give_up = time.monotonic() + PATIENCE
     while True:
         found = true()
         if isinstance(found, Awaitable):

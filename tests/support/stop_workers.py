@@ -25,12 +25,12 @@ from operator_core.db import ActionDB
 from operator_core.db.faults import refusal_of
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 
 ENOUGH = 60  # validated proposals, beyond which proposers wait for starters
 HOST_SECONDS = 0.03  # at most what a host does besides, in the transaction that starts
 NAIVE_SECONDS = 0.15  # the same of a naive one
 LEASE_SECONDS = 0.5  # nobody recovers what ran out: it may still be completed
-PATIENCE = 120.0  # seconds to wait for a lock: far more than a slow machine needs
 VALIDATED = "SELECT id FROM action_proposals WHERE status = 'validated' ORDER BY id DESC LIMIT 8"
 NO_STOP = "NOT EXISTS (SELECT 1 FROM kill_switch WHERE engaged_at IS NOT NULL AND released_at IS NULL)"
 

@@ -11,6 +11,7 @@ from operator_core.actions import ActionProposal, ActionStatus, ConnectionLostEr
 from operator_core.db import ActionDB, Execution
 from operator_core.worker import ActionRegistry, Worker, WorkerReport
 from tests.support.factories import proposal
+from tests.support.patience import PATIENCE
 
 Act = Callable[[Execution], Awaitable[Any]]
 
@@ -62,7 +63,7 @@ async def found(db: ActionDB, number: int) -> ActionProposal:
 
 async def worked(db: ActionDB, act: Act, **settings: Any) -> WorkerReport:
     """Let a worker do all there is to do."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         return await Worker(db, registry_of(act), name="w", **settings).run_until_idle()
 
 
@@ -71,11 +72,11 @@ async def at_work(worker: Worker) -> AsyncIterator["asyncio.Task[WorkerReport]"]
     """Have a worker run within the block, and end after it."""
     running = asyncio.create_task(worker.run())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             yield running
     finally:
         worker.stop()
-        await asyncio.wait({running}, timeout=60)
+        await asyncio.wait({running}, timeout=PATIENCE)
     assert running.done()
 
 

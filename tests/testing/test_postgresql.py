@@ -21,6 +21,7 @@ from operator_core.actions import (
 from operator_core.db import ActionDB
 from operator_core.db.migrate import Standing, report
 from operator_core.testing import fresh_postgresql, make_proposal, postgresql
+from tests.support.patience import PATIENCE
 from tests.support.postgres import PrivatePostgres
 from tests.support.standby import wait_until
 from tests.testing.conftest import PASSWORD, Role
@@ -205,7 +206,7 @@ def test_of_processes_that_start_at_once_one_makes_the_template(role: Role):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=120)[0].split(maxsplit=2) for process in processes]
+    told = [process.communicate(timeout=5 * PATIENCE)[0].split(maxsplit=2) for process in processes]
 
     assert sorted(made for made, _, _ in told) == ["0"] * (PROCESSES - 1) + ["1"]
     assert len({database for _, database, _ in told}) == PROCESSES

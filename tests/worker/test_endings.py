@@ -13,6 +13,7 @@ from operator_core.actions import ActionOutcome, ActionStatus, DatabaseError
 from operator_core.db import ActionDB, Execution
 from operator_core.worker import Worker
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.workbench import Diary, at_work, found, ready, registry_of
 
 FOREVER = 3_600
@@ -108,7 +109,7 @@ async def test_a_worker_that_is_told_to_stop_claims_nothing_more(db: ActionDB) -
     worker.stop()
     (number,) = await ready(db)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         await worker.run()
 
     assert (await found(db, number)).status is ActionStatus.VALIDATED
@@ -168,12 +169,19 @@ async def test_what_is_broken_off_is_logged_as_a_warning(db: ActionDB, caplog: p
 
 
 async def test_what_was_asked_to_stop_and_outlasts_the_grace_has_stopped(db: ActionDB) -> None:
+    heard = asyncio.Event()
+
+    async def act(execution: Execution) -> None:
+        await execution.wait_for_stop()
+        heard.set()
+        await asyncio.sleep(FOREVER)
+
     (number,) = await ready(db)
 
-    async with at_work(worker_of(db, asleep, grace=0.05)) as running:
+    async with at_work(worker_of(db, act, grace=0.05)) as running:
         await until_executing(db, number)
         await db.request_cancel(number, by="ann", reason="not now")
-        await asyncio.sleep(1)  # two looks: it has heard by now
+        await heard.wait()
 
     assert await outcome(db, number) is ActionOutcome.STOPPED
     assert running.result().stopped == 1
@@ -216,7 +224,7 @@ async def test_a_worker_recovers_what_another_has_lost(db: ActionDB, caplog: pyt
     (number,) = await ready(db)
     await db.claim(number, worker="gone", lease=0.01)
 
-    worker = worker_of(db, Diary())
+    worker = worker_of(db, Diary(), lease=0.1)
     async with at_work(worker):
         while not worker.report.recovered:
             await asyncio.sleep(0.01)
@@ -251,7 +259,7 @@ async def test_an_action_that_somebody_else_has_ended_is_cancelled_and_reported_
 async def test_a_ledger_that_lacks_a_table_ends_a_worker_loudly(db: ActionDB, ledger: Ledger) -> None:
     async with at_work(worker_of(db, Diary())) as running:
         _rename(ledger)
-        await asyncio.wait({running}, timeout=60)
+        await asyncio.wait({running}, timeout=PATIENCE)
 
     with pytest.raises(DatabaseError):
         running.result()

@@ -11,6 +11,7 @@ from operator_core.actions import ActionOutcome, ActionStatus, ValueNotStorableE
 from operator_core.db import ActionDB, Execution
 from operator_core.worker import ActionRegistry, Worker
 from tests.support.factories import stored
+from tests.support.patience import PATIENCE
 from tests.support.workbench import Diary, found, ready, registry_of, worked
 
 
@@ -96,7 +97,7 @@ async def test_no_more_run_at_once_than_the_concurrency_allows(db: ActionDB, con
         most = max(most, running)
         if running == concurrency:
             reached.set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await reached.wait()
         await asyncio.sleep(0.02)
         running -= 1

@@ -22,7 +22,7 @@ from operator_core.testing.postgresql import fresh_postgresql
 from operator_core.testing.sqlite import fresh_sqlite
 
 _CONNECTIONS = 3
-_PATIENCE = 2.0
+_PATIENCE = 10.0
 _HOST_TABLE = "CREATE TABLE host_notes (proposal_id BIGINT NOT NULL REFERENCES action_proposals (id))"
 INSERT_NOTE = "INSERT INTO host_notes VALUES ({})"
 
