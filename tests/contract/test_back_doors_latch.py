@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
-from operator_core.db import metadata
-from operator_core.db.guards.rules import ISOLATION_REFUSED, STOPPED
+from operator_core.db.guards.rules import GUARDED_TABLES, ISOLATION_REFUSED, STOPPED
 from operator_core.db.schema import SCOPE_FIELDS
 from tests.support.factories import stored
 from tests.support.history import check_history
@@ -160,7 +159,7 @@ def at_random(plain, dice, ledger):
     number, status = dice.randint(1, 15), dice.choice(list(TRANSITIONS))
     verb = dice.choice(["UPDATE", *(f"UPDATE OR {clause}" for clause in CONFLICT_CLAUSES if ledger.is_sqlite)])
     times = {f"{s}_at": dice.choice([f"'{LATER}'", "NULL", f"{s}_at"]) for s in dice.sample(TIMED, dice.randint(0, 3))}
-    table = dice.choice(list(metadata.tables))
+    table = dice.choice(GUARDED_TABLES)
     scope = dice.choice(["ticket_id=9", "proposed_by=bob", "everything"])
     counter = rows(plain, "SELECT max(generation) FROM kill_switch")[0][0]
     return dice.choice(

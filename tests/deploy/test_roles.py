@@ -213,11 +213,11 @@ GUARDS = [
     *(f"DROP TRIGGER {trigger.name} ON {trigger.table}" for trigger in postgresql.triggers().values()),
     *(
         statement.format(name)
-        for name in (*postgresql.functions(), *postgresql.operator_functions())
+        for name in (*postgresql.functions(), *postgresql.other_functions())
         for statement in ("DROP FUNCTION {} CASCADE", "ALTER FUNCTION {} RESET ALL")
     ),
     *(function.ddl for function in postgresql.functions().values()),
-    *(function.ddl for function in postgresql.operator_functions().values()),
+    *(function.ddl for function in postgresql.other_functions().values()),
 ]  # fmt: skip
 HISTORY = [
     f"{change}{table}{rest}"

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions import ActionStatus, IsolationLevelError, KillSwitchEngagedError, StopUnconfirmedError
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.barrier import START_LOCK
 from operator_core.db.faults import refusal_of
 from operator_core.db.guards.rules import ISOLATION_REFUSED, STOPPED
 from tests.support.factories import stored
@@ -83,7 +82,7 @@ async def test_a_start_is_refused_that_looked_before_the_stop_and_gets_its_lock_
     number = await validated(db)
 
     with client(ledger) as holder:
-        holder.execute(f"SELECT pg_advisory_xact_lock({START_LOCK})")
+        holder.execute("LOCK TABLE kill_switch_barrier IN EXCLUSIVE MODE")
         starting = asyncio.create_task(db.start_execution(number))
         await waits_for_start_lock(plain)
         engaging = asyncio.create_task(stop(db))

@@ -10,7 +10,6 @@ import psycopg
 
 from operator_core.actions import ActionStatus, StopReceipt
 from operator_core.db import ActionDB
-from operator_core.db.barrier import START_LOCK
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
 from tests.support.plain_sql import LATER, insert, new, step
@@ -20,8 +19,8 @@ LISTENERS = (
     "WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state LIKE 'idle%'"
 )
 BARRIER = (
-    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = '{mode}' AND granted = {granted} "
-    f"AND classid = {START_LOCK >> 32} AND objid = {START_LOCK & 0xFFFF_FFFF}"
+    "SELECT 1 FROM pg_locks WHERE relation = to_regclass('kill_switch_barrier') AND mode = '{mode}' "
+    "AND granted = {granted}"
 )
 
 
@@ -51,7 +50,7 @@ async def waits_at_barrier(plain: Any) -> None:
 
 async def waits_for_start_lock(plain: Any) -> None:
     """Wait until a start that has passed the first look waits for the lock."""
-    query = BARRIER.format(mode="ShareLock", granted="false")
+    query = BARRIER.format(mode="RowShareLock", granted="false")
     await until(lambda: plain.execute(query).fetchall(), "a start at the lock")
 
 

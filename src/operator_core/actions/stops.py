@@ -60,6 +60,14 @@ class Scope(Frozen):
         return scope
 
     @classmethod
+    def read(cls, text: str) -> "Scope | str":
+        """Return the scope that a row of the latch names, or its text where that is no scope."""
+        try:
+            return cls.parse(text)
+        except (ValueNotStorableError, ValueError):
+            return text
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read `everything` or `field=value`, as the command line and the table write it.
 
@@ -82,10 +90,15 @@ class Scope(Frozen):
 
 
 class Stop(Frozen):
-    """One engagement of the kill switch; `generation` is its name."""
+    """One engagement of the kill switch; `generation` is its name.
+
+    Attributes:
+        scope: A text where the database holds one that is no scope, from before its guard refused such; it covers
+            nothing that this library proposes, and can be released like any other.
+    """
 
     generation: int
-    scope: Scope
+    scope: Scope | str
     engaged_at: UtcDatetime
     by: str
     reason: str
@@ -139,7 +152,7 @@ class StopRequest(Frozen):
     """What a running action is asked: by a stop (with its generation and scope), or by a person who cancels it."""
 
     generation: int | None = None
-    scope: Scope | None = None
+    scope: Scope | str | None = None
     at: UtcDatetime
     by: str
     reason: str | None
@@ -194,7 +207,7 @@ class KillSwitchChange(Frozen):
 
     id: int
     generation: int
-    scope: Scope
+    scope: Scope | str
     change: str
     at: UtcDatetime
     by: str

@@ -223,6 +223,8 @@ class ActionEvent(Frozen):
         generation: The number of the last stop at that moment.
         data: What was proposed (first event), how the execution ended (the event out of `executing`), what a worker
             reported too late, or what a person found out.
+        recorded_at: When the database recorded a step, by its own clock, whatever time the step claims; None for what
+            is not a step, and for steps from before revision 0003.
         record_id: Which execution it is about, where it is not a step.
     """
 
@@ -236,6 +238,7 @@ class ActionEvent(Frozen):
     reason: str | None
     generation: int
     data: dict[str, JsonValue] | None
+    recorded_at: UtcDatetime | None = None
     record_id: int | None = None
 
 

@@ -43,11 +43,13 @@ async def stop(options: argparse.Namespace) -> int:
 
 def _unconfirmed(error: StopUnconfirmedError, *, as_json: bool) -> int:
     if as_json:
-        screen.emit({"confirmed": False, "problems": list(error.problems), **screen.plain(error.receipt)})
+        seen = {"confirmed": False, "start_possible": error.start_possible, "problems": list(error.problems)}
+        screen.emit({**seen, **screen.plain(error.receipt)})
     else:
         screen.say(*screen.receipt_lines(error.receipt))
+    left = "but one may still get through" if error.start_possible else "and none gets through; but all is not done"
     screen.warn(
-        "ENGAGED, BUT NOT CONFIRMED: new starts are refused, but one may still get through:",
+        f"ENGAGED, BUT NOT CONFIRMED: new starts are refused, {left}:",
         *(f"  {problem}" for problem in error.problems),
         *["Type it again with --terminate to end the connections in the way."] * bool(error.pids),
     )

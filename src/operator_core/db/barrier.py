@@ -1,13 +1,16 @@
-"""What a stop asks of each engine: the barrier behind every start, who stands in it, and its bounds in time."""
+"""What a stop asks of each engine: the barrier behind every start, who blocks it, and its bounds in time."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from operator_core.db.engine.beside import STOPS
 from operator_core.db.faults import code_of
 from operator_core.db.guards.plpgsql import START_LOCK
 
@@ -22,27 +25,37 @@ class Blocker:
     text: str
 
 
+@dataclass(frozen=True)
+class Session:
+    """The session of a stop: its server process, and the time of the server's clock when it began."""
+
+    pid: int
+    began_at: datetime
+
+
 _BOUNDS = sa.text(
     "SELECT set_config('lock_timeout', :timeout, :locally), set_config('statement_timeout', :timeout, :locally), "
     "set_config('default_transaction_isolation', 'read committed', :locally), "
     # Twelve of twelve acknowledged stops were lost in a crash of a server that does not wait for its disk.
     "set_config('synchronous_commit', CASE WHEN :durable AND current_setting('synchronous_commit') IN ('off', 'local') "
     "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, :locally), "
-    "pg_backend_pid() AS pid"
-)
+    "pg_backend_pid() AS pid, clock_timestamp() AS began_at"
+).columns(began_at=sa.DateTime(timezone=True))
 
 
-def bound(connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False) -> int:
-    """Bound every wait of this session, have its commits on disk and on the standbys, and return its server pid.
+def bound(connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False) -> Session:
+    """Bound every wait of this session, have its commits on disk and on the standbys, and return what it is.
 
     With `locally`, all of it is for the open transaction alone.
     """
     milliseconds = f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}"
     values = {"timeout": milliseconds, "durable": durable, "locally": locally}
-    return int(connection.execute(_BOUNDS, values).one().pid)
+    row = connection.execute(_BOUNDS, values).one()
+    return Session(row.pid, row.began_at)
 
 
-_BARRIER = sa.select(sa.func.pg_advisory_xact_lock(START_LOCK))
+_BARRIER = sa.select(sa.func.operator_core_barrier())
+_BARRIER_BEFORE_0003 = sa.select(sa.func.pg_advisory_xact_lock(START_LOCK))
 
 
 def pass_barrier(connection: sa.Connection) -> None:
@@ -50,57 +63,40 @@ def pass_barrier(connection: sa.Connection) -> None:
     connection.execute(_BARRIER)
 
 
+def pass_barrier_before_0003(connection: sa.Connection) -> None:
+    """Do the same where a deploy has not upgraded the database yet: its starts hold an advisory lock."""
+    connection.execute(_BARRIER_BEFORE_0003)
+
+
+def notify(connection: sa.Connection) -> None:
+    """Wake who listens for stops; a hint, which no stop may wait for."""
+    connection.execute(sa.text(f"NOTIFY {STOPS}"))
+
+
+# -- what is in the way ------------------------------------------------------------------------------------------------
+
 _BLOCKERS = sa.text(
-    "SELECT l.pid, a.application_name, a.usename, a.client_addr, a.state, "
+    "SELECT DISTINCT b.pid, a.application_name, a.usename, a.client_addr, a.state, "
     "extract(epoch FROM clock_timestamp() - a.xact_start) AS seconds "
-    "FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ShareLock' AND l.objsubid = 1 "
-    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND CAST(l.classid AS bigint) = CAST(:high AS bigint) AND CAST(l.objid AS bigint) = CAST(:low AS bigint) "
-    "ORDER BY a.xact_start"
+    "FROM unnest(pg_blocking_pids(CAST(:pid AS integer))) AS b(pid) LEFT JOIN pg_stat_activity AS a ON a.pid = b.pid"
 )
-_START_LOCK_IN_HALVES = {"high": START_LOCK >> 32, "low": START_LOCK & 0xFFFF_FFFF}
 
 
-def blockers(connection: sa.Connection) -> list[Blocker]:
-    """Return who holds a start open at this moment."""
-    return [Blocker(row.pid, _describe(row)) for row in connection.execute(_BLOCKERS, _START_LOCK_IN_HALVES)]
+def blockers(connection: sa.Connection, pid: int, what: str) -> list[Blocker]:
+    """Return who blocks a server process at this moment, by whatever lock; `what` says what they do."""
+    return [_blocker(row, what) for row in connection.execute(_BLOCKERS, {"pid": pid})]
 
 
-def _describe(row: sa.Row[tuple[object, ...]], what: str = "holds a start open") -> str:
-    if row.pid is None:
-        return "a prepared transaction holds a start open: see pg_prepared_xacts"
+def _blocker(row: sa.Row[Any], what: str) -> Blocker:
+    if row.pid == 0:  # as pg_blocking_pids has it
+        return Blocker(None, f"a prepared transaction {what}: see pg_prepared_xacts")
     since = "" if row.seconds is None else f" for {row.seconds:.1f} s"
     where = f" from {row.client_addr}" if row.client_addr else ""
     who = f"{row.application_name or 'a client'} (user {row.usename}{where})"
-    return f"server pid {row.pid}, {who}, {what}{since}, {row.state or 'in an unknown state'}"
+    return Blocker(row.pid, f"server pid {row.pid}, {who}, {what}{since}, {row.state or 'in an unknown state'}")
 
 
-_HOLDERS = sa.text(
-    "SELECT DISTINCT l.pid, a.application_name, a.usename, a.client_addr, a.state, "
-    "extract(epoch FROM clock_timestamp() - a.xact_start) AS seconds "
-    "FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid "
-    "WHERE l.relation = to_regclass('kill_switch') AND l.granted AND l.pid <> pg_backend_pid() "
-    "AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')"
-)
-
-
-def latch_holders(connection: sa.Connection) -> list[Blocker]:
-    """Return who holds the latch locked, so that no stop can be written into it."""
-    return [Blocker(row.pid, _describe(row, "holds the latch locked")) for row in connection.execute(_HOLDERS)]
-
-
-def terminate_blockers(connection: sa.Connection) -> list[str]:
-    """End the connections that hold a start open, and with them their transactions; return what was not permitted."""
-    return _terminate(connection, blockers(connection))
-
-
-def terminate_latch_holders(connection: sa.Connection) -> list[str]:
-    """End the connections that hold the latch locked; return what was not permitted."""
-    return _terminate(connection, latch_holders(connection))
-
-
-def _terminate(connection: sa.Connection, found: list[Blocker]) -> list[str]:
+def terminate(connection: sa.Connection, found: Iterable[Blocker]) -> list[str]:
     """End the connections of clients, each by itself; return a text for each that this role may not end.
 
     The role needs to be that of the client, or to have pg_signal_backend.

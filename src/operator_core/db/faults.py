@@ -62,7 +62,7 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
 }
 _RETRY = ("40001", "40P01", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_SCHEMA")
 _CONSTRAINT = ("23", "P0", "SQLITE_CONSTRAINT")  # P0: a trigger of the host said no
-_NO_SUCH_TABLE = ("42P01", "42703")
+_NO_SUCH_TABLE = ("42P01", "42703", "42883")
 
 
 _OURS = re.compile(r"OC\d{3}")  # a host's own triggers say other things

@@ -25,6 +25,7 @@ _SAID = sa.select(
     notes.c.reason,
     notes.c.generation,
     notes.c.data,
+    sa.cast(sa.null(), events.c.recorded_at.type).label("recorded_at"),
     notes.c.kind,
     notes.c.record_id,
 )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from operator_core.actions.errors import StopNotEngagedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.stops import Scope, Stop
-from operator_core.db.guards.rules import COUNTER
+from operator_core.db.guards.rules import NEXT_GENERATION
 from operator_core.db.proposals import cancel_expired
 from operator_core.db.schema import any_of, kill_switch, proposals
 from operator_core.db.transitions import to
@@ -17,7 +17,7 @@ from operator_core.db.types import now
 SWEEP_ROWS = 10_000
 
 _ENGAGED: dict[str, sa.ColumnElement[Any]] = {
-    "generation": sa.literal_column(f"{COUNTER} + 1"),  # PostgreSQL's guard counts again, behind a lock
+    "generation": sa.literal_column(NEXT_GENERATION),  # PostgreSQL's guard counts again, behind a lock
     "engaged_at": now(),
     "engaged_by": sa.bindparam("stop_by"),
     "reason": sa.bindparam("stop_reason"),
@@ -37,7 +37,7 @@ def to_stop(row: Any) -> Stop:
     """Return the stop of a row of all columns of `kill_switch`."""
     return Stop(
         generation=row.generation,
-        scope=Scope.parse(row.scope),
+        scope=Scope.read(row.scope),
         engaged_at=row.engaged_at,
         by=row.engaged_by,
         reason=row.reason,
@@ -123,15 +123,16 @@ def _sweep(field: str | None) -> sa.Executable:
     return to(ActionStatus.CANCELLED).where(proposals.c.id.in_(sa.select(leftover.c.id))).returning(proposals.c.id)
 
 
-def of_stop(stop: Stop) -> dict[str, Any]:
+def of_stop(stop: Stop, scope: Scope) -> dict[str, Any]:
     """Return the bound values of a statement about a stop and its scope."""
-    scope = {} if stop.scope.field is None else {"scope_value": stop.scope.value}
-    return {"stop_generation": stop.generation, **scope}
+    return {"stop_generation": stop.generation, **({} if scope.field is None else {"scope_value": scope.value})}
 
 
 def sweep(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list[int]:
     """Cancel at most `rows` pending proposals that a stop covers and that were made before it; return their ids."""
-    values = {**of_stop(stop), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
+    if isinstance(stop.scope, str):  # no proposal has a value that would fit
+        return []
+    values = {**of_stop(stop, stop.scope), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
     return sorted(connection.scalars(_sweep(stop.scope.field), values))
 
 
@@ -150,7 +151,9 @@ def sweep_as_operator(connection: sa.Connection, stop: Stop, rows: int = SWEEP_R
 
 def leftovers(connection: sa.Connection, stop: Stop) -> list[int]:
     """Return the ids of pending proposals that a stop covers and that were made before it: they can never start."""
-    return sorted(connection.scalars(_leftover(stop.scope.field), of_stop(stop)))
+    if isinstance(stop.scope, str):
+        return []
+    return sorted(connection.scalars(_leftover(stop.scope.field), of_stop(stop, stop.scope)))
 
 
 def sweep_leftovers(connection: sa.Connection) -> list[int]:

@@ -205,6 +205,7 @@ class ActionEventRow(Base):
     reason: Mapped[str | None] = mapped_column(sa.Text)
     generation: Mapped[int] = mapped_column(sa.BigInteger)
     data: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    recorded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         # No path through the table of steps enters a state twice.
@@ -321,6 +322,14 @@ class KillSwitchEventRow(Base):
     )
 
 
+class KillSwitchBarrierRow(Base):
+    """Nothing: on PostgreSQL this empty table is the lock that a start holds and that a stop waits for."""
+
+    __tablename__ = "kill_switch_barrier"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+
+
 proposals = Base.metadata.tables["action_proposals"]
 records = Base.metadata.tables["action_records"]
 events = Base.metadata.tables["action_events"]
@@ -328,3 +337,4 @@ notes = Base.metadata.tables["action_notes"]
 prunes = Base.metadata.tables["action_prunes"]
 kill_switch = Base.metadata.tables["kill_switch"]
 kill_switch_events = Base.metadata.tables["kill_switch_events"]
+kill_switch_barrier = Base.metadata.tables["kill_switch_barrier"]

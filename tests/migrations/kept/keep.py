@@ -73,7 +73,13 @@ async def write_0002(db: Any) -> None:
     await db.create_proposal(proposal(retry_of=done.proposal.id), idempotency_key="once")
 
 
-WRITERS: dict[str, Callable[[Any], Awaitable[None]]] = {"0001": write_0001, "0002": write_0002}
+async def write_0003(db: Any) -> None:
+    """Leave events that say when they were recorded, and a prune."""
+    await db.prune(NOON - timedelta(days=36_500), by="ann", reason="nothing is that old")
+    await db.finish_execution((await db.start_execution(await validated(db), by="w6")).id, success=True, by="w6")
+
+
+WRITERS: dict[str, Callable[[Any], Awaitable[None]]] = {"0001": write_0001, "0002": write_0002, "0003": write_0003}
 
 
 async def write(target: Path | str) -> None:

@@ -196,17 +196,20 @@ class StopNotEngagedError(ActionError):
 
 @dataclass(eq=False)
 class StopUnconfirmedError(ActionError):
-    """The latch is engaged and new starts are refused, but a start that was under way may still get through.
+    """The latch is engaged and new starts are refused, but the stop is not done.
 
     Attributes:
         receipt: The `StopReceipt` as far as it goes.
         problems: What is in the way, a sentence each.
-        pids: The server processes that hold a start open.
+        pids: The server processes that are in the way.
+        start_possible: Whether a start that was under way may still get through. Else none can, and what is left to do
+            is to cancel what is pending, or to see what runs.
     """
 
     receipt: Any
     problems: tuple[str, ...]
     pids: tuple[int, ...] = ()
+    start_possible: bool = True
 
     def __str__(self) -> str:
         stop = f"stop {self.receipt.generation} ({self.receipt.scope})"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -33,8 +34,10 @@ class BoundedConnection:
         self._connection: AsyncConnection | None = None
         self._driver: Any = None
         self._bounds = (0.0, True)
-        self.pid = 0
-        """The server process of the connection; 0 before there is one."""
+        self.session: barrier.Session | None = None
+        """What the connection is on the server; None before there is one."""
+        self.began_at: datetime | None = None
+        """The time of the server when the first connection was opened; None before that."""
         self.durable = True
         """Whether a commit waits for the disk and for the synchronous standbys; else for the disk here alone."""
 
@@ -73,13 +76,15 @@ class BoundedConnection:
         connection, (bound, durable) = self._connection, self._bounds
         if shares_sessions(self._engine):
             async with connection.begin():
-                self.pid = await connection.run_sync(
+                self.session = await connection.run_sync(
                     lambda sync: barrier.bound(sync, seconds, durable=self.durable, locally=True)
                 )
+                self.began_at = self.began_at or self.session.began_at
                 return await connection.run_sync(unit)
         if durable != self.durable or not _NEARLY * bound <= seconds <= bound:
-            self.pid = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
+            self.session = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
             self._bounds = (seconds, self.durable)
+            self.began_at = self.began_at or self.session.began_at
         return await connection.run_sync(unit)
 
     async def close(self) -> None:

@@ -24,7 +24,7 @@ def statements(dialect: str) -> list[str]:
     """Return the statements that create all guards on an engine (`postgresql` or `sqlite`)."""
     if dialect == "sqlite":
         return list(sqlite.triggers().values())
-    made = {**postgresql.functions(), **postgresql.operator_functions()}
+    made = {**postgresql.functions(), **postgresql.other_functions()}
     functions = [function.ddl for function in made.values()]
     triggers = [trigger.ddl for trigger in postgresql.triggers().values()]
     return [*functions, postgresql.fix_functions(), *triggers]

@@ -2,9 +2,11 @@
 
 from operator_core.actions.types import EventKind
 from operator_core.db.guards import rules
+from operator_core.db.guards.plpgsql_readable import unreadable
 from operator_core.db.guards.rules import (
     CHANGE_REFUSED,
     COUNTER,
+    EVENT_MISSING,
     EXECUTING,
     FINAL,
     ISOLATION_REFUSED,
@@ -15,10 +17,13 @@ from operator_core.db.guards.rules import (
     START_BARRED,
     STEP_REFUSED,
     STOPPED,
+    UNREADABLE,
     Latch,
 )
+from operator_core.db.schema import kill_switch_barrier, notes, proposals, prunes, records
 
-START_LOCK = 0x6F70_6572_6174_6F72  # "operator": held shared by every start, exclusively for a moment by a stop
+START_LOCK = 0x6F70_6572_6174_6F72
+"""The advisory lock for which a stop of the code before revision 0003 waits; anybody may hold it, so no start does."""
 
 
 def refuse(code: str, condition: str) -> str:
@@ -35,7 +40,7 @@ def changed(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in columns)
 
 
-def unreadable(columns: tuple[str, ...]) -> str:
+def unreadable_times(columns: tuple[str, ...]) -> str:
     """Return the condition that a time is one that Python cannot hold: nobody could read the row."""
     years = f"NOT BETWEEN '{rules.FIRST_TIME}+00' AND '{rules.LAST_TIME}+00'"
     return " OR ".join(f"NEW.{column} {years}" for column in columns)
@@ -68,13 +73,13 @@ BEGIN
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
 {refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
-{refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR json_typeof(NEW.parameters) <> 'object'")}\
+{refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
 {refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
-{refuse(CHANGE_REFUSED, unreadable(rules.PROPOSAL_TIMES))}\
+{refuse(UNREADABLE, f"{unreadable_times(rules.PROPOSAL_TIMES)} OR {unreadable(proposals, rules.PROPOSED_COLUMNS)}")}\
     IF stop.engaged_by IS NULL THEN
         NEW.cancelled_at := NULL;
         NEW.status := 'proposed';
@@ -108,7 +113,7 @@ BEGIN
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
 {stamp}\
     END IF;
-{refuse(CHANGE_REFUSED, unreadable(("status_at",)))}\
+{refuse(UNREADABLE, f"{unreadable_times(('status_at',))} OR {unreadable(proposals, rules.STATUS_COLUMNS)}")}\
     IF NEW.status = '{EXECUTING}' THEN
         IF NEW.valid_until <= clock_timestamp() THEN
             RAISE EXCEPTION '{rules.EXPIRED}: {MESSAGES[rules.EXPIRED]}' USING ERRCODE = '{rules.EXPIRED}';
@@ -116,13 +121,17 @@ BEGIN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
         END IF;
-        IF NOT pg_try_advisory_xact_lock_shared({START_LOCK}) THEN
+{refuse(UNREADABLE, unreadable(proposals, rules.PROPOSED_COLUMNS))}\
+        PERFORM pg_try_advisory_xact_lock_shared({START_LOCK});
+        BEGIN
+            LOCK TABLE {kill_switch_barrier} IN ROW SHARE MODE NOWAIT;
+        EXCEPTION WHEN lock_not_available THEN
             -- A stop waits for its barrier: if it is published it is seen here, without queueing behind it.
             IF {START_BARRED} THEN
                 RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
             END IF;
-            PERFORM pg_advisory_xact_lock_shared({START_LOCK});
-        END IF;
+            LOCK TABLE {kill_switch_barrier} IN ROW SHARE MODE;
+        END;
         -- In a new statement: only its snapshot is younger than the lock.
         IF NOT {LATCH_READABLE} OR {START_BARRED} THEN
             IF NOT {LATCH_READABLE} THEN
@@ -143,13 +152,21 @@ END
 
 def proposals_delete() -> str:
     """Let go only of what is finished, has no record any more, and was allowed to be pruned."""
-    pruned = "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.before > OLD.status_at)"
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR NOT {pruned}")}\
+{refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR {rules.PROPOSAL_KEPT}")}\
     RETURN OLD;
 END
 """
+
+
+def written(table: str, **expected: str) -> str:
+    """Return the end of an insert into a history, as `kept`: the row is there as it was meant, whatever it met."""
+    columns = ", ".join(f"{table}.{name}" for name in expected)
+    differs = " OR ".join(f"kept.{name} IS DISTINCT FROM {value}" for name, value in expected.items())
+    return f"""\
+        RETURNING {columns} INTO kept;
+{refuse(EVENT_MISSING, differs)}"""
 
 
 def write_event() -> str:
@@ -157,25 +174,32 @@ def write_event() -> str:
     columns = "(proposal_id, from_status, to_status, at, by, reason, generation, data)"
     proposed = _json(rules.SNAPSHOT_COLUMNS, "NEW")
     outcome = _json(rules.OUTCOME_COLUMNS, "r")
+    reached = written("e", proposal_id="NEW.id", to_status="NEW.status")
     return f"""
+DECLARE
+    kept RECORD;
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO action_events {columns}
+        INSERT INTO action_events AS e {columns}
         VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, NEW.reason, NEW.generation,
-            json_build_object({proposed}));
+            json_build_object({proposed}))
+{written("e", proposal_id="NEW.id", to_status="'proposed'")}\
         IF NEW.status <> 'proposed' THEN
-            INSERT INTO action_events {columns}
+            INSERT INTO action_events AS e {columns}
             VALUES (NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason,
-                NEW.generation, NULL);
+                NEW.generation, NULL)
+{reached}\
         END IF;
     ELSIF OLD.status = '{EXECUTING}' THEN
-        INSERT INTO action_events {columns}
+        INSERT INTO action_events AS e {columns}
         SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER},
             json_build_object('record_id', r.id, {outcome})
-        FROM action_records AS r WHERE r.proposal_id = NEW.id;
+        FROM action_records AS r WHERE r.proposal_id = NEW.id
+{reached}\
     ELSE
-        INSERT INTO action_events {columns}
-        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL);
+        INSERT INTO action_events AS e {columns}
+        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL)
+{reached}\
     END IF;
     RETURN NULL;
 END
@@ -190,7 +214,7 @@ def records_insert() -> str:
     return f"""
 BEGIN
 {refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
-{refuse(CHANGE_REFUSED, unreadable(rules.RECORD_TIMES))}\
+{refuse(UNREADABLE, f"{unreadable_times(rules.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
     RETURN NEW;
 END
 """
@@ -213,7 +237,7 @@ BEGIN
         NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
     END IF;
 {refuse(RECORD_DISAGREES, rules.UNASKED)}\
-{refuse(CHANGE_REFUSED, unreadable(rules.RECORD_TIMES))}\
+{refuse(UNREADABLE, f"{unreadable_times(rules.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
     RETURN NEW;
 END
 """
@@ -221,13 +245,9 @@ END
 
 def records_delete() -> str:
     """Let go only of the records of what was allowed to be pruned."""
-    pruned = (
-        "EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q ON q.before > p.status_at "
-        f"WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))"
-    )
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"NOT {pruned} OR {rules.RECORD_MISSED}")}\
+{refuse(CHANGE_REFUSED, f"{rules.RECORD_KEPT} OR {rules.RECORD_MISSED}")}\
     RETURN OLD;
 END
 """
@@ -248,16 +268,20 @@ def write_note() -> str:
     columns = "(proposal_id, record_id, kind, status, at, by, reason, generation, data)"
     status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
     return f"""
+DECLARE
+    kept RECORD;
 BEGIN
     IF OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL THEN
-        INSERT INTO action_notes {columns}
+        INSERT INTO action_notes AS n {columns}
         VALUES (NEW.proposal_id, NEW.id, '{EventKind.CANCEL_REQUESTED}', {status}, NEW.cancel_requested_at,
-            NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL);
+            NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL)
+{written("n", record_id="NEW.id", kind=f"'{EventKind.CANCEL_REQUESTED}'")}\
     END IF;
     IF OLD.finding IS NULL AND NEW.finding IS NOT NULL THEN
-        INSERT INTO action_notes {columns}
+        INSERT INTO action_notes AS n {columns}
         VALUES (NEW.proposal_id, NEW.id, '{EventKind.RESOLVED}', {status}, NEW.finding_at,
-            NEW.finding_by, NEW.finding_reason, {COUNTER}, json_build_object('finding', NEW.finding));
+            NEW.finding_by, NEW.finding_reason, {COUNTER}, json_build_object('finding', NEW.finding))
+{written("n", record_id="NEW.id", kind=f"'{EventKind.RESOLVED}'")}\
     END IF;
     RETURN NULL;
 END
@@ -270,7 +294,7 @@ def notes_insert() -> str:
     return f"""
 BEGIN
 {refuse(CHANGE_REFUSED, f"{written_by_hand} OR {rules.NOTE_UNFOUNDED}")}\
-{refuse(CHANGE_REFUSED, f"{unreadable(('at',))} OR json_typeof(NEW.data) <> 'object'")}\
+{refuse(UNREADABLE, f"{unreadable_times(('at',))} OR {unreadable(notes, notes.columns.keys())}")}\
     RETURN NEW;
 END
 """
@@ -278,11 +302,12 @@ END
 
 def prunes_insert() -> str:
     """Refuse a permission that nobody can read, or that would hold for what is not finished yet."""
-    times = unreadable(("before", "at"))
+    unread = f"{unreadable_times(('before', 'at'))} OR {unreadable(prunes, prunes.columns.keys())}"
     ahead = "NEW.before > clock_timestamp() + interval '1 day'"  # clocks differ, and zones even more
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"{times} OR {ahead}")}\
+{refuse(UNREADABLE, unread)}\
+{refuse(CHANGE_REFUSED, ahead)}\
     RETURN NEW;
 END
 """
@@ -297,12 +322,12 @@ END
 """
 
 
-def expect(condition: str) -> str:
-    """Refuse every event but the one that the ledger itself writes."""
+def expect(condition: str, then: str = "") -> str:
+    """Refuse every event but the one that the ledger itself writes; `then` completes it."""
     return f"""
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.
 {refuse(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
-    RETURN NEW;
+{then}    RETURN NEW;
 END
 """

@@ -1,16 +1,28 @@
 """The bodies of PostgreSQL's trigger functions of the latch."""
 
+from operator_core.actions.stops import EVERYTHING
 from operator_core.db.guards import rules
-from operator_core.db.guards.plpgsql import START_LOCK, changed, refuse, unreadable
-from operator_core.db.guards.rules import CHANGE_REFUSED, COUNTER, MESSAGES, SCOPE_REFUSED
-
-COUNTER_LOCK = START_LOCK + 1  # held by whoever takes the next generation
+from operator_core.db.guards.plpgsql import changed, refuse, unreadable_times, written
+from operator_core.db.guards.plpgsql_readable import is_ticket, name_is_blank, unreadable
+from operator_core.db.guards.rules import (
+    CHANGE_REFUSED,
+    FIRST_NAME_CHARACTER,
+    FIRST_TICKET_CHARACTER,
+    MESSAGES,
+    NEXT_GENERATION,
+    SCOPE_REFUSED,
+    UNREADABLE,
+)
+from operator_core.db.schema import kill_switch, kill_switch_barrier
 
 
 def kill_switch_change() -> str:
     """Engage under the next generation, or release what is engaged; nothing else."""
-    is_ticket = "substr(NEW.scope, 11) ~ '^(0|-?[1-9][0-9]{{0,18}})$'"
-    miswritten = rules.SCOPE_MISWRITTEN.replace("{is_ticket}", is_ticket.replace("{{", "{").replace("}}", "}"))
+    invalid = rules.scope_invalid(
+        name_is_blank(f"substr(NEW.scope, {FIRST_NAME_CHARACTER})"),
+        is_ticket(f"substr(NEW.scope, {FIRST_TICKET_CHARACTER})"),
+    )
+    columns = [column.name for column in kill_switch.columns if column.name != "scope"]
     rewritten = changed(("scope", "generation", "engaged_at", "engaged_by", "reason"))
     return f"""
 BEGIN
@@ -22,41 +34,56 @@ BEGIN
         IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
             RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
         END IF;
-{refuse(SCOPE_REFUSED, miswritten)}\
-        NEW.generation := {COUNTER} + 1;
+{refuse(SCOPE_REFUSED, invalid)}\
+        NEW.generation := {NEXT_GENERATION};
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
     END IF;
-{refuse(CHANGE_REFUSED, unreadable(rules.LATCH_TIMES))}\
+{refuse(UNREADABLE, f"{unreadable_times(rules.LATCH_TIMES)} OR {unreadable(kill_switch, columns)}")}\
     RETURN NEW;
 END
 """
 
 
 def write_kill_switch_event() -> str:
-    """Write the history of the latch, and tell who listens."""
+    """Write the history of the latch; nobody is notified here: a full queue of NOTIFY would keep a stop out."""
     columns = "(generation, scope, change, at, by, reason)"
     return f"""
+DECLARE
+    kept RECORD;
 BEGIN
     IF NEW.released_at IS NULL THEN
-        INSERT INTO kill_switch_events {columns}
-        VALUES (NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason);
+        INSERT INTO kill_switch_events AS e {columns}
+        VALUES (NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason)
+{written("e", generation="NEW.generation", change="'engaged'")}\
     ELSE
-        INSERT INTO kill_switch_events {columns}
-        VALUES (NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason);
+        INSERT INTO kill_switch_events AS e {columns}
+        VALUES (NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason)
+{written("e", generation="NEW.generation", change="'released'")}\
     END IF;
-    PERFORM pg_notify('operator_core', NEW.generation::text);
     RETURN NULL;
 END
 """
 
 
 def take_counter_lock() -> str:
-    """Have those who take a generation queue."""
+    """Have those who take a generation queue at the first row of the latch, which only they may lock."""
     return f"""
 BEGIN
-    -- Before any row is locked, so that two stops at once queue instead of meeting crosswise.
-    PERFORM pg_advisory_xact_lock({COUNTER_LOCK});
+    -- Before any other row is locked, so that two stops at once queue instead of meeting crosswise.
+    PERFORM FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}' FOR NO KEY UPDATE;
     RETURN NULL;
+END
+"""
+
+
+def pass_barrier() -> str:
+    """Wait until every start that has passed the guard has committed or died.
+
+    ROW SHARE, which every start holds until then, is the weakest lock that EXCLUSIVE waits for.
+    """
+    return f"""
+BEGIN
+    LOCK TABLE {kill_switch_barrier} IN EXCLUSIVE MODE;
 END
 """

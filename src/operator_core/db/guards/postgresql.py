@@ -2,27 +2,31 @@
 
 from dataclasses import dataclass
 
-from operator_core.db.guards import operator, plpgsql, plpgsql_latch, rules
+from operator_core.db.guards import operator, plpgsql, plpgsql_latch, plpgsql_readable, rules
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32  # pg_trigger.tgtype
 
 
 @dataclass(frozen=True)
 class Function:
-    """One function: of a trigger, unless it says what it takes and returns."""
+    """One function: of a trigger, unless it says what it takes and returns.
+
+    It runs as its owner: so it sees every row, whatever row security hides from a client, and may take the locks that
+    no client may. `settings` hold while it runs, whatever those of the session are.
+    """
 
     name: str
     body: str
-    definer: bool = False
     arguments: str = ""
     returns: str = "trigger"
+    settings: tuple[str, ...] = ()
 
     @property
     def ddl(self) -> str:
         """Return the statement that creates it."""
-        definer = " SECURITY DEFINER" if self.definer else ""
         signature = f"{self.name}({self.arguments}) RETURNS {self.returns}"
-        head = f"CREATE OR REPLACE FUNCTION {signature} LANGUAGE plpgsql{definer}"
+        settings = "".join(f" SET {setting}" for setting in self.settings)
+        head = f"CREATE OR REPLACE FUNCTION {signature} LANGUAGE plpgsql SECURITY DEFINER{settings}"
         return f"{head} AS $guard${self.body}$guard$"
 
 
@@ -52,6 +56,16 @@ class Trigger:
         return timing + (_ROW if self.level == "ROW" else 0) + sum(events[w] for w in self.when.split() if w in events)
 
 
+_SEE_ALL_ROWS = "row_security=off"  # an error, where a policy would hide rows from their owner too
+_EXACT_FLOATS = "extra_float_digits=1"
+_SETTINGS = {
+    "proposals_insert": (_SEE_ALL_ROWS,),
+    "proposals_update": (_SEE_ALL_ROWS,),
+    "records_update": (_SEE_ALL_ROWS,),
+    "write_event": (_EXACT_FLOATS,),
+}
+
+
 def functions() -> dict[str, Function]:
     """Return every trigger function by name."""
     bodies = {
@@ -67,29 +81,26 @@ def functions() -> dict[str, Function]:
         "kill_switch_counter": plpgsql_latch.take_counter_lock(),
         "kill_switch_change": plpgsql_latch.kill_switch_change(),
         "refuse_always": plpgsql.refuse_always(),
-        "events_insert": plpgsql.expect(rules.IS_NEXT_EVENT),
+        "events_insert": plpgsql.expect(rules.IS_NEXT_EVENT, "    NEW.recorded_at := clock_timestamp();\n"),
         "kill_switch_events_insert": plpgsql.expect(rules.IS_NEXT_STOP_EVENT),
-    }
-    history = {
         "write_event": plpgsql.write_event(),
         "write_note": plpgsql.write_note(),
         "write_kill_switch_event": plpgsql_latch.write_kill_switch_event(),
     }
-    made = [Function(f"operator_core_{name}", body) for name, body in bodies.items()]
-    made += [Function(f"operator_core_{name}", body, definer=True) for name, body in history.items()]
+    made = (Function(f"operator_core_{name}", body, settings=_SETTINGS.get(name, ())) for name, body in bodies.items())
     return {function.name: function for function in made}
 
 
-def operator_functions() -> dict[str, Function]:
-    """Return by name the functions through which a role stops that may write nothing."""
+def other_functions() -> dict[str, Function]:
+    """Return the other functions by name: what a stop calls as a role that may write nothing, and a guard's aid."""
     made = {
         "engage": (operator.engage(), operator.ENGAGE_ARGUMENTS, operator.ENGAGE_RETURNS),
         "sweep": (operator.sweep(), operator.SWEEP_ARGUMENTS, operator.SWEEP_RETURNS),
+        "barrier": (plpgsql_latch.pass_barrier(), "", "void"),
+        "json_unreadable": (plpgsql_readable.json_unreadable(), plpgsql_readable.ARGUMENTS, "boolean"),
     }
     return {
-        f"operator_core_{name}": Function(
-            f"operator_core_{name}", body, definer=True, arguments=arguments, returns=returns
-        )
+        f"operator_core_{name}": Function(f"operator_core_{name}", body, arguments=arguments, returns=returns)
         for name, (body, arguments, returns) in made.items()
     }
 
@@ -133,7 +144,7 @@ def triggers() -> dict[str, Trigger]:
 
 def fix_functions() -> str:
     """Return the statement that ties every function to the schema of the tables, and lends it to nobody."""
-    names = ", ".join(f"'{name}'" for name in (*functions(), *operator_functions()))
+    names = ", ".join(f"'{name}'" for name in (*functions(), *other_functions()))
     return f"""DO $do$
 DECLARE
     name text;

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import sqlalchemy as sa
 
-from operator_core.db.guards.postgresql import functions, operator_functions
+from operator_core.db.guards.postgresql import functions, other_functions
 from operator_core.db.guards.postgresql_catalog import BODY, PREFIX, Definitions, read
 
 CATALOG = "postgresql_catalog.json"
@@ -29,7 +29,7 @@ def expected() -> Definitions:
         kind: {_key(name): definition for name, definition in definitions.items()}
         for kind, definitions in frozen.items()
     }
-    bodies = {**functions(), **operator_functions()}
+    bodies = {**functions(), **other_functions()}
     made[BODY] = {key: bodies[_plain(key[1])].body for key in made["function"]}
     return made
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionType, EventKind
+from operator_core.actions.values import MAX_NAME_CHARACTERS
 from operator_core.db.schema import SCOPE_FIELDS, UNSETTLED, proposals, quoted, records
 
 STEP_REFUSED = "OC001"
@@ -19,6 +20,9 @@ RECORD_DISAGREES = "OC006"
 SCOPE_REFUSED = "OC007"
 EXPIRED = "OC008"
 NOT_RETRYABLE = "OC009"
+UNREADABLE = "OC010"
+EVENT_MISSING = "OC011"
+CHECK_BROKEN = "OC012"
 
 MESSAGES = {
     STEP_REFUSED: "this step is not in the table of steps",
@@ -29,6 +33,9 @@ MESSAGES = {
     RECORD_DISAGREES: "the record does not allow this",
     EXPIRED: "its time to start is over",
     NOT_RETRYABLE: "only what is finished can be tried again",
+    UNREADABLE: "this could not be read back, so it is neither stored nor started",
+    CHECK_BROKEN: "a CHECK of the table does not hold for this row",
+    EVENT_MISSING: "the history does not take this step: something swallows its events",
     SCOPE_REFUSED: "a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value",
 }
 
@@ -41,6 +48,8 @@ GUARDED_TABLES = (
     "kill_switch",
     "kill_switch_events",
 )
+LEDGER_TABLES = (*GUARDED_TABLES, "kill_switch_barrier")
+"""All tables of the ledger; the last one never holds a row."""
 
 EXECUTING = ActionStatus.EXECUTING
 FINAL = quoted(TERMINAL)
@@ -80,16 +89,39 @@ class Latch:
         return f"{self.covers} AND k.generation > {self.row}.generation"
 
 
-SCOPE_MISWRITTEN = (
-    f"NOT (NEW.scope = '{EVERYTHING}' "
-    f"OR NEW.scope IN ({quoted(f'action_type={kind}' for kind in ActionType)}) "
-    "OR substr(NEW.scope, 1, 12) IN ('action_name=', 'proposed_by=') "
-    "AND length(NEW.scope) BETWEEN 13 AND 267 AND trim(substr(NEW.scope, 13)) <> '' "
-    "OR substr(NEW.scope, 1, 10) = 'ticket_id=' AND {is_ticket})"
-)
-"""Is true of a scope that the library could not read, or that would cover nothing; `is_ticket` differs by engine."""
+WHITESPACE = tuple(code for code in range(0x110000) if chr(code).isspace())
+"""What `str.strip` removes: a name of nothing else names nothing."""
+
+_NAMED_SCOPES = ("action_name=", "proposed_by=")
+_TICKET = "ticket_id="
+FIRST_NAME_CHARACTER = len(_NAMED_SCOPES[0]) + 1
+FIRST_TICKET_CHARACTER = len(_TICKET) + 1
+
+
+def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
+    """Return the condition that `Scope.parse` could not read a scope; what it is made of differs by engine.
+
+    Args:
+        name_is_blank: The condition that a name holds nothing but whitespace.
+        is_ticket: The condition that a ticket is a whole number of 64 bits, without leading zeros.
+    """
+    return (
+        f"NOT (NEW.scope = '{EVERYTHING}' "
+        f"OR NEW.scope IN ({quoted(f'action_type={kind}' for kind in ActionType)}) "
+        f"OR substr(NEW.scope, 1, {FIRST_NAME_CHARACTER - 1}) IN ({quoted(_NAMED_SCOPES)}) "
+        f"AND length(NEW.scope) BETWEEN {FIRST_NAME_CHARACTER} AND {FIRST_NAME_CHARACTER - 1 + MAX_NAME_CHARACTERS} "
+        f"AND NOT ({name_is_blank}) "
+        f"OR substr(NEW.scope, 1, {FIRST_TICKET_CHARACTER - 1}) = '{_TICKET}' AND {is_ticket})"
+    )
+
 
 COUNTER = "(SELECT max(k.generation) FROM kill_switch AS k)"
+NEXT_GENERATION = (
+    "(SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k "
+    "UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e) AS n)"
+)
+"""Above everything in the latch and in its history: a restore may have lost a row of the latch."""
+
 LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
 START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().bars})"
 IS_LEGAL_STEP = " OR ".join(
@@ -152,12 +184,29 @@ NOTE_UNFOUNDED = (
 )
 """Is true of a note that does not say what its record says."""
 
+
+def _later_than_recorded(proposal_id: str, at: str) -> str:
+    # A client dates its steps as it likes; when they were recorded it cannot say.
+    recorded = f"(SELECT max(e.recorded_at) FROM action_events AS e WHERE e.proposal_id = {proposal_id})"
+    return f'q."before" > {at} AND q."before" > coalesce({recorded}, {at})'
+
+
 EVENT_KEPT = (
     "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS "
-    '(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND q."before" > OLD.at AND q."before" > '
+    "(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND "
+    f'{_later_than_recorded("OLD.proposal_id", "OLD.at")} AND q."before" > '
     "coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at))"
 )
 """Is true of what happened to a proposal that is there, or whose history was not allowed to be pruned."""
+
+PROPOSAL_KEPT = f"NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE {_later_than_recorded('OLD.id', 'OLD.status_at')})"
+"""Is true of a finished proposal that was not allowed to be pruned."""
+
+RECORD_KEPT = (
+    "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
+    f"ON {_later_than_recorded('p.id', 'p.status_at')} WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))"
+)
+"""Is true of a record whose proposal is not finished, or was not allowed to be pruned."""
 
 HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id)"
 BORN_LATER = " OR ".join(f"NEW.{status}_at IS NOT NULL" for status in TIMED if status is not ActionStatus.CANCELLED)
@@ -202,7 +251,7 @@ def stop_statement(dialect: str, by: str, reason: str) -> str:
     by, reason = (text.replace("'", "''") for text in (by, reason))
     moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if dialect == "sqlite" else "now()"
     return (
-        f"UPDATE kill_switch SET generation = (SELECT max(generation) + 1 FROM kill_switch), engaged_at = {moment}, "
+        f"UPDATE kill_switch SET generation = {NEXT_GENERATION}, engaged_at = {moment}, "
         f"engaged_by = '{by}', reason = '{reason}', released_at = NULL, released_by = NULL, release_reason = NULL "
         f"WHERE scope = '{EVERYTHING}';"
     )

@@ -1,12 +1,16 @@
 """The guards of SQLite: triggers; the single writer takes the place of the lock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+import sqlalchemy as sa
 
 from operator_core.actions.types import EventKind
 from operator_core.db.guards import rules
 from operator_core.db.guards.rules import (
     CHANGE_REFUSED,
+    CHECK_BROKEN,
     COUNTER,
+    EVENT_MISSING,
     EXECUTING,
     FINAL,
     LATCH_UNREADABLE,
@@ -16,13 +20,24 @@ from operator_core.db.guards.rules import (
     START_BARRED,
     STEP_REFUSED,
     STOPPED,
+    UNREADABLE,
     Latch,
 )
+from operator_core.db.guards.sqlite_readable import (
+    breaks_check,
+    is_ticket,
+    name_is_blank,
+    takes_id_ahead,
+    unreadable,
+)
+from operator_core.db.schema import kill_switch, notes, proposals, prunes, records
 
 # A renamed table takes its name in the triggers along: what every process looks for is gone, so nothing may start.
 LATCH_READABLE = (
     "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kill_switch') AND " + rules.LATCH_READABLE
 )
+
+_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
 
 
 def _refuse(code: str, condition: str) -> str:
@@ -39,18 +54,23 @@ def _changed(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in columns)
 
 
-def _unreadable(columns: tuple[str, ...]) -> str:
-    """Is true of a time that is not written `YYYY-MM-DD HH:MM:SS.ffffff`, or is none: nobody could read the row."""
-    seconds = "strftime('%Y-%m-%d %H:%M:%S', substr({0}, 1, 19)) IS NOT substr({0}, 1, 19)"
-    fraction = "substr({0}, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'"
-    years = f"{{0}} NOT BETWEEN '{rules.FIRST_TIME}' AND '{rules.LAST_TIME}'"
-    wrong = f"({{0}} IS NOT NULL AND ({seconds} OR {fraction} OR {years}))"
-    return " OR ".join(wrong.format(f'NEW."{column}"' if column == "before" else f"NEW.{column}") for column in columns)
+def _refuse_unreadable(table: sa.Table, names: Iterable[str]) -> Iterator[str]:
+    """Refuse what could not be read back: each condition may rest on those before it."""
+    for condition in unreadable(table, names):
+        yield _refuse(UNREADABLE, condition)
 
 
-def _no_object(value: str) -> str:
-    """Is true of a text that is no JSON object: nobody could read the row."""
-    return f"CASE WHEN json_valid({value}) THEN json_type({value}) <> 'object' ELSE 1 END"
+def _refuse_row(table: sa.Table) -> Iterator[str]:
+    """Refuse a new row that could not be read back, breaks a CHECK, or takes an id that is not due yet."""
+    if "id" in table.columns:
+        yield _refuse(CHANGE_REFUSED, takes_id_ahead(table.name))
+    yield from _refuse_unreadable(table, [column.name for column in table.columns if column.name != "id"])
+    yield _refuse(CHECK_BROKEN, breaks_check(table))
+
+
+def _expect_event(condition: str, when: str = "1") -> str:
+    """Refuse the step whose event is not there: a trigger of a client may swallow an insert without a word."""
+    return _refuse(EVENT_MISSING, f"({when}) AND NOT EXISTS (SELECT 1 FROM {condition})")
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
@@ -76,9 +96,9 @@ def _proposals() -> Iterator[tuple[str, str]]:
         ),
         _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
-        _refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR {_no_object('NEW.parameters')}"),
+        _refuse(CHANGE_REFUSED, rules.BORN_LATER),
         _refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED),
-        _refuse(CHANGE_REFUSED, _unreadable(rules.PROPOSAL_TIMES)),
+        *_refuse_row(proposals),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
         _refuse(STOPPED, f"(NEW.status = 'cancelled') IS NOT ({stop})"),
     )
@@ -89,10 +109,15 @@ def _proposals() -> Iterator[tuple[str, str]]:
         _refuse(CHANGE_REFUSED, _changed(rules.PROPOSED_COLUMNS)),
         _refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})"),
         _refuse(CHANGE_REFUSED, late),
-        _refuse(CHANGE_REFUSED, _unreadable(("status_at",))),
+        *_refuse_unreadable(proposals, (*rules.STATUS_COLUMNS, *(f"{status}_at" for status in rules.TIMED))),
+        _refuse(CHECK_BROKEN, breaks_check(proposals)),
+        *(
+            _refuse(UNREADABLE, f"NEW.status = '{EXECUTING}' AND ({condition})")
+            for condition in unreadable(proposals, rules.PROPOSED_COLUMNS)
+        ),
         _refuse(
             rules.EXPIRED,
-            f"NEW.status = '{EXECUTING}' AND NEW.valid_until <= strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
+            f"NEW.status = '{EXECUTING}' AND NEW.valid_until <= {_NOW}",
         ),
         _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT ({LATCH_READABLE})"),
         _refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
@@ -103,14 +128,14 @@ def _proposals() -> Iterator[tuple[str, str]]:
         "BEFORE DELETE ON action_proposals",
         _refuse(
             CHANGE_REFUSED,
-            f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} "
-            'OR NOT EXISTS (SELECT 1 FROM action_prunes AS p WHERE p."before" > OLD.status_at)',
+            f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR {rules.PROPOSAL_KEPT}",
         ),
     )
 
 
 def _events() -> Iterator[tuple[str, str]]:
-    columns = '(proposal_id, from_status, to_status, at, "by", reason, generation, data)'
+    columns = '(proposal_id, from_status, to_status, at, "by", reason, generation, data, recorded_at)'
+    reached = "action_events AS e WHERE e.proposal_id = NEW.id AND e.to_status = {}"
     proposed = f"json_object({_json(rules.SNAPSHOT_COLUMNS, 'NEW')})"
     outcome = (
         f"CASE WHEN OLD.status = '{EXECUTING}' THEN (SELECT json_object('record_id', r.id, "
@@ -121,16 +146,19 @@ def _events() -> Iterator[tuple[str, str]]:
         "proposals_inserted",
         "AFTER INSERT ON action_proposals",
         f"INSERT INTO action_events {columns} VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, "
-        f"NEW.reason, NEW.generation, {proposed})",
+        f"NEW.reason, NEW.generation, {proposed}, {_NOW})",
         f"INSERT INTO action_events {columns} SELECT NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, "
-        "NEW.status_reason, NEW.generation, NULL WHERE NEW.status <> 'proposed'",
+        f"NEW.status_reason, NEW.generation, NULL, {_NOW} WHERE NEW.status <> 'proposed'",
+        _expect_event(reached.format("'proposed'")),
+        _expect_event(reached.format("NEW.status")),
     )
     yield _trigger(
         "proposals_updated",
         "AFTER UPDATE ON action_proposals",
         _refuse(CHANGE_REFUSED, rules.CHAIN_BROKEN),
         f"INSERT INTO action_events {columns} VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, "
-        f"NEW.status_reason, {COUNTER}, {outcome})",
+        f"NEW.status_reason, {COUNTER}, {outcome}, {_NOW})",
+        _expect_event(reached.format("NEW.status")),
     )
     # SQLite cannot tell a trigger's insert from a client's: an event must say what its proposal says, and be the first.
     yield _trigger(
@@ -141,7 +169,7 @@ def _events() -> Iterator[tuple[str, str]]:
             "EXISTS (SELECT 1 FROM action_events AS e WHERE e.id = NEW.id "
             "OR (e.proposal_id = NEW.proposal_id AND e.to_status = NEW.to_status))",
         ),
-        _refuse(CHANGE_REFUSED, f"NOT {rules.IS_NEXT_EVENT}"),
+        _refuse(CHANGE_REFUSED, f"NOT {rules.IS_NEXT_EVENT} OR NEW.recorded_at IS NOT {_NOW}"),
     )
 
 
@@ -149,6 +177,9 @@ def _records() -> Iterator[tuple[str, str]]:
     settles = f"{rules.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({_changed(rules.CLOSED_COLUMNS)})"
     columns = '(proposal_id, record_id, kind, status, at, "by", reason, generation, data)'
     status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
+    requested = "OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL"
+    found = "OLD.finding IS NULL AND NEW.finding IS NOT NULL"
+    said = "action_notes AS n WHERE n.record_id = NEW.id AND n.kind = '{}'"
     yield _trigger(
         "records_insert",
         "BEFORE INSERT ON action_records",
@@ -162,7 +193,7 @@ def _records() -> Iterator[tuple[str, str]]:
             "NEW.completed_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM action_proposals AS p "
             f"WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')",
         ),
-        _refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES)),
+        *_refuse_row(records),
     )
     yield _trigger(
         "records_update",
@@ -176,7 +207,8 @@ def _records() -> Iterator[tuple[str, str]]:
             f"AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
         ),
         _refuse(RECORD_DISAGREES, rules.UNASKED),
-        _refuse(CHANGE_REFUSED, _unreadable(rules.RECORD_TIMES)),
+        *_refuse_unreadable(records, records.columns.keys()),
+        _refuse(CHECK_BROKEN, breaks_check(records)),
     )
     yield _trigger(
         "records_updated",
@@ -189,57 +221,62 @@ def _records() -> Iterator[tuple[str, str]]:
         ),
         f"INSERT INTO action_notes {columns} SELECT NEW.proposal_id, NEW.id, '{EventKind.CANCEL_REQUESTED}', {status}, "
         f"NEW.cancel_requested_at, NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL "
-        "WHERE OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL",
+        f"WHERE {requested}",
+        _expect_event(said.format(EventKind.CANCEL_REQUESTED), requested),
         f"INSERT INTO action_notes {columns} SELECT NEW.proposal_id, NEW.id, '{EventKind.RESOLVED}', {status}, "
         f"NEW.finding_at, NEW.finding_by, NEW.finding_reason, {COUNTER}, json_object('finding', NEW.finding) "
-        "WHERE OLD.finding IS NULL AND NEW.finding IS NOT NULL",
+        f"WHERE {found}",
+        _expect_event(said.format(EventKind.RESOLVED), found),
     )
     yield _trigger(
         "records_delete",
         "BEFORE DELETE ON action_records",
-        _refuse(
-            CHANGE_REFUSED,
-            "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
-            f'ON q."before" > p.status_at WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL})) '
-            f"OR {rules.RECORD_MISSED}",
-        ),
+        _refuse(CHANGE_REFUSED, f"{rules.RECORD_KEPT} OR {rules.RECORD_MISSED}"),
     )
 
 
 def _kill_switch() -> Iterator[tuple[str, str]]:
-    is_ticket = "NEW.scope = 'ticket_id=' || CAST(CAST(substr(NEW.scope, 11) AS INTEGER) AS TEXT)"
-    miswritten = rules.SCOPE_MISWRITTEN.format(is_ticket=is_ticket)
-    times = _unreadable(rules.LATCH_TIMES)
-    engaged = f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {COUNTER} + 1"
+    invalid = "typeof(NEW.scope) <> 'text' OR instr(NEW.scope, char(0)) OR " + rules.scope_invalid(
+        name_is_blank(f"substr(NEW.scope, {rules.FIRST_NAME_CHARACTER})"),
+        is_ticket(f"substr(NEW.scope, {rules.FIRST_TICKET_CHARACTER})"),
+    )
+    columns_written = [column.name for column in kill_switch.columns if column.name != "scope"]
+    engaged = f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {rules.NEXT_GENERATION}"
     released = (
         "OLD.engaged_at IS NOT NULL AND OLD.released_at IS NULL AND NEW.released_at IS NOT NULL "
         f"AND NOT ({_changed(('generation', 'engaged_at', 'engaged_by', 'reason'))})"
     )
     columns = '(generation, scope, change, at, "by", reason)'
+    changed = "kill_switch_events AS e WHERE e.generation = NEW.generation AND e.change = {}"
     stop = "NEW.generation, NEW.scope, 'engaged', NEW.engaged_at, NEW.engaged_by, NEW.reason"
     release = "NEW.generation, NEW.scope, 'released', NEW.released_at, NEW.released_by, NEW.release_reason"
     yield _trigger(
         "kill_switch_insert",
         "BEFORE INSERT ON kill_switch",
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope)"),
-        _refuse(SCOPE_REFUSED, miswritten),
-        _refuse(CHANGE_REFUSED, f"(NOT ({engaged})) OR {times}"),
+        _refuse(SCOPE_REFUSED, invalid),
+        *_refuse_row(kill_switch),
+        _refuse(CHANGE_REFUSED, f"NOT ({engaged})"),
     )
     yield _trigger(
         "kill_switch_update",
         "BEFORE UPDATE ON kill_switch",
-        _refuse(CHANGE_REFUSED, f"NEW.scope IS NOT OLD.scope OR NOT (({engaged}) OR ({released})) OR {times}"),
+        _refuse(CHANGE_REFUSED, f"NEW.scope IS NOT OLD.scope OR NOT (({engaged}) OR ({released}))"),
+        *_refuse_unreadable(kill_switch, columns_written),
+        _refuse(CHECK_BROKEN, breaks_check(kill_switch)),
     )
     yield _trigger(
         "kill_switch_inserted",
         "AFTER INSERT ON kill_switch",
         f"INSERT INTO kill_switch_events {columns} VALUES ({stop})",
+        _expect_event(changed.format("'engaged'")),
     )
     yield _trigger(
         "kill_switch_updated",
         "AFTER UPDATE ON kill_switch",
         f"INSERT INTO kill_switch_events {columns} SELECT {stop} WHERE NEW.released_at IS NULL",
         f"INSERT INTO kill_switch_events {columns} SELECT {release} WHERE NEW.released_at IS NOT NULL",
+        _expect_event(changed.format("CASE WHEN NEW.released_at IS NULL THEN 'engaged' ELSE 'released' END")),
     )
     yield _trigger(
         "kill_switch_events_insert",
@@ -258,11 +295,9 @@ def _append_only() -> Iterator[tuple[str, str]]:
         "prunes_insert",
         "BEFORE INSERT ON action_prunes",
         _refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.id = NEW.id)"),
-        _refuse(  # clocks differ, and zones even more
-            CHANGE_REFUSED,
-            f"{_unreadable(('before', 'at'))} "
-            "OR NEW.\"before\" > strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 day') || '000'",
-        ),
+        *_refuse_row(prunes),
+        # Clocks differ, and zones even more.
+        _refuse(CHANGE_REFUSED, "NEW.\"before\" > strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 day') || '000'"),
     )
     yield _trigger(
         "notes_insert",
@@ -273,7 +308,7 @@ def _append_only() -> Iterator[tuple[str, str]]:
             f"OR (o.record_id = NEW.record_id AND o.kind = NEW.kind AND o.kind <> '{EventKind.REPORTED_LATE}'))",
         ),
         _refuse(CHANGE_REFUSED, rules.NOTE_UNFOUNDED),
-        _refuse(CHANGE_REFUSED, f"{_unreadable(('at',))} OR (NEW.data IS NOT NULL AND {_no_object('NEW.data')})"),
+        *_refuse_row(notes),
     )
     for table in ("action_events", "action_notes", "action_prunes", "kill_switch_events"):
         short = table.removeprefix("action_")

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from operator_core.db.guards.rules import GUARDED_TABLES
+from operator_core.db.guards.rules import LEDGER_TABLES
 from operator_core.db.guards.sqlite import triggers
 from operator_core.db.schema import Base, quoted
 
 PREFIX = "operator_core_"
-_TABLES = quoted(GUARDED_TABLES)
+_TABLES = quoted(LEDGER_TABLES)
 _MASTER = " UNION ALL ".join(
     f"SELECT '{schema}' AS place, type, name, tbl_name, sql FROM {master} "
     f"WHERE lower(tbl_name) IN ({_TABLES}) OR lower(name) IN ({_TABLES}) OR name IN ({{triggers}})"
@@ -78,7 +78,7 @@ def _expected_indexes() -> dict[tuple[str, str], str]:
 
 
 def _metadata() -> dict[str, sa.Table]:
-    return {name: Base.metadata.tables[name] for name in GUARDED_TABLES}
+    return {name: Base.metadata.tables[name] for name in LEDGER_TABLES}
 
 
 def _definition(sql: str) -> str:
@@ -102,7 +102,7 @@ def inspect(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
     )
     yield from _triggers(rows, exactly=exactly)
     tables = {row.name: row for row in main if row.type in ("table", "view")}
-    for name in GUARDED_TABLES:
+    for name in LEDGER_TABLES:
         if name not in tables:
             yield f"the table {name} is missing"
         elif tables[name].type == "view":

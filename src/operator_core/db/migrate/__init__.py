@@ -31,7 +31,7 @@ from operator_core.db.schema import kill_switch
 if TYPE_CHECKING:
     from operator_core.db.migrate.environment import Direction
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision, oldest first; the last is the one that this code was written for."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "operator_core_version"

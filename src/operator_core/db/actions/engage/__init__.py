@@ -46,7 +46,7 @@ def _receipt(order: Order, progress: Progress) -> StopReceipt:
     assert progress.stop is not None  # noqa: S101 - every way out without a stop raises
     receipt = StopReceipt(
         generation=progress.stop.generation,
-        scope=progress.stop.scope,
+        scope=order.scope,
         engaged_at=progress.stop.engaged_at,
         cancelled=tuple(sorted(progress.cancelled)),
         still_executing=progress.executing,
@@ -56,5 +56,10 @@ def _receipt(order: Order, progress: Progress) -> StopReceipt:
         on_standby=progress.on_standby,
     )
     if progress.problems:
-        raise StopUnconfirmedError(receipt=receipt, problems=tuple(progress.problems), pids=tuple(progress.pids))
+        raise StopUnconfirmedError(
+            receipt=receipt,
+            problems=tuple(progress.problems),
+            pids=tuple(progress.pids),
+            start_possible=progress.start_possible,
+        )
     return receipt

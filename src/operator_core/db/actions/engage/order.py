@@ -50,6 +50,7 @@ class Progress:
     executing: tuple[StillExecuting, ...] = ()
     problems: list[str] = field(default_factory=list)
     pids: list[int] = field(default_factory=list)
+    start_possible: bool = False
 
     def published(self, stop: Stop, order: Order) -> None:
         """Note that new starts are refused from here on."""
@@ -64,9 +65,11 @@ def failed(url: URL, order: Order, problem: str) -> StopFailedError:
     return StopFailedError(problem=problem, sql=sql)
 
 
-def look(connection: sa.Connection, stop: Stop) -> tuple[tuple[StillExecuting, ...], list[int], list[str]]:
+def look(
+    connection: sa.Connection, stop: Stop, scope: Scope
+) -> tuple[tuple[StillExecuting, ...], list[int], list[str]]:
     """Return what runs, what could not be swept, and which guards this stop cannot stand on."""
-    executing = stop_status.still_executing(connection, stop.scope)
+    executing = stop_status.still_executing(connection, scope)
     missing = missing_guards(connection, exactly=current(connection) == HEAD)
     problems = [f"the guards of the database do not hold: {guard}" for guard in missing]
     return executing, kill_switch.leftovers(connection, stop), problems

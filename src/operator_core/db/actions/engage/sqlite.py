@@ -66,7 +66,7 @@ async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, pro
     progress.published(stop, order)
     try:
         with translated(url):
-            seen = await connection.run_sync(look, stop)
+            seen = await connection.run_sync(look, stop, order.scope)
     except ActionError as error:  # the stop is engaged all the same
         progress.problems.append(str(error))
     else:

@@ -1,0 +1,171 @@
+"""Conditions of SQLite that a new row could not be read back: its columns take any type, and its texts any bytes."""
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CheckConstraint
+
+from operator_core.db.guards.readable import (
+    MAX_DIGITS,
+    MAX_LEVELS,
+    MAX_NUMBER,
+    json_columns,
+    json_limit,
+    text_columns,
+    text_limit,
+)
+from operator_core.db.guards.rules import FIRST_TIME, LAST_TIME, WHITESPACE
+from operator_core.db.types import EnumText, JsonText, UtcDateTime
+
+_PIECE = 512  # bytes
+_HIGHEST = 309  # digits of the largest number of double precision
+_NOT_ASCII = "GLOB '*[^' || char(1) || '-' || char(127) || ']*'"
+_ONE_BYTE, _CONTINUATION = "[0-7]*", "[89AB]*"
+_LEADS = {  # the well-formed sequences of UTF-8 as hexadecimal digits, Unicode Standard, table 3-7
+    1: ("C[2-9A-F][89AB]*", "D?[89AB]*"),
+    2: ("E0[AB]?[89AB]*", "E[1-9A-C][89AB]?[89AB]*", "ED[89]?[89AB]*", "E[EF][89AB]?[89AB]*"),
+    3: ("F0[9AB]?[89AB]?[89AB]*", "F[123][89AB]?[89AB]?[89AB]*", "F48?[89AB]?[89AB]*"),
+}
+
+
+def _types(column: sa.Column[object]) -> tuple[str, ...]:
+    kind = column.type
+    if isinstance(kind, sa.Boolean | sa.Integer):
+        return ("integer",)
+    if isinstance(kind, sa.Float):
+        return ("real", "integer")
+    assert isinstance(kind, sa.Text | EnumText | JsonText | UtcDateTime), kind  # noqa: S101 - all that the tables have
+    return ("text",)
+
+
+def has_wrong_type(table: sa.Table, names: Iterable[str]) -> str:
+    """Return the condition that a value is not of the type of its column."""
+    wrong = [f"typeof({_new(name)}) NOT IN ({_quoted((*_types(table.c[name]), 'null'))})" for name in names]
+    wrong += [f"NEW.{name} NOT IN (0, 1)" for name in names if isinstance(table.c[name].type, sa.Boolean)]
+    return " OR ".join(wrong)
+
+
+def _quoted(values: Sequence[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def _new(name: str) -> str:
+    return f'NEW."{name}"' if name in ("by", "before") else f"NEW.{name}"
+
+
+def unreadable(table: sa.Table, names: Iterable[str]) -> list[str]:
+    """Return conditions, each true of a row of which one of some columns could not be read back.
+
+    What reads a document is last: only what is text, and not too long, is read as one.
+    """
+    names = list(names)
+    texts = text_columns(table, names)
+    seconds = [f"NOT NEW.{name} BETWEEN 0 AND 86400" for name in names if name == "lease_seconds"]
+    times = [name for name in names if isinstance(table.c[name].type, UtcDateTime)]
+    plain = [
+        has_wrong_type(table, names),
+        *seconds,
+        *(f"length({_new(name)}) > {text_limit(name)}" for name in texts),
+        *map(_no_time, map(_new, times)),
+    ]
+    documents = json_columns(table, names)
+    sized = [f"length(CAST({_new(name)} AS BLOB)) > {json_limit(name)}" for name in documents]
+    # Apart: two halves of a character must not meet.
+    characters = " || ' ' || ".join(f"coalesce({_new(name)}, '')" for name in [*texts, *documents])
+    conditions = [" OR ".join(plain), *sized]
+    if characters:
+        conditions.append(_no_unicode(characters))
+    return [*conditions, *(_unreadable_json(_new(name)) for name in documents)]
+
+
+def _no_time(value: str) -> str:
+    """Return the condition that a time is not written `YYYY-MM-DD HH:MM:SS.ffffff`, or lies outside the calendar."""
+    seconds = f"strftime('%Y-%m-%d %H:%M:%S', substr({value}, 1, 19)) IS NOT substr({value}, 1, 19)"
+    fraction = f"substr({value}, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'"
+    years = f"{value} NOT BETWEEN '{FIRST_TIME}' AND '{LAST_TIME}'"
+    return f"({value} IS NOT NULL AND ({seconds} OR {fraction} OR {years}))"
+
+
+def _no_unicode(text: str) -> str:
+    """Return the condition that a text holds NUL, or bytes that are not UTF-8; most hold ASCII alone."""
+    return f"instr({text}, char(0)) OR {text} {_NOT_ASCII} AND {_no_utf8(text)}"
+
+
+def _no_utf8(text: str) -> str:
+    leads = " ".join(
+        f"WHEN s.h GLOB '{pattern}' THEN {following}" for following, patterns in _LEADS.items() for pattern in patterns
+    )
+    # Each byte of a sequence adds how many more must follow it, and each that follows takes one: all is well at 0.
+    counted = f"sum(CASE WHEN s.h GLOB '{_ONE_BYTE}' THEN 0 WHEN s.h GLOB '{_CONTINUATION}' THEN -1 {leads} END)"
+    wrong = f"count(*) > count(CASE WHEN s.h GLOB '{_ONE_BYTE}' OR s.h GLOB '{_CONTINUATION}' THEN 0 {leads} END)"
+    # In pieces, each with the first bytes of the next one: SQLite copies what it takes a byte from. LIMIT keeps it from
+    # making the piece anew for each of them.
+    whole = f"(SELECT CAST({text} AS BLOB) AS b LIMIT 1) AS t"
+    pieces = (
+        f"SELECT substr(t.b, c.key * {_PIECE} + 1, {_PIECE + 3}) AS p "
+        f"FROM {whole}, {_counting(f'length(t.b) / {_PIECE}')} AS c LIMIT -1"
+    )
+    positions = f"{_counting(f'min({_PIECE}, length(q.p)) - 1')} AS i WHERE i.key < length(q.p)"
+    windows = f"SELECT hex(substr(q.p, i.key + 1, 4)) AS h FROM ({pieces}) AS q, {positions}"
+    return f"(SELECT {counted} <> 0 OR {wrong} FROM ({windows}) AS s)"
+
+
+def _counting(last: str) -> str:
+    """Return a table whose `key` counts from 0 to `last`."""
+    return f"json_each('[' || replace(hex(zeroblob({last})), '00', '0,') || '0]')"
+
+
+def _unreadable_json(value: str) -> str:
+    """Return the condition that a text is not a JSON object that Python's parser reads and gives back equal."""
+    brackets = f"length({value}) - length(replace(replace({value}, '[', ''), '{{', '')) > {MAX_LEVELS}"
+    levels = "length(j.fullkey) - length(replace(replace(j.fullkey, '[', ''), '.', ''))"
+    large = f"{value} GLOB '*[0-9][eE]*' OR length({value}) > {_HIGHEST} AND {value} GLOB {_digits(_HIGHEST)}"
+    long = f"{value} GLOB {_digits(MAX_DIGITS + 1)}"
+    infinite = f"abs(j.atom) > {MAX_NUMBER}"
+    number = f"j.type = 'real' AND {infinite} OR j.type = 'integer' AND {infinite} AND {long}"
+    tree = f"EXISTS (SELECT 1 FROM json_tree({value}) AS j WHERE {{}})"
+    # U+FFFD itself is text like any other; SQLite also reads it where there is no character.
+    own = "replace({}, char(65533), '') GLOB '*' || char(65533) || '*'"
+    surrogate = " OR ".join(own.format(f"CAST({found} AS TEXT)") for found in ("j.atom", "j.key"))
+    inside = (
+        f"({brackets}) AND {tree.format(f'{levels} >= {MAX_LEVELS}')} "
+        f"OR ({large}) AND {tree.format(number)} "
+        f"OR instr(lower({value}), '\\u') "
+        f"AND ({tree.format(surrogate)} OR instr(replace({value}, '\\\\', ''), '\\u0000'))"
+    )
+    return (
+        f"CASE WHEN {value} IS NULL THEN 0 WHEN NOT json_valid({value}) THEN 1 "
+        f"WHEN json_type({value}) <> 'object' THEN 1 ELSE {inside} END"
+    )
+
+
+def _digits(number: int) -> str:
+    """Return the pattern of a text with so many digits in a row."""
+    return f"'*' || replace(hex(zeroblob({number})), '00', '[0-9]') || '*'"
+
+
+def breaks_check(table: sa.Table) -> str:
+    """Return the condition that a CHECK of a table does not hold: a client may tell SQLite to ignore them.
+
+    All but that of the id, which is unknown to a trigger as long as the row is not there.
+    """
+    checks = sorted(str(c.sqltext) for c in table.constraints if isinstance(c, CheckConstraint))
+    broken = " OR ".join(f"NOT ({check})" for check in checks if not check.startswith("id "))
+    row = ", ".join(f'{_new(column.name)} AS "{column.name}"' for column in table.columns)
+    return f"EXISTS (SELECT 1 FROM (SELECT {row}) AS n WHERE {broken or 'false'})"
+
+
+def takes_id_ahead(table: str) -> str:
+    """Return the condition that a client chose an id which is not due yet: after the highest there would be none."""
+    due = f"coalesce((SELECT s.seq FROM sqlite_sequence AS s WHERE s.name = '{table}'), 0) + 1"
+    return f"NEW.id > {due} OR NEW.id < 1 AND NEW.id <> -1"  # -1 is shown where no id is given
+
+
+def name_is_blank(value: str) -> str:
+    """Return the condition that a text holds nothing but what Python strips as whitespace."""
+    return f"trim({value}, char({', '.join(map(str, WHITESPACE))})) = ''"
+
+
+def is_ticket(value: str) -> str:
+    """Return the condition that a text is an integer of 64 bits as Python writes it."""
+    return f"{value} = CAST(CAST({value} AS INTEGER) AS TEXT)"
