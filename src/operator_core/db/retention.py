@@ -36,7 +36,14 @@ _FINISHED = sa.text(f"action_proposals.status IN ({quoted(TERMINAL)})")
 _IS_UNSETTLED = sa.exists().where(
     records.c.proposal_id == proposals.c.id, sa.text("action_records.outcome = 'unknown'"), records.c.finding.is_(None)
 )
-_OLD = (_FINISHED, proposals.c.status_at < _BEFORE)
+# A client dates its steps as it likes; when they were recorded it cannot say.
+_recorded_at: sa.ColumnElement[datetime | None] = sa.func.max(events.c.recorded_at, type_=UtcDateTime())
+_RECORDED_AT = sa.select(_recorded_at).where(events.c.proposal_id == proposals.c.id).scalar_subquery()
+_OLD = (
+    _FINISHED,
+    proposals.c.status_at < _BEFORE,
+    sa.func.coalesce(_RECORDED_AT, proposals.c.status_at, type_=UtcDateTime()) < _BEFORE,
+)
 _PRUNABLE = sa.select(proposals.c.id).where(*_OLD, ~_IS_UNSETTLED, proposals.c.id > _AFTER)
 _NEXT = _PRUNABLE.order_by(proposals.c.id).limit(ROWS)
 _DELETE_RECORDS = sa.delete(records).where(records.c.proposal_id.in_(_IDS))
@@ -58,7 +65,10 @@ _FORGETTABLE = (
     sa.select(events.c.proposal_id)
     .where(events.c.proposal_id > _AFTER, ~_HAS_PROPOSAL, ~_HAS_LATER_NOTE)
     .group_by(events.c.proposal_id)
-    .having(sa.func.max(events.c.at, type_=UtcDateTime()) < _BEFORE)
+    .having(
+        sa.func.max(events.c.at, type_=UtcDateTime()) < _BEFORE,
+        sa.func.max(sa.func.coalesce(events.c.recorded_at, events.c.at), type_=UtcDateTime()) < _BEFORE,
+    )
     .order_by(events.c.proposal_id)
     .limit(ROWS)
 )
@@ -77,13 +87,17 @@ def forget(connection: sa.Connection, before: datetime, after_id: int) -> tuple[
 
 _COUNT_PRUNABLE = sa.select(sa.func.count()).select_from(_PRUNABLE.subquery())
 _COUNT_UNSETTLED = sa.select(sa.func.count()).select_from(proposals).where(*_OLD, _IS_UNSETTLED)
-_LATER = (events.alias("later_event"), notes.alias("later_note"))
+_later_event, _later_note = events.alias("later_event"), notes.alias("later_note")
+_LATER = (
+    (_later_event, sa.or_(_later_event.c.at >= _BEFORE, _later_event.c.recorded_at >= _BEFORE)),
+    (_later_note, _later_note.c.at >= _BEFORE),
+)
 _COUNT_EVENTS = sa.select(
     *(
         sa.select(sa.func.count())
         .where(
             sa.or_(table.c.proposal_id.in_(_PRUNABLE), ~sa.exists().where(proposals.c.id == table.c.proposal_id)),
-            *(~sa.exists().where(one.c.proposal_id == table.c.proposal_id, one.c.at >= _BEFORE) for one in _LATER),
+            *(~sa.exists().where(one.c.proposal_id == table.c.proposal_id, is_later) for one, is_later in _LATER),
             table.c.at < _BEFORE,
         )
         .scalar_subquery()

@@ -71,7 +71,7 @@ def _differences(
     yield from _chain(steps)
     final = steps[-1]
     if proposal is None:
-        if final.to_status not in TERMINAL or pruned is None or final.at >= pruned:
+        if final.to_status not in TERMINAL or pruned is None or (final.recorded_at or final.at) >= pruned:
             yield "row", f"a proposal that is {final.to_status}", "nothing, and it was not pruned"
         return
     yield from _compared(_proposal_of(steps), proposal, "")

@@ -40,10 +40,11 @@ def changed(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in columns)
 
 
-def unreadable_times(columns: tuple[str, ...]) -> str:
-    """Return the condition that a time is one that Python cannot hold: nobody could read the row."""
+def unreadable_times(columns: tuple[str, ...], *, changed: bool = False) -> str:
+    """Return the condition that a time is one that Python cannot hold; with `changed`, of those an UPDATE changes."""
     years = f"NOT BETWEEN '{rules.FIRST_TIME}+00' AND '{rules.LAST_TIME}+00'"
-    return " OR ".join(f"NEW.{column} {years}" for column in columns)
+    moved = "NEW.{0} IS DISTINCT FROM OLD.{0} AND " if changed else ""
+    return " OR ".join(f"{moved.format(column)}NEW.{column} {years}" for column in columns)
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
@@ -228,6 +229,8 @@ def records_update() -> str:
         "OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)"
     )
     requested = f"OLD.cancel_requested_at IS NOT NULL AND ({changed(rules.REQUEST_COLUMNS)})"
+    times = unreadable_times(rules.RECORD_TIMES, changed=True)
+    unread = f"{times} OR {unreadable(records, records.columns.keys(), changed=True)}"
     return f"""
 BEGIN
 {refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(rules.RECORD_KEYS)}")}\
@@ -237,7 +240,7 @@ BEGIN
         NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
     END IF;
 {refuse(RECORD_DISAGREES, rules.UNASKED)}\
-{refuse(UNREADABLE, f"{unreadable_times(rules.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
+{refuse(UNREADABLE, unread)}\
     RETURN NEW;
 END
 """

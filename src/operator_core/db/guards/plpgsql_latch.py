@@ -23,6 +23,8 @@ def kill_switch_change() -> str:
         is_ticket(f"substr(NEW.scope, {FIRST_TICKET_CHARACTER})"),
     )
     columns = [column.name for column in kill_switch.columns if column.name != "scope"]
+    # A release must get through, whatever an older guard let in.
+    unread = f"{unreadable_times(rules.LATCH_TIMES, changed=True)} OR {unreadable(kill_switch, columns, changed=True)}"
     rewritten = changed(("scope", "generation", "engaged_at", "engaged_by", "reason"))
     return f"""
 BEGIN
@@ -39,7 +41,7 @@ BEGIN
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
     END IF;
-{refuse(UNREADABLE, f"{unreadable_times(rules.LATCH_TIMES)} OR {unreadable(kill_switch, columns)}")}\
+{refuse(UNREADABLE, unread)}\
     RETURN NEW;
 END
 """

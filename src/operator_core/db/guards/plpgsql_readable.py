@@ -20,20 +20,26 @@ def _digits(number: int) -> str:
     return "[0-9]{255}" * (number // 255) + f"[0-9]{{{number % 255}}}"
 
 
-def unreadable(table: sa.Table, names: Iterable[str], row: str = "NEW") -> str:
+def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) -> str:
     """Return the condition that one of some columns could not be read back.
 
-    Times are not among them: `plpgsql.unreadable_times` compares those.
+    Times are not among them: `plpgsql.unreadable_times` compares those. With `changed` only what an UPDATE changes is
+    asked: what is there already must not keep a row from being closed.
     """
     names = list(names)
     # Most texts are shorter in bytes than they may be in characters, and bytes are counted without reading the text.
-    texts = [
-        f'octet_length({row}."{name}") > {text_limit(name)} AND length({row}."{name}") > {text_limit(name)}'
+    conditions = {
+        name: f'octet_length(NEW."{name}") > {text_limit(name)} AND length(NEW."{name}") > {text_limit(name)}'
         for name in text_columns(table, names)
-    ]
-    documents = [_unreadable_json(f"{row}.{name}", json_limit(name)) for name in json_columns(table, names)]
-    seconds = [f"NOT {row}.{name} BETWEEN 0 AND 86400" for name in names if name == "lease_seconds"]
-    return " OR ".join([*texts, *documents, *seconds])
+    }
+    conditions |= {name: _unreadable_json(f"NEW.{name}", json_limit(name)) for name in json_columns(table, names)}
+    if "lease_seconds" in names:
+        conditions["lease_seconds"] = "NOT (NEW.lease_seconds > 0 AND NEW.lease_seconds <= 86400)"
+    if not changed:
+        return " OR ".join(conditions.values())
+    return " OR ".join(
+        f'NEW."{name}"::text IS DISTINCT FROM OLD."{name}"::text AND ({text})' for name, text in conditions.items()
+    )
 
 
 def _unreadable_json(value: str, limit: int) -> str:

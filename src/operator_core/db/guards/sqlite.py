@@ -54,9 +54,9 @@ def _changed(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS NOT OLD.{column}" for column in columns)
 
 
-def _refuse_unreadable(table: sa.Table, names: Iterable[str]) -> Iterator[str]:
+def _refuse_unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) -> Iterator[str]:
     """Refuse what could not be read back: each condition may rest on those before it."""
-    for condition in unreadable(table, names):
+    for condition in unreadable(table, names, changed=changed):
         yield _refuse(UNREADABLE, condition)
 
 
@@ -74,13 +74,19 @@ def _expect_event(condition: str, when: str = "1") -> str:
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
-    """Return the arguments of an object of columns, with booleans and JSON as PostgreSQL writes them."""
+    """Return the arguments of an object of columns, with booleans and JSON as PostgreSQL writes them.
+
+    What an older guard let in must not keep a row from being closed, so a value that JSON cannot hold is kept in
+    hexadecimal digits.
+    """
+    document = "CASE WHEN json_valid({0}) THEN json({0}) ELSE hex({0}) END"
     forms = {
-        "parameters": "json({})",
-        "result_data": "json({})",
-        "success": "json(CASE {} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END)",
+        "parameters": document,
+        "result_data": f"CASE WHEN {{0}} IS NOT NULL THEN {document} END",
+        "success": "json(CASE {0} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END)",
     }
-    return ", ".join(f"'{name}', " + forms.get(name, "{}").format(f"{row}.{name}") for name in columns)
+    plain = "iif(typeof({0}) = 'blob', hex({0}), {0})"
+    return ", ".join(f"'{name}', " + forms.get(name, plain).format(f"{row}.{name}") for name in columns)
 
 
 def _proposals() -> Iterator[tuple[str, str]]:
@@ -207,7 +213,7 @@ def _records() -> Iterator[tuple[str, str]]:
             f"AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
         ),
         _refuse(RECORD_DISAGREES, rules.UNASKED),
-        *_refuse_unreadable(records, records.columns.keys()),
+        *_refuse_unreadable(records, records.columns.keys(), changed=True),
         _refuse(CHECK_BROKEN, breaks_check(records)),
     )
     yield _trigger(
@@ -262,7 +268,7 @@ def _kill_switch() -> Iterator[tuple[str, str]]:
         "kill_switch_update",
         "BEFORE UPDATE ON kill_switch",
         _refuse(CHANGE_REFUSED, f"NEW.scope IS NOT OLD.scope OR NOT (({engaged}) OR ({released}))"),
-        *_refuse_unreadable(kill_switch, columns_written),
+        *_refuse_unreadable(kill_switch, columns_written, changed=True),
         _refuse(CHECK_BROKEN, breaks_check(kill_switch)),
     )
     yield _trigger(

@@ -1,6 +1,6 @@
 """Conditions of SQLite that a new row could not be read back: its columns take any type, and its texts any bytes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CheckConstraint
@@ -15,6 +15,7 @@ from operator_core.db.guards.readable import (
     text_limit,
 )
 from operator_core.db.guards.rules import FIRST_TIME, LAST_TIME, WHITESPACE
+from operator_core.db.schema import quoted
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
 
 _PIECE = 512  # bytes
@@ -38,44 +39,43 @@ def _types(column: sa.Column[object]) -> tuple[str, ...]:
     return ("text",)
 
 
-def has_wrong_type(table: sa.Table, names: Iterable[str]) -> str:
-    """Return the condition that a value is not of the type of its column."""
-    wrong = [f"typeof({_new(name)}) NOT IN ({_quoted((*_types(table.c[name]), 'null'))})" for name in names]
-    wrong += [f"NEW.{name} NOT IN (0, 1)" for name in names if isinstance(table.c[name].type, sa.Boolean)]
-    return " OR ".join(wrong)
-
-
-def _quoted(values: Sequence[str]) -> str:
-    return ", ".join(f"'{value}'" for value in values)
+def _has_wrong_type(column: sa.Column[object]) -> str:
+    wrong = f"typeof({_new(column.name)}) NOT IN ({quoted((*_types(column), 'null'))})"
+    return f"{wrong} OR {_new(column.name)} NOT IN (0, 1)" if isinstance(column.type, sa.Boolean) else wrong
 
 
 def _new(name: str) -> str:
     return f'NEW."{name}"' if name in ("by", "before") else f"NEW.{name}"
 
 
-def unreadable(table: sa.Table, names: Iterable[str]) -> list[str]:
+def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) -> list[str]:
     """Return conditions, each true of a row of which one of some columns could not be read back.
 
-    What reads a document is last: only what is text, and not too long, is read as one.
+    What reads a document is last: only what is text, and not too long, is read as one. With `changed` only what an
+    UPDATE changes is asked: what is there already must not keep a row from being closed.
     """
     names = list(names)
-    texts = text_columns(table, names)
-    seconds = [f"NOT NEW.{name} BETWEEN 0 AND 86400" for name in names if name == "lease_seconds"]
-    times = [name for name in names if isinstance(table.c[name].type, UtcDateTime)]
-    plain = [
-        has_wrong_type(table, names),
-        *seconds,
-        *(f"length({_new(name)}) > {text_limit(name)}" for name in texts),
-        *map(_no_time, map(_new, times)),
-    ]
-    documents = json_columns(table, names)
-    sized = [f"length(CAST({_new(name)} AS BLOB)) > {json_limit(name)}" for name in documents]
+    texts, documents = text_columns(table, names), json_columns(table, names)
+
+    def asked(name: str, condition: str) -> str:
+        old = _new(name).replace("NEW", "OLD")
+        return f"{_new(name)} IS NOT {old} AND ({condition})" if changed else condition
+
+    plain = [asked(name, _has_wrong_type(table.c[name])) for name in names]
+    plain += [asked(name, f"length({_new(name)}) > {text_limit(name)}") for name in texts]
+    plain += [asked(name, _no_time(_new(name))) for name in names if isinstance(table.c[name].type, UtcDateTime)]
+    if "lease_seconds" in names:
+        plain.append("NOT (NEW.lease_seconds > 0 AND NEW.lease_seconds <= 86400)")
+    conditions = [" OR ".join(plain)]
+    conditions += [asked(name, f"length(CAST({_new(name)} AS BLOB)) > {json_limit(name)}") for name in documents]
     # Apart: two halves of a character must not meet.
-    characters = " || ' ' || ".join(f"coalesce({_new(name)}, '')" for name in [*texts, *documents])
-    conditions = [" OR ".join(plain), *sized]
+    characters = " || ' ' || ".join(
+        f"CASE WHEN {asked(name, f'{_new(name)} IS NOT NULL')} THEN {_new(name)} ELSE '' END"
+        for name in [*texts, *documents]
+    )
     if characters:
         conditions.append(_no_unicode(characters))
-    return [*conditions, *(_unreadable_json(_new(name)) for name in documents)]
+    return [*conditions, *(asked(name, _unreadable_json(_new(name))) for name in documents)]
 
 
 def _no_time(value: str) -> str:
