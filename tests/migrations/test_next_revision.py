@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from operator_core.actions import ConstraintError, SchemaOutOfDateError, SchemaTooNewError
+from operator_core.actions import ConstraintError, RevisionUnknownError, SchemaOutOfDateError, SchemaTooNewError
 from operator_core.db import ActionDB, downgrade, migrate, upgrade
 from tests.migrations.support import add_revision, contents_of, fill, next_revision, schema_of, set_version, version_of
 from tests.support.factories import proposal, running, stored
@@ -233,15 +233,19 @@ async def test_a_ledger_that_a_host_made_from_the_metadata_is_told_by_its_guards
         assert await db.create_proposal(proposal())
 
 
-async def test_a_version_table_without_a_row_is_no_ledger(ledger):
+async def test_a_ledger_whose_version_table_is_empty_is_refused(ledger):
     with closing(ledger.connect()) as plain:
         plain.execute(f"DELETE FROM {migrate.VERSION_TABLE}")
+    before = (schema_of(ledger), contents_of(ledger))
 
-    with pytest.raises(SchemaOutOfDateError) as caught:
+    for act in (upgrade, migrate.report):
+        with pytest.raises(RevisionUnknownError, match="does not say at which revision"):
+            act(ledger.target)
+    with pytest.raises(RevisionUnknownError):
         async with ActionDB(ledger.target, migrate="check"):
             pytest.fail("opened")
 
-    assert caught.value.current is None
+    assert (schema_of(ledger), contents_of(ledger)) == before
 
 
 async def test_the_command_that_the_error_names_has_no_password(postgres):

@@ -28,7 +28,7 @@ def documented(heading: str) -> list[list[str]]:
     text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     found = re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return [re.findall(r"^(?:\\.*|[^\\]*?;)$", block, re.MULTILINE) for block in found]
+    return [re.findall(r"^(?:\\[^\n]*|DO \$\$.*?\$\$;|[^\\]*?;)$", block, re.MULTILINE | re.DOTALL) for block in found]
 
 
 ONCE, AFTER_EACH_UPGRADE, BY_HAND, TO_TERMINATE = documented("Roles")

@@ -18,6 +18,7 @@ from operator_core.actions.errors import (
     DatabaseReplacedError,
     DatabaseUnavailableError,
     GuardMissingError,
+    NameTakenError,
     RetryTransactionError,
 )
 
@@ -63,6 +64,8 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
 _RETRY = ("40001", "40P01", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_SCHEMA")
 _CONSTRAINT = ("23", "P0", "SQLITE_CONSTRAINT")  # P0: a trigger of the host said no
 _NO_SUCH_TABLE = ("42P01", "42703", "42883")
+_TAKEN = ("42P07", "42710", "42723")  # duplicate_table, duplicate_object, duplicate_function: only migrations create
+_TAKEN_ON_SQLITE = ("already exists", "there is already")
 
 
 _OURS = re.compile(r"OC\d{3}")  # a host's own triggers say other things
@@ -103,7 +106,7 @@ def _message(error: BaseException) -> str:
     return str(cause).strip().splitlines()[0] if str(cause) else type(cause).__name__
 
 
-def translate(error: BaseException, url: str) -> ActionError | None:
+def translate(error: BaseException, url: str) -> ActionError | None:  # noqa: PLR0911 - one return for each kind
     """Return this library's error for a driver's, or None for an error that is no driver's.
 
     `url` is shown in the message, so it must come without its password.
@@ -117,6 +120,8 @@ def translate(error: BaseException, url: str) -> ActionError | None:
         return GuardMissingError(url=url, guards=(message,))
     if code.startswith(_CONSTRAINT):
         return ConstraintError(code=code, detail=message)
+    if code in _TAKEN or (code == "SQLITE_ERROR" and any(words in message for words in _TAKEN_ON_SQLITE)):
+        return NameTakenError(url=url, names=(message.removesuffix(" already exists"),))
     known = [prefix for prefix in _UNAVAILABLE if code.startswith(prefix)]
     if known:
         return _UNAVAILABLE[max(known, key=len)](url=url, detail=message, code=code)

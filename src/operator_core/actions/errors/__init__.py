@@ -32,7 +32,9 @@
         ├── SchemaError
         │   ├── SchemaOutOfDateError   the database is behind, or holds no ledger
         │   ├── SchemaTooNewError      the database is ahead of this library
-        │   └── GuardMissingError      a guard is missing, disabled or altered
+        │   ├── GuardMissingError      a guard is missing, disabled or altered
+        │   ├── NameTakenError         a host has something under a name of ours
+        │   └── RevisionUnknownError   the tables are there, but not their revision
         ├── RetryTransactionError      run your transaction again
         ├── ConstraintError            the database refused a row
         └── DatabaseUnavailableError   it cannot be reached, or cannot be worked with now
@@ -64,7 +66,9 @@ from operator_core.actions.errors.database import (
     EngineVersionError,
     GuardMissingError,
     MissingDriverError,
+    NameTakenError,
     RetryTransactionError,
+    RevisionUnknownError,
     SchemaError,
     SchemaOutOfDateError,
     SchemaTooNewError,
@@ -119,6 +123,7 @@ __all__ = [
     "KillSwitchEngagedError",
     "LeaseLostError",
     "MissingDriverError",
+    "NameTakenError",
     "NotNewError",
     "NotOpenError",
     "NotRetryableError",
@@ -128,6 +133,7 @@ __all__ = [
     "RecordNotAllowedError",
     "RecordNotFoundError",
     "RetryTransactionError",
+    "RevisionUnknownError",
     "SchemaError",
     "SchemaOutOfDateError",
     "SchemaTooNewError",

@@ -90,6 +90,37 @@ class GuardMissingError(SchemaError):
 
 
 @dataclass(eq=False)
+class NameTakenError(SchemaError):
+    """The database has something with a name of ours that is not part of a ledger: a host's own `action_events`."""
+
+    url: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} has {', '.join(self.names)}, not ours and no part of a ledger, but operator-core needs that "
+            "name. Nothing was changed. Give the ledger another database, or on PostgreSQL a schema of its own "
+            '(docs/deploy.md, "One database for both")'
+        )
+
+
+@dataclass(eq=False)
+class RevisionUnknownError(SchemaError):
+    """The tables of a ledger are there, but not the row that says at which revision they are."""
+
+    url: str
+    expected: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} has the tables of a ledger, but operator_core_version does not say at which revision they "
+            "are. If a restore has left its row out, restore it too. If a host's own migrations have made the tables, "
+            "`operator-core db` leaves them alone: take the next revision there, with run_revisions(op, the revision "
+            f"that they made, '{self.expected}') (docs/deploy.md, \"One database for both\")"
+        )
+
+
+@dataclass(eq=False)
 class RetryTransactionError(DatabaseError):
     """The database gave up one of two transactions that met; nothing of this one was kept."""
 

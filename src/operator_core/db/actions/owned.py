@@ -113,6 +113,8 @@ class ActionDB(WaitingCalls):
         return self
 
     async def _open(self) -> None:
+        if self._given is None:
+            migrate.require_free_file(self._url)
         if self._migrate == "check":
             require_ledger_file(self._url)
         engine = self._given or create_engine(

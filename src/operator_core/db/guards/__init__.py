@@ -8,16 +8,19 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from operator_core.actions.errors import NameTakenError
 from operator_core.actions.stops import EVERYTHING
-from operator_core.db.guards import postgresql, sqlite
+from operator_core.db.engine.urls import shown
+from operator_core.db.guards import names, postgresql, sqlite
 from operator_core.db.guards.inspection import missing_guards
 
-__all__ = ["Operations", "install_guards", "missing_guards", "statements"]
+__all__ = ["SEED", "Operations", "install_guards", "missing_guards", "statements"]
 
-_SEED = (
+SEED = (
     f"INSERT INTO kill_switch (scope, generation) SELECT '{EVERYTHING}', 0 "
     f"WHERE NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
 )
+"""The statement that creates the first row of the latch."""
 
 
 def statements(dialect: str) -> list[str]:
@@ -46,6 +49,9 @@ def install_guards(where: sa.Connection | Operations) -> None:
 
     What is there already is replaced, so that the call can be repeated. Runs in the transaction of the connection. In a
     migration give it Alembic's `op`: in offline mode (`--sql`) the statements are printed.
+
+    Raises:
+        NameTakenError: One of the tables is not ours but the host's.
     """
     if not isinstance(where, sa.Connection) and where.get_context().as_sql:
         context = where.get_context()
@@ -53,13 +59,16 @@ def install_guards(where: sa.Connection | Operations) -> None:
             context.impl.static_output(f"{statement};\n")  # as it is: some dialects would double each %
         return
     connection = where if isinstance(where, sa.Connection) else where.get_bind()
+    taken = names.taken_names(connection)
+    if taken:
+        raise NameTakenError(url=shown(connection.engine.url), names=taken)
     for statement in _installed_by(connection.dialect.name):
         connection.execute(sa.text(statement.replace(":", r"\:")))  # some drivers read % as a placeholder
 
 
 def _installed_by(dialect: str) -> list[str]:
     drops = [f"DROP TRIGGER IF EXISTS {name}" + (f" ON {table}" if table else "") for name, table in _names(dialect)]
-    return [*drops, _SEED, *statements(dialect)]
+    return [*drops, SEED, *statements(dialect)]
 
 
 def _names(dialect: str) -> list[tuple[str, str | None]]:

@@ -4,8 +4,9 @@ The scripts are Alembic's and travel with the package. They keep their own versi
 Alembic of a host in the same database. Alembic is imported when something is migrated, not before.
 """
 
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -14,17 +15,20 @@ from typing import TYPE_CHECKING, TextIO
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError
 
 from operator_core.actions.errors import (
     DatabaseNotFoundError,
     GuardMissingError,
+    NameTakenError,
+    RevisionUnknownError,
     SchemaOutOfDateError,
     SchemaTooNewError,
     ValueNotStorableError,
 )
 from operator_core.actions.values import check_seconds
 from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
-from operator_core.db.guards import missing_guards
+from operator_core.db.guards import missing_guards, names
 from operator_core.db.migrate.alone import run_alone
 from operator_core.db.schema import kill_switch
 
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 REVISIONS = ("0001", "0002", "0003")
 """Every revision, oldest first; the last is the one that this code was written for."""
 HEAD = REVISIONS[-1]
-VERSION_TABLE = "operator_core_version"
+VERSION_TABLE = names.VERSION_TABLE
 
 DDL_LOCK_TIMEOUT = 5.0  # seconds: an upgrade that waits for a lock makes all traffic wait behind it
 
@@ -50,12 +54,64 @@ def current(connection: sa.Connection) -> str | None:
 
     A ledger without our version table was made by a host from our metadata: it is at the revision of the code that made
     it, and the texts of the guards tell whether that is ours.
+
+    Raises:
+        NameTakenError: It holds no ledger, and something of a host's has a name that one needs.
+        RevisionUnknownError: It holds one, and the version table is empty.
     """
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(VERSION_TABLE):
-        return HEAD if inspector.has_table(kill_switch.name) else None
-    version: str | None = connection.scalar(sa.text(f"SELECT max(version_num) FROM {VERSION_TABLE}"))  # noqa: S608
-    return version
+    versioned = names.has_version(connection)
+    if versioned:
+        version: str | None = connection.scalar(sa.text(f"SELECT max(version_num) FROM {VERSION_TABLE}"))  # noqa: S608
+        if version is not None:
+            return version
+    require_free_names(connection)
+    if not sa.inspect(connection).has_table(kill_switch.name):
+        return None
+    if versioned:
+        raise RevisionUnknownError(url=shown(connection.engine.url), expected=HEAD)
+    return HEAD
+
+
+def require_chain(connection: sa.Connection) -> None:
+    """See that our migrations may change a database: that no others have made its tables, and its names are free.
+
+    Raises:
+        NameTakenError: Something of a host's has a name of ours.
+        RevisionUnknownError: Only a host knows the revision of its tables.
+    """
+    if current(connection) is not None and not names.has_version(connection):
+        raise RevisionUnknownError(url=shown(connection.engine.url), expected=HEAD)
+
+
+def require_free_names(connection: sa.Connection) -> None:
+    """See that nothing of a host's has a name that a ledger needs.
+
+    Raises:
+        NameTakenError: Something has.
+    """
+    taken = names.taken_names(connection)
+    if taken:
+        raise NameTakenError(url=shown(connection.engine.url), names=taken)
+
+
+def require_free_file(url: URL) -> None:
+    """See that no table of a host's in a SQLite file has a name of ours, without touching the file.
+
+    Opening it with our settings would turn it into a WAL one.
+
+    Raises:
+        NameTakenError: One has.
+    """
+    file = file_of(url)
+    if file is None or not file.is_file():
+        return
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+
+    engine = sa.create_engine(url.set(drivername="sqlite"), creator=connect, poolclass=sa.NullPool)
+    with suppress(DatabaseError), engine.connect() as connection:  # whoever opens it hears why it cannot be read
+        current(connection)
 
 
 def check(connection: sa.Connection, url: URL) -> None:
@@ -65,15 +121,29 @@ def check(connection: sa.Connection, url: URL) -> None:
         SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
         SchemaTooNewError: It is more than one revision ahead.
         GuardMissingError: A guard is missing, disabled or altered.
+        NameTakenError: There is no ledger, and something of a host's has a name that one needs.
     """
     found = current(connection)
     if found is None or (found in REVISIONS and found != HEAD):
         raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=_upgrade_command(url))
     if found != HEAD and found != f"{int(HEAD) + 1:04d}":
         raise SchemaTooNewError(url=shown(url), current=found, expected=HEAD)
-    missing = missing_guards(connection, exactly=found == HEAD)
+    missing = _wrong_guards(connection, exactly=found == HEAD)
     if missing:
         raise GuardMissingError(url=shown(url), guards=missing)
+
+
+def _wrong_guards(connection: sa.Connection, *, exactly: bool) -> tuple[str, ...]:
+    missing = missing_guards(connection, exactly=exactly)
+    if missing and not names.has_version(connection):
+        return (*missing, _BY_A_HOST)
+    return missing
+
+
+_BY_A_HOST = (
+    f"or these are of another revision: without {VERSION_TABLE} a host's own migrations have made the tables, and the "
+    'next revision is taken there (docs/deploy.md, "One database for both")'
+)
 
 
 def _upgrade_command(url: URL) -> str:
@@ -111,6 +181,7 @@ def report(target: Path | str | URL | None = None) -> Report:
         DatabaseError: It cannot be reached or worked with.
     """
     url = target_url(target)
+    require_free_file(url)
     try:
         require_ledger_file(url)
     except DatabaseNotFoundError:
@@ -125,7 +196,7 @@ def _report(connection: sa.Connection) -> Report:
     if found != HEAD:
         later = found.isdecimal() and found > HEAD
         return Report(found, Standing.AHEAD if later else Standing.UNKNOWN)
-    missing = missing_guards(connection)
+    missing = _wrong_guards(connection, exactly=True)
     return Report(found, Standing.GUARD_MISSING if missing else Standing.UP_TO_DATE, missing)
 
 
@@ -179,6 +250,7 @@ def upgrade_on(connection: sa.Connection) -> None:
 def _migrate(url: URL, direction: "Direction", revision: str, *, lock_timeout: float = DDL_LOCK_TIMEOUT) -> None:
     from operator_core.db.migrate import environment
 
+    require_free_file(url)
     with _refusing(revision):
         steps = environment.plan(direction, revision)
         act = partial(environment.run_on, steps=steps, lock_timeout=lock_timeout)

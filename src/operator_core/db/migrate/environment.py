@@ -19,7 +19,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from operator_core.actions.errors import ConstraintError, DatabaseLockedError
+from operator_core.actions.errors import ConstraintError, DatabaseLockedError, DatabaseUrlError
 from operator_core.db import migrate
 from operator_core.db.engine import is_sqlite, require_configured
 from operator_core.db.engine.urls import shown, target_url
@@ -32,7 +32,22 @@ _MIGRATION_LOCK = 0x6F70_636F_7265_6D67  # of PostgreSQL, for the session that m
 LOCK_WAIT_SECONDS = 120.0
 """How long an upgrade waits for another one."""
 
-__all__ = ["LOCK_WAIT_SECONDS", "CommandError", "Direction", "history", "plan", "run_env", "run_on", "write_sql"]
+__all__ = [
+    "LOCK_WAIT_SECONDS",
+    "OPTIONS",
+    "CommandError",
+    "Direction",
+    "Plan",
+    "check_foreign_keys",
+    "history",
+    "keeping_triggers",
+    "plan",
+    "require_schema",
+    "run_env",
+    "run_on",
+    "wait_for_lock",
+    "write_sql",
+]
 
 Direction = Literal["upgrade", "downgrade"]
 Plan = Callable[[tuple[str, ...], MigrationContext], Iterable[RevisionStep]]
@@ -69,7 +84,7 @@ def run_on(connection: sa.Connection, steps: Plan, *, lock_timeout: float = DDL_
 
 def write_sql(url: URL, steps: Plan, start: str | None, output: TextIO) -> None:
     """Write the statements of a migration from the revision `start`, None for an empty database."""
-    options = {**_OPTIONS, "fn": steps, "as_sql": True, "literal_binds": True, "starting_rev": start}
+    options = {**OPTIONS, "fn": steps, "as_sql": True, "literal_binds": True, "starting_rev": start}
     _write_on(MigrationContext.configure(url=url, opts={**options, "output_buffer": output}), url)
 
 
@@ -79,7 +94,7 @@ def run_env() -> None:
 
     url = target_url(context.get_x_argument(as_dictionary=True).get("url"))
     if context.is_offline_mode():
-        context.configure(url=url, literal_binds=True, **_OPTIONS)
+        context.configure(url=url, literal_binds=True, **OPTIONS)
         _write_on(context, url)
         return
 
@@ -97,7 +112,7 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in Base.metadata.tables
 
 
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "target_metadata": Base.metadata,
     "version_table": VERSION_TABLE,
     "include_name": _is_ours,
@@ -125,13 +140,15 @@ def _run_alone_on(connection: sa.Connection, configure: Callable[..., _Migration
     on_sqlite = is_sqlite(connection)
     alone = _alone_on_sqlite(connection) if on_sqlite else _alone_on_postgresql(connection)
     with alone as options:
-        context = configure(**_OPTIONS, **options)
+        context = configure(**OPTIONS, **options)
         with context.begin_transaction():
             if not on_sqlite:
                 connection.execute(_BOUNDS, {"lock_timeout": str(round(lock_timeout * 1000))})
+                require_schema(connection)
+            migrate.require_chain(connection)
             context.run_migrations()
             if on_sqlite:
-                _check_foreign_keys(connection)
+                check_foreign_keys(connection)
 
 
 # For this transaction alone, so that a host's session is not changed; some settings are younger than the oldest server.
@@ -143,16 +160,35 @@ _BOUNDS = sa.text(
 )
 
 
+_SCHEMAS = sa.text(
+    "SELECT quote_ident(current_user) AS role, quote_ident(current_database()) AS database, "  # noqa: S608
+    "current_schema() AS first, quote_ident(n.nspname) AS ledger, n.nspname = current_schema() AS same "
+    "FROM (SELECT 1) AS one "
+    f"LEFT JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('{VERSION_TABLE}') "
+    "LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+)
+
+
+def require_schema(connection: sa.Connection) -> None:
+    """See that what is created comes to where the ledger is: into the first schema of the search path."""
+    found = connection.execute(_SCHEMAS).one()
+    if found.first is None:
+        problem, schema = "no schema that exists", "<schema>"
+    elif found.ledger is not None and not found.same:
+        problem, schema = f"{found.first}, and the ledger is in {found.ledger}", found.ledger
+    else:
+        return
+    raise DatabaseUrlError(
+        f"the search_path of {found.role} in {shown(connection.engine.url)} begins with {problem}. "
+        f"Run: ALTER ROLE {found.role} IN DATABASE {found.database} SET search_path = {schema}; then connect anew"
+    )
+
+
 @contextmanager
 def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
     connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
-    give_up = time.monotonic() + LOCK_WAIT_SECONDS
-    while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):
-        connection.rollback()
-        if time.monotonic() > give_up:
-            raise DatabaseLockedError(url=shown(connection.engine.url), detail="another process is migrating it")
-        time.sleep(0.1)
+    wait_for_lock(connection, "pg_try_advisory_lock", between=connection.rollback)
     connection.commit()
     try:
         yield {}
@@ -165,6 +201,16 @@ def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]
             connection.invalidate()
 
 
+def wait_for_lock(connection: sa.Connection, function: str, between: Callable[[], None] = lambda: None) -> None:
+    """Poll for PostgreSQL's lock of one migration at a time, which `function` tries to take."""
+    give_up = time.monotonic() + LOCK_WAIT_SECONDS
+    while not connection.scalar(sa.text(f"SELECT {function}({_MIGRATION_LOCK})")):
+        between()
+        if time.monotonic() > give_up:
+            raise DatabaseLockedError(url=shown(connection.engine.url), detail="another process is migrating it")
+        time.sleep(0.1)
+
+
 @contextmanager
 def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Begin IMMEDIATE (the engine does), with foreign keys off: a rebuilt parent table would delete its children."""
@@ -173,14 +219,23 @@ def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
     before = {name: _pragma(connection, name) for name in _PRAGMAS}
     for name, value in _PRAGMAS.items():
         _pragma(connection, f"{name} = {value}")
+    try:
+        with keeping_triggers(connection) as options:
+            yield options
+    finally:
+        connection.rollback()
+        for name, value in before.items():
+            _pragma(connection, f"{name} = {value}")
+
+
+@contextmanager
+def keeping_triggers(connection: sa.Connection) -> Generator[dict[str, Any]]:
+    """Give Alembic the option that puts triggers back after a table was rebuilt on SQLite."""
     keeper = TriggerKeeper(connection)
     try:
         yield {"on_version_apply": (keeper.restore,)}
     finally:
         keeper.close()
-        connection.rollback()
-        for name, value in before.items():
-            _pragma(connection, f"{name} = {value}")
 
 
 _PRAGMAS = {
@@ -200,7 +255,10 @@ def _pragma(connection: sa.Connection, pragma: str) -> Any:
     return row and row[0]
 
 
-def _check_foreign_keys(connection: sa.Connection) -> None:
-    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+def check_foreign_keys(connection: sa.Connection) -> None:
+    """See that no row of ours on SQLite has lost its parent; what a host's rows refer to is the host's affair."""
+    tables = [name for name in Base.metadata.tables if sa.inspect(connection).has_table(name)]
+    checks = (f"PRAGMA foreign_key_check({name})" for name in tables)
+    broken = [row for check in checks for row in connection.exec_driver_sql(check)]
     if broken:
         raise ConstraintError(code="SQLITE_CONSTRAINT_FOREIGNKEY", detail=f"rows without their parents: {broken[:10]}")

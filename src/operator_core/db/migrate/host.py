@@ -1,8 +1,8 @@
-"""What the `env.py` of a host with an Alembic of its own says about our tables, in one line each.
+"""What a host with an Alembic of its own says about our tables, in its `env.py` and in its migrations.
 
-It imports no Alembic and opens nothing. A host that leaves our tables to `operator-core db upgrade` says
-`include_name=not_ours`. One that takes our metadata into its own chain says `render_item=render_ours` instead, and
-calls `install_guards(op)` in the migration: autogenerate writes no guards.
+It opens nothing. In its `env.py` a host says `include_name=not_ours`. It leaves our tables to `operator-core db
+upgrade`, or calls `run_revisions` in its own migrations. One that takes our metadata into its own chain says
+`render_item=render_ours` instead, and calls `install_guards(op)`: autogenerate writes no guards.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 import sqlalchemy as sa
 
+from operator_core.db.guards import Operations
 from operator_core.db.migrate import VERSION_TABLE
 from operator_core.db.schema import Base
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
@@ -29,6 +30,28 @@ def not_ours(name: str | None, kind: str, parents: Mapping[str, str | None]) -> 
     """
     table = name if kind == "table" else parents.get("table_name")
     return table not in _OURS
+
+
+def run_revisions(where: sa.Connection | Operations, start: str, end: str) -> None:
+    """Run our revisions from `start` to `end` within a host's migration, in its transaction; with `--sql` write them.
+
+    `run_revisions(op, "base", "0001")` creates the ledger, `run_revisions(op, "0001", "0002")` upgrades it, and with
+    the two exchanged it goes back. The numbers are written out, so that the migration does the same with every later
+    version of this library. A ledger that a host has made from our metadata has no version table; it is taken to be at
+    `start`, and has one from then on. With `start` equal to `end` that is all that is done.
+
+    Args:
+        where: Alembic's `op`, or a connection whose transaction the caller commits.
+        start: The revision that the ledger is at, or `base`.
+        end: The revision that it comes to, or `base`.
+
+    Raises:
+        ValueNotStorableError: There is no such revision, or the ledger is at another one.
+        NameTakenError: Something of the host's has a name of ours.
+    """
+    from operator_core.db.migrate.within import run_within
+
+    run_within(where, start, end)
 
 
 def render_ours(kind: str, item: object, _context: object) -> str | Literal[False]:
