@@ -14,12 +14,15 @@ from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
 from operator_core.db.actions import bounded
+from tests.support.environment import isolate
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+isolate(os.environ)
 
 ENGINES = ("sqlite", "postgresql")
 _VERSION: list[str] = []

@@ -182,8 +182,8 @@ def test_a_hung_start_is_named_and_can_be_terminated(postgres_url: str) -> None:
     hung.execute("UPDATE action_proposals SET status = 'executing' WHERE id = %s", [number])
     pid = hung.info.backend_pid
 
-    unconfirmed = run_command("stop", "--reason", "fire", "--wait", "1", "--url", postgres_url)
-    confirmed = run_command("stop", "--reason", "fire", "--wait", "3", "--terminate", "--url", postgres_url)
+    unconfirmed = run_command("stop", "--reason", "fire", "--wait", "10", "--url", postgres_url)
+    confirmed = run_command("stop", "--reason", "fire", "--wait", "20", "--terminate", "--url", postgres_url)
     hung.close()
 
     assert unconfirmed.code == 2

@@ -28,7 +28,7 @@ TABLES = (
     "kill_switch",
     "kill_switch_events",
 )
-PUBLISHING = timedelta(seconds=1)
+PUBLISHING = timedelta(minutes=1)
 """How long a stop may wait at its barrier for starts that had passed the guard on PostgreSQL: no row says it."""
 
 
@@ -53,7 +53,7 @@ def check_history(ledger: Ledger, confirmed: Mapping[int, datetime] | None = Non
     Args:
         ledger: May be in use meanwhile: it is read in one snapshot.
         confirmed: When each stop was confirmed, by generation and the clock of the database. On PostgreSQL a stop that
-            is not named counts from a second after it was published.
+            is not named counts from a minute after it was published.
     """
     found = snapshot(ledger, confirmed)
     events, records = _grouped(found.events), _grouped(found.records)

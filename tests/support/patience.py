@@ -1,6 +1,6 @@
 """How long tests wait for what has to come."""
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds for what comes at once on an idle machine: a bound for a hang, far beyond what a busy machine needs."""
 
 IN_VAIN = 5.0

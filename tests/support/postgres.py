@@ -27,6 +27,7 @@ from tests.support.postgres_host import (
     hand_over,
     run_program,
     server_environment,
+    under_a_name,
     unprivileged_account,
     usable_binaries,
 )
@@ -197,7 +198,15 @@ class PrivatePostgres:
         secret = folder / "password"
         secret.write_text(self.password)
         hand_over(secret, self._account)
-        command = [self._bin / "initdb", "-D", folder / "data", "-U", self.superuser, f"--pwfile={secret}"]
+        command = [
+            *under_a_name(),
+            self._bin / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            self.superuser,
+            f"--pwfile={secret}",
+        ]
         command += ["--auth-local=trust", "--auth-host=scram-sha-256"]  # the folder is closed to other users
         command += ["--encoding=UTF8", "--locale=C", "--no-sync"]
         done = run_program([str(word) for word in command], folder, self._account)

@@ -99,6 +99,16 @@ def unprivileged_account() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def under_a_name() -> list[str]:
+    """Return the words before a program that wants a named account, where this one has no name, as in a container."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        nobody = pwd.getpwnam("nobody")
+        return ["unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"]
+    return []
+
+
 def folder_for_servers() -> Path:
     """Return the folder in which servers get theirs: the one for temporary files, or another where that will not do."""
     places = [Path(tempfile.gettempdir()), *map(Path, _OTHER_FOLDERS), *_home()]

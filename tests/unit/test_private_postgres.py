@@ -26,7 +26,7 @@ from tests.support.postgres import PrivatePostgres
 server = PrivatePostgres.start(private=True)
 child = os.fork() if sys.argv[1] == "forked" else 0
 if child or sys.argv[1] == "alone":
-    print(server.postmaster_pid, server.folder, child, flush=True)
+    print(server.postmaster_pid, server.folder, child, sep="|", flush=True)
 time.sleep(600)
 """
 
@@ -117,7 +117,7 @@ def test_a_killed_test_process_leaves_no_server_and_no_folder_behind(holder):
     command = [sys.executable, "-c", HOLDER, holder]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            pid, folder, child = process.stdout.readline().split()
+            pid, folder, child = process.stdout.readline().split("|")
         finally:
             process.kill()
     try:
