@@ -237,7 +237,7 @@ async def test_iterating_reads_no_more_than_a_chunk_at_a_time(db: ActionDB, monk
     monkeypatch.setattr(ActionDB, "_run", watched)
     read = [(one.id, len(chunks)) async for one in db.iter_proposals(chunk_size=3)]
 
-    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    assert [len(chunk.items) for chunk in chunks] == [3, 3, 1]
     assert [chunk for _, chunk in read] == [1, 1, 1, 2, 2, 2, 3]
 
 

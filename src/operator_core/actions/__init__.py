@@ -43,6 +43,7 @@ from operator_core.actions.errors import (
     StopRequestedError,
     StopUnconfirmedError,
     TransitionNotAllowedError,
+    UnreadableRowError,
     ValueNotStorableError,
     WaitTimeoutError,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "StopRequestedError",
     "StopUnconfirmedError",
     "TransitionNotAllowedError",
+    "UnreadableRowError",
     "ValueNotStorableError",
     "WaitTimeoutError",
 ]

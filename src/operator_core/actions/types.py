@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     JsonValue,
     StrictStr,
     ValidationInfo,
@@ -202,7 +203,7 @@ class ActionRecord(Frozen):
     cancel_reason: str | None = None
     stop_generation: int | None = None
     worker: str | None = None
-    lease_seconds: float | None = None
+    lease_seconds: FiniteFloat | None = None
     last_seen_at: UtcDatetime | None = None
     lease_expires_at: UtcDatetime | None = None
     claim_key: str | None = None

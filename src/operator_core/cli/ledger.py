@@ -2,7 +2,14 @@
 
 import argparse
 
-from operator_core.actions import ActionEvent, ActionProposal, ActionStatus, EventKind, ProposalNotFoundError
+from operator_core.actions import (
+    ActionEvent,
+    ActionProposal,
+    ActionStatus,
+    EventKind,
+    ProposalNotFoundError,
+    UnreadableRowError,
+)
 from operator_core.actions.values import dump_json
 from operator_core.cli import screen
 from operator_core.cli.target import existing
@@ -70,7 +77,13 @@ def _event_line(event: ActionEvent) -> str:
 async def cancel(options: argparse.Namespace) -> int:
     """Cancel one proposal that is pending, or ask the one that is executing to stop."""
     async with existing(options.url) as db:
-        cancelled = await db.request_cancel(options.id, by=options.by, reason=options.reason)
+        try:
+            cancelled = await db.request_cancel(options.id, by=options.by, reason=options.reason)
+        except UnreadableRowError as error:
+            if not error.kept:
+                raise
+            screen.complain(str(error), error=error, as_json=options.json)
+            return 0
     if options.json:
         screen.emit(screen.plain(cancelled))
     else:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from operator_core.actions import ValueNotStorableError
+from operator_core.actions import UnreadableRowError, ValueNotStorableError
 from operator_core.cli import screen
 from operator_core.cli.streams import required_output
 from operator_core.cli.target import existing
 
-DIFFERENT = 1
+DIFFERENT = INCOMPLETE = 1
 
 
 async def verify(options: argparse.Namespace) -> int:
@@ -51,18 +51,20 @@ def _written(output: Path | None) -> Generator[TextIO]:
 
 
 async def export(options: argparse.Namespace) -> int:
-    """Write one event a line, in the order of proposals and of their steps."""
-    written = 0
-    async with existing(options.url) as db:
+    """Write one event a line, in the order of proposals and of their steps; 1 where one cannot be read."""
+    written, missing = 0, list[UnreadableRowError]()
+    async with existing(options.url, missing.append) as db:
         try:
             with _written(options.output) as stream:
                 async for event in db.iter_events(before=options.before):
-                    stream.write(json.dumps(screen.plain(event)) + "\n")
+                    stream.write(json.dumps(screen.plain(event), allow_nan=False) + "\n")
                     written += 1
         except OSError as error:
             raise ValueNotStorableError(path=str(options.output or "standard output"), why=f"broke: {error}") from error
     screen.warn(f"{written} events written to {options.output or 'standard output'}")
-    return 0
+    for unreadable in missing:
+        screen.warn(f"NOT written: {unreadable}")
+    return INCOMPLETE if missing else 0
 
 
 async def prune(options: argparse.Namespace) -> int:

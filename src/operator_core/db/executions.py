@@ -1,23 +1,31 @@
 """Executions: a step of the proposal and of its record together, in one statement where the engine can."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ActionError, IsolationLevelError, RecordNotFoundError, RetryTransactionError
+from operator_core.actions.errors import (
+    ActionError,
+    IsolationLevelError,
+    RecordNotFoundError,
+    RetryTransactionError,
+    UnreadableRowError,
+)
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionProposal, ActionRecord
-from operator_core.db import records
+from operator_core.db import reading, records
 from operator_core.db.engine import writes_in_one_statement
-from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, Latch
+from operator_core.db.faults import cannot_decode
+from operator_core.db.guards.rules import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE, Latch
 from operator_core.db.mapping import to_proposal, to_record
 from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
-from operator_core.db.transitions import explain_step, explained, latch_unreadable, step, to
-from operator_core.db.types import later, now
+from operator_core.db.transitions import explain_step, explained, latch_unreadable, step, to, unreadable
+from operator_core.db.types import later, not_among, now
 
 _OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
 _IS_VALIDATED = sa.text("action_proposals.status = 'validated'")  # in the text: the partial index serves it
@@ -71,12 +79,11 @@ def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executab
 _OPENING_ONE = _opening(_OF_ONE)
 
 
-@cache
-def _opening_next(filters: frozenset[str]) -> tuple[sa.Executable, sa.Executable]:
-    """Return the start of the oldest that may start: what is stopped, stale or expired is not in the way."""
+def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any]:
+    """Return the query for what may start, oldest first: what is stopped, stale or expired is not in the way."""
     waiting = proposals.alias("waiting")
     barred = sa.text(f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch('waiting').bars})")
-    oldest = (
+    found = (
         sa.select(waiting.c.id)
         .where(
             sa.text("waiting.status = 'validated'"),
@@ -85,10 +92,22 @@ def _opening_next(filters: frozenset[str]) -> tuple[sa.Executable, sa.Executable
             *(_filter(waiting, name) for name in sorted(filters)),
         )
         .order_by(waiting.c.id)
-        .limit(sa.literal_column("1"))
-        .with_for_update(skip_locked=True)
     )
-    return _opening(proposals.c.id == oldest.scalar_subquery())
+    return found.where(not_among(waiting.c.id, "passed_over")) if passing_over else found
+
+
+@cache
+def _opening_next(filters: frozenset[str], *, passing_over: bool) -> tuple[sa.Executable, sa.Executable]:
+    oldest = _candidates(filters, passing_over=passing_over).limit(sa.literal_column("1"))
+    return _opening(proposals.c.id == oldest.with_for_update(skip_locked=True).scalar_subquery())
+
+
+@cache
+def _waiting_now(filters: frozenset[str]) -> sa.Select[Any]:
+    return _candidates(filters, passing_over=True).limit(_AT_ONCE)
+
+
+_AT_ONCE = 50  # that are claimed one by one to find which of them cannot be read
 
 
 def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
@@ -124,8 +143,13 @@ def _values(by: str, lease: Lease | None) -> dict[str, Any]:
 
 def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease | None) -> Claim:
     values = {"proposal_id": proposal_id, **_values(by, lease)}
-    with explained(lambda after, code: explain_step(after, proposal_id, ActionStatus.EXECUTING, code)):
-        found = _open(connection, _OPENING_ONE, values)
+    try:
+        with explained(lambda after, code: explain_step(after, proposal_id, ActionStatus.EXECUTING, code)):
+            found = _open(connection, _OPENING_ONE, values)
+    except Exception as error:
+        if not cannot_decode(error):
+            raise
+        raise unreadable(connection, proposal_id) from error
     if found is None:
         raise explain_step(connection, proposal_id, ActionStatus.EXECUTING)
     return found
@@ -141,14 +165,50 @@ def claim(connection: sa.Connection, proposal_id: int, lease: Lease) -> Claim:
     return _open_one(connection, proposal_id, lease.worker, lease)
 
 
-def claim_next(connection: sa.Connection, filters: Mapping[str, Sequence[str] | int], lease: Lease) -> Claim | None:
-    """Take the oldest validated proposal that matches and may start; None where there is none."""
-    with explained(_explain_next):
-        given = {f"of_{name}": value for name, value in filters.items()}
-        return _open(connection, _opening_next(frozenset(filters)), {**_values(lease.worker, lease), **given})
+Filters = Mapping[str, Sequence[str] | int]
+"""What a claim may be limited to: names, types and a ticket."""
+
+
+def claim_next(
+    connection: sa.Connection, filters: Filters, lease: Lease, passed_over: Collection[int] = ()
+) -> Claim | None:
+    """Take the oldest validated proposal that matches and may start; None where there is none.
+
+    Args:
+        connection: In whose transaction it is taken.
+        filters: What it must match.
+        lease: For whom, and for how long.
+        passed_over: The ids of those that cannot be read.
+
+    Raises:
+        UnreadableRowError: The oldest cannot be read; which one it is, a claim of each by its id tells.
+    """
+    given = {f"of_{name}": value for name, value in filters.items()}
+    if passed_over:
+        given["passed_over"] = json.dumps([*passed_over])
+    statements = _opening_next(frozenset(filters), passing_over=bool(passed_over))
+    try:
+        with explained(_explain_next):
+            return _open(connection, statements, {**_values(lease.worker, lease), **given})
+    except Exception as error:
+        if not cannot_decode(error):
+            raise
+        raise _one_of_those_waiting() from error
+
+
+def _one_of_those_waiting() -> UnreadableRowError:
+    return UnreadableRowError(table=proposals.name, id=None, column=None, detail=MESSAGES[UNREADABLE])
+
+
+def waiting(connection: sa.Connection, filters: Filters, passed_over: Collection[int]) -> Sequence[int]:
+    """Return the ids of what `claim_next` chooses from, oldest first, whoever holds them; some of them at a time."""
+    given = {f"of_{name}": value for name, value in filters.items()} | {"passed_over": json.dumps([*passed_over])}
+    return connection.scalars(_waiting_now(frozenset(filters)), given).all()
 
 
 def _explain_next(connection: sa.Connection, code: str) -> ActionError:
+    if code == UNREADABLE:
+        return _one_of_those_waiting()
     if code == ISOLATION_REFUSED:
         return IsolationLevelError(proposal_id=None)
     if code == LATCH_UNREADABLE:
@@ -169,9 +229,31 @@ _CLAIMED = (
 
 
 def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
-    """Return what was claimed under the key of a lease and still runs: the answer of that claim was lost."""
-    row = connection.execute(_CLAIMED, {"claim_key": lease.key, "worker": lease.worker}).one_or_none()
-    return None if row is None else _to_claim(row)
+    """Return what was claimed under the key of a lease and still runs: the answer of that claim was lost.
+
+    Raises:
+        UnreadableRowError: It cannot be read.
+    """
+    values = {"claim_key": lease.key, "worker": lease.worker}
+    return reading.one(connection, _CLAIMED, values, table.c.id, _to_claim)
+
+
+def give_back(connection: sa.Connection, error: UnreadableRowError, worker: str) -> None:
+    """Leave failed what a worker has taken and cannot read, if it is taken at all: nothing of it was done."""
+    of = _OPEN_RECORD[error.table == table.name]
+    record_id = connection.scalars(of, {"row_id": error.id, "worker": worker}).one_or_none()
+    if record_id is not None:
+        finish(connection, record_id, ActionOutcome.FAILED, "it never began: it cannot be read", None, worker)
+
+
+_OPEN_RECORD = {
+    by_record: sa.select(table.c.id).where(
+        column == sa.bindparam("row_id", type_=sa.BigInteger()),
+        table.c.worker == sa.bindparam("worker"),
+        sa.text("action_records.outcome IS NULL"),
+    )
+    for by_record, column in ((True, table.c.id), (False, table.c.proposal_id))
+}
 
 
 # -- finish ------------------------------------------------------------------------------------------------------------
@@ -185,6 +267,7 @@ def _finishing(target: ActionStatus) -> sa.Executable:
     return sa.select(*closed.columns).select_from(closed.join(moved, sa.true()))
 
 
+_PROPOSAL_ID = sa.select(table.c.proposal_id).where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
 _FINISHING = {status: _finishing(status) for status in (records.state_after(outcome) for outcome in ActionOutcome)}
 
 
@@ -195,20 +278,24 @@ def finish(
     error_message: str | None,
     result_data: dict[str, Any] | None,
     by: str,
-) -> ActionRecord:
+) -> ActionRecord | UnreadableRowError:
     """Close the record and take its proposal to the state that the outcome means."""
     ending = (outcome, error_message, result_data)
     target = records.state_after(outcome)
     if not writes_in_one_statement(connection):
         record = records.close(connection, record_id, *ending)
-        step(connection, record.proposal_id, target, by, error_message)
+        if isinstance(record, UnreadableRowError):
+            proposal_id = connection.scalars(_PROPOSAL_ID, {"record_id": record_id}).one()
+        else:
+            proposal_id = record.proposal_id
+        step(connection, proposal_id, target, by, error_message)
         return record
     values = {**records.closing(record_id, *ending), "step_by": by, "step_reason": error_message}
     with explained(lambda after, _: records.explain_close(after, record_id, outcome)):
-        row = connection.execute(_FINISHING[target], values).one_or_none()
-    if row is None:
+        finished = reading.written(connection, _FINISHING[target], values, (table, record_id), to_record)
+    if finished is None:
         raise records.explain_close(connection, record_id, outcome)
-    return to_record(row)
+    return finished
 
 
 _ENDING = (
@@ -223,11 +310,13 @@ def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[st
 
     Raises:
         RecordNotFoundError: There is no such record.
+        UnreadableRowError: It cannot be read.
     """
-    row = connection.execute(_ENDING, {"record_id": record_id}).one_or_none()
-    if row is None:
+    values = {"record_id": record_id}
+    found = reading.one(connection, _ENDING, values, table.c.id, lambda row: (row, to_record(row[2:])))
+    if found is None:
         raise RecordNotFoundError(record_id=record_id)
-    record = to_record(row[2:])
+    row, record = found
     if record.outcome is None or row.status is not ActionStatus.EXECUTING:
         return row.status_by, record
     step(connection, record.proposal_id, records.state_after(record.outcome), worker, record.error_message)

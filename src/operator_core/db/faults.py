@@ -20,6 +20,7 @@ from operator_core.actions.errors import (
     GuardMissingError,
     NameTakenError,
     RetryTransactionError,
+    UnreadableRowError,
 )
 
 _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
@@ -106,6 +107,23 @@ def _message(error: BaseException) -> str:
     return str(cause).strip().splitlines()[0] if str(cause) else type(cause).__name__
 
 
+def cannot_decode(error: BaseException) -> bool:
+    """Tell whether a driver cannot turn a value that is stored into one of Python: such an error has no code."""
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        if code_of(error) is not None or error.connection_invalidated:
+            return False
+        return isinstance(error, sqlalchemy.exc.DataError) or "Could not decode to UTF-8" in _message(error)
+    return isinstance(error, OverflowError | ValueError) and not isinstance(error, ActionError)
+
+
+def describe(error: BaseException) -> str:
+    """Return what a driver says about a value, which it may quote, as a short text."""
+    return _message(error)[:_MAX_DESCRIPTION]
+
+
+_MAX_DESCRIPTION = 200  # characters
+
+
 def translate(error: BaseException, url: str) -> ActionError | None:  # noqa: PLR0911 - one return for each kind
     """Return this library's error for a driver's, or None for an error that is no driver's.
 
@@ -113,12 +131,12 @@ def translate(error: BaseException, url: str) -> ActionError | None:  # noqa: PL
     """
     code, message = code_of(error), _message(error)
     if code is None:
-        return _translate_unnamed(error, message, url)
+        return _undecodable(error) or _translate_unnamed(error, message, url)
     if code.startswith(_RETRY):
         return RetryTransactionError(code=code)
     if code in _NO_SUCH_TABLE or (code == "SQLITE_ERROR" and "no such" in message):
         return GuardMissingError(url=url, guards=(message,))
-    if code.startswith(_CONSTRAINT):
+    if code.startswith(_CONSTRAINT) or _OURS.fullmatch(code) or (code == "SQLITE_ERROR" and "JSON" in message):
         return ConstraintError(code=code, detail=message)
     if code in _TAKEN or (code == "SQLITE_ERROR" and any(words in message for words in _TAKEN_ON_SQLITE)):
         return NameTakenError(url=url, names=(message.removesuffix(" already exists"),))
@@ -126,6 +144,12 @@ def translate(error: BaseException, url: str) -> ActionError | None:  # noqa: PL
     if known:
         return _UNAVAILABLE[max(known, key=len)](url=url, detail=message, code=code)
     return None
+
+
+def _undecodable(error: BaseException) -> ActionError | None:
+    if not cannot_decode(error) or isinstance(error, ValueError):  # which could be about what a caller gave
+        return None
+    return UnreadableRowError(table="", id=None, column=None, detail=describe(error))
 
 
 def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionError | None:

@@ -1,12 +1,13 @@
 """The store of events, which the database writes and nobody else; here they are read."""
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
 from typing import Any
 
 import sqlalchemy as sa
 
 from operator_core.actions.types import ActionEvent, EventKind
+from operator_core.db import reading
 from operator_core.db.mapping import to_event
 from operator_core.db.schema import events, notes
 
@@ -15,19 +16,10 @@ _NONE = sa.cast(sa.null(), sa.BigInteger())
 _STEPS: sa.Select[Any] = sa.select(
     *events.columns, _IS_STEP.label("kind"), sa.cast(sa.null(), sa.BigInteger()).label("record_id")
 )
-_SAID = sa.select(
-    notes.c.id,
-    notes.c.proposal_id,
-    notes.c.status.label("from_status"),
-    notes.c.status.label("to_status"),
-    notes.c.at,
-    notes.c.by,
-    notes.c.reason,
-    notes.c.generation,
-    notes.c.data,
-    sa.cast(sa.null(), events.c.recorded_at.type).label("recorded_at"),
-    notes.c.kind,
-    notes.c.record_id,
+_SAID: sa.Select[Any] = sa.select(
+    *(notes.c.id, notes.c.proposal_id, notes.c.status.label("from_status"), notes.c.status.label("to_status")),
+    *(notes.c[name] for name in ("at", "by", "reason", "generation", "data")),
+    *(sa.cast(sa.null(), events.c.recorded_at.type).label("recorded_at"), notes.c.kind, notes.c.record_id),
 )
 
 
@@ -39,17 +31,24 @@ _STEPS_OF = _STEPS.where(_ranged(events.c.proposal_id)).order_by(events.c.propos
 _SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
 
 
-def of_proposals(connection: sa.Connection, first: int, last: int) -> dict[int, list[ActionEvent]]:
-    """Return what happened to the proposals of a range of ids, oldest first; wants one snapshot.
+def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Found[ActionEvent]:
+    """Return what happened to the proposals of a range of ids, proposal by proposal, oldest first; wants one snapshot.
 
     What was said about one stands after the step to the state in which it was said: clocks do not matter.
     """
     values = {"first": first, "last": last}
-    found: dict[int, list[ActionEvent]] = {}
-    for row in chain(connection.execute(_STEPS_OF, values), connection.execute(_SAID_OF, values)):
-        event = to_event(row)
-        found.setdefault(event.proposal_id, []).append(event)
-    return {number: _in_order(told) for number, told in sorted(found.items())}
+    steps = reading.many(connection, _STEPS_OF, values, events.c.id, to_event)
+    said = reading.many(connection, _SAID_OF, values, notes.c.id, to_event)
+    told: dict[int, list[ActionEvent]] = {}
+    for event in chain(steps.items, said.items):
+        told.setdefault(event.proposal_id, []).append(event)
+    in_order = chain.from_iterable(_in_order(told[number]) for number in sorted(told))
+    return reading.Found([*in_order], steps.unreadable + said.unreadable)
+
+
+def by_proposal(told: Iterable[ActionEvent]) -> dict[int, list[ActionEvent]]:
+    """Return events as `of_proposals` does, by the ids of their proposals."""
+    return {number: [*those] for number, those in groupby(told, key=lambda event: event.proposal_id)}
 
 
 def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
@@ -59,8 +58,15 @@ def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
 
 
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionEvent]:
-    """Return the events of a proposal, oldest first; wants one snapshot."""
-    return of_proposals(connection, proposal_id, proposal_id).get(proposal_id, [])
+    """Return the events of a proposal, oldest first; wants one snapshot.
+
+    Raises:
+        UnreadableRowError: One of them cannot be read.
+    """
+    found = of_proposals(connection, proposal_id, proposal_id)
+    if found.unreadable:
+        raise found.unreadable[0]
+    return found.items
 
 
 _NEXT = (

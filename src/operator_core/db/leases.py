@@ -1,16 +1,24 @@
 """Leases: heartbeats, the recovery of what was lost, and what a person finds out about it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ActionError, FindingNotAllowedError, RecordNotFoundError
+from operator_core.actions.errors import (
+    ActionError,
+    ConstraintError,
+    FindingNotAllowedError,
+    RecordNotFoundError,
+    UnreadableRowError,
+)
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Finding
 from operator_core.actions.types import ActionRecord, EventKind
-from operator_core.db.guards.rules import COUNTER, stop_asking
+from operator_core.db import reading
+from operator_core.db.guards.rules import COUNTER, MESSAGES, stop_asking
 from operator_core.db.mapping import to_record
 from operator_core.db.schema import OPEN, UNSETTLED, notes, proposals, records
-from operator_core.db.transitions import to
+from operator_core.db.transitions import explained, to
 from operator_core.db.types import JsonText, later, now
 
 RECOVERED = "its worker was lost: the lease ran out, and nobody knows what has happened"
@@ -26,10 +34,13 @@ _BEAT = (
 )
 
 
-def beat(connection: sa.Connection, record_id: int) -> tuple[ActionRecord, bool] | None:
+def beat(connection: sa.Connection, record_id: int) -> tuple[ActionRecord, bool] | UnreadableRowError | None:
     """Extend a lease, also one that ran out: return the record, and whether it is asked to stop; None when it ended."""
-    row = connection.execute(_BEAT, {"record_id": record_id}).one_or_none()
-    return None if row is None else (to_record(row[:-1]), (row.stop, row.cancel_requested_at) != (None, None))
+    return reading.written(connection, _BEAT, {"record_id": record_id}, (records, record_id), _beaten)
+
+
+def _beaten(row: sa.Row[Any]) -> tuple[ActionRecord, bool]:
+    return to_record(row[:-1]), (row.stop, row.cancel_requested_at) != (None, None)
 
 
 _ASKED_NOW = sa.select(sa.or_(_STOP.is_not(None), records.c.cancel_requested_at.is_not(None))).where(
@@ -42,39 +53,55 @@ def asked(connection: sa.Connection, record_id: int) -> bool | None:
     return connection.execute(_ASKED_NOW, {"record_id": record_id}).scalar_one_or_none()
 
 
-_LOST = (
-    sa.select(records.c.id)
-    .where(sa.text(OPEN), records.c.lease_expires_at < later(sa.bindparam("minus_grace", type_=sa.Float())))
-    .order_by(records.c.id)
-    .limit(_ROWS)
-    .with_for_update(skip_locked=True)
-)
-_CLOSE_LOST = (
-    sa.update(records)
-    .where(records.c.id.in_(_LOST.cte("lost").select()))
-    .values(
-        completed_at=now(),
-        success=False,
-        outcome=ActionOutcome.UNKNOWN,
-        error_message=RECOVERED,
-        stop_generation=sa.literal_column(stop_asking("action_records.proposal_id")),
-    )
-    .returning(*records.columns)
-)
+_RAN_OUT = records.c.lease_expires_at < later(sa.bindparam("minus_grace", type_=sa.Float()))
+_ALL_LOST = sa.select(records.c.id).where(sa.text(OPEN), _RAN_OUT).order_by(records.c.id).limit(_ROWS)
+_LOST = _ALL_LOST.with_for_update(skip_locked=True)
+_NEXT_LOST = _ALL_LOST.where(records.c.id > sa.bindparam("after_id", type_=sa.BigInteger()))
+_ENDED: dict[str, Any] = {
+    "completed_at": now(),
+    "success": False,
+    "outcome": ActionOutcome.UNKNOWN,
+    "error_message": RECOVERED,
+    "stop_generation": sa.literal_column(stop_asking("action_records.proposal_id")),
+}
+_KEYS = (records.c.id, records.c.proposal_id)
+_CLOSE_LOST = sa.update(records).where(records.c.id.in_(_LOST.cte("lost").select())).values(**_ENDED).returning(*_KEYS)
+_CLOSE_ONE = sa.update(records).where(_OF_ONE, sa.text(OPEN), _RAN_OUT).values(**_ENDED).returning(*_KEYS)
 _FAIL_LOST = to(ActionStatus.FAILED).where(proposals.c.id.in_(sa.bindparam("proposal_ids", expanding=True)))
+_RECOVERED = (
+    sa.select(*records.columns).where(records.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(records.c.id)
+)
 
 
-def recover(connection: sa.Connection, grace: float, by: str) -> list[ActionRecord]:
-    """Fail some executions whose lease ran out more than `grace` seconds ago; their outcome is unknown."""
-    found = [to_record(row) for row in connection.execute(_CLOSE_LOST, {"minus_grace": -grace})]
-    if found:
-        ids = [record.proposal_id for record in found]
-        connection.execute(_FAIL_LOST, {"proposal_ids": ids, "step_by": by, "step_reason": RECOVERED})
-    return sorted(found, key=_id)
+def recover(
+    connection: sa.Connection, grace: float, by: str, record_id: int | None = None
+) -> reading.Found[ActionRecord]:
+    """Fail some executions whose lease ran out more than `grace` seconds ago; their outcome is unknown.
+
+    They are closed before they are read: one that cannot be read is recovered with the others.
+
+    Args:
+        connection: In whose transaction they end.
+        grace: Seconds.
+        by: Who recovers them.
+        record_id: The only one to recover, if it still is to be.
+    """
+    values: dict[str, Any] = {"minus_grace": -grace}
+    with explained(lambda _, code: ConstraintError(code=code, detail=MESSAGES.get(code, code))):
+        if record_id is None:
+            closed = connection.execute(_CLOSE_LOST, values).all()
+        else:
+            closed = connection.execute(_CLOSE_ONE, {**values, "record_id": record_id}).all()
+        if not closed:
+            return reading.Found()
+        failed = {"proposal_ids": [row.proposal_id for row in closed], "step_by": by, "step_reason": RECOVERED}
+        connection.execute(_FAIL_LOST, failed)
+    return reading.many(connection, _RECOVERED, {"ids": [row.id for row in closed]}, records.c.id, to_record)
 
 
-def _id(record: ActionRecord) -> int:
-    return record.id or 0
+def lost(connection: sa.Connection, grace: float, after_id: int) -> Sequence[int]:
+    """Return the ids of the next records whose lease ran out more than `grace` seconds ago."""
+    return connection.scalars(_NEXT_LOST, {"minus_grace": -grace, "after_id": after_id}).all()
 
 
 _values: dict[str, sa.ColumnElement[Any]] = {
@@ -103,9 +130,9 @@ def report_late(connection: sa.Connection, record_id: int, by: str, data: dict[s
 _UNSETTLED = sa.select(*records.columns).where(sa.text(UNSETTLED)).order_by(records.c.id)
 
 
-def unsettled(connection: sa.Connection) -> list[ActionRecord]:
+def unsettled(connection: sa.Connection) -> reading.Found[ActionRecord]:
     """Return what nobody knows the outcome of, and nobody has settled, oldest first."""
-    return [to_record(row) for row in connection.execute(_UNSETTLED)]
+    return reading.many(connection, _UNSETTLED, {}, records.c.id, to_record)
 
 
 _SETTLE = (
@@ -119,10 +146,12 @@ _SETTLE = (
     )
     .returning(*records.columns)
 )
-_RECORD = sa.select(records.c.outcome, records.c.finding, records.c.finding_by).where(_OF_ONE)
+_RECORD = sa.select(*(records.c[name] for name in ("id", "outcome", "finding", "finding_by"))).where(_OF_ONE)
 
 
-def settle(connection: sa.Connection, record_id: int, finding: Finding, by: str, reason: str) -> ActionRecord:
+def settle(
+    connection: sa.Connection, record_id: int, finding: Finding, by: str, reason: str
+) -> ActionRecord | UnreadableRowError:
     """Write down what a person found out; the outcome stays unknown.
 
     Raises:
@@ -135,14 +164,14 @@ def settle(connection: sa.Connection, record_id: int, finding: Finding, by: str,
         "new_finding_by": by,
         "new_finding_reason": reason,
     }
-    row = connection.execute(_SETTLE, values).one_or_none()
-    if row is None:
+    settled = reading.written(connection, _SETTLE, values, (records, record_id), to_record)
+    if settled is None:
         raise _explain_settle(connection, record_id)
-    return to_record(row)
+    return settled
 
 
 def _explain_settle(connection: sa.Connection, record_id: int) -> ActionError:
-    found = connection.execute(_RECORD, {"record_id": record_id}).one_or_none()
+    found = reading.one(connection, _RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
         return RecordNotFoundError(record_id=record_id)
     return FindingNotAllowedError(

@@ -1,16 +1,18 @@
 """Row to DTO and DTO to row; nothing else knows both."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
-from operator_core.actions.errors import NotNewError, ValueNotStorableError
-from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, checked
+from operator_core.actions.errors import NotNewError, UnreadableRowError, ValueNotStorableError
+from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, EventKind, checked
 from operator_core.actions.values import dump_json
-from operator_core.db.schema import events, proposals, records
+from operator_core.db.schema import events, notes, proposals, records
+from operator_core.db.types import Undecodable
 
 PROPOSED = (
     "ticket_id",
@@ -35,18 +37,48 @@ Row = sa.Row[Any] | tuple[Any, ...]
 
 
 def to_proposal(row: Row) -> ActionProposal:
-    """Return the proposal of a row of all columns of `action_proposals`, in their order."""
-    return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=FROM_LEDGER)
+    """Return the proposal of a row of all columns of `action_proposals`, in their order.
+
+    Raises:
+        UnreadableRowError: A column holds what no proposal can.
+    """
+    try:
+        return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=FROM_LEDGER)
+    except ValidationError as error:
+        raise _unreadable(proposals, _PROPOSAL_NAMES, row, error) from error
 
 
 def to_record(row: Row) -> ActionRecord:
-    """Return the record of a row of all columns of `action_records`, in their order."""
-    return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=FROM_LEDGER)
+    """Return the record of a row of all columns of `action_records`, in their order.
+
+    Raises:
+        UnreadableRowError: A column holds what no record can.
+    """
+    try:
+        return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=FROM_LEDGER)
+    except ValidationError as error:
+        raise _unreadable(records, _RECORD_NAMES, row, error) from error
 
 
 def to_event(row: Row) -> ActionEvent:
-    """Return the event of a row of all columns of `action_events`, in their order, its kind and its record."""
-    return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=FROM_LEDGER)
+    """Return the event of a row of all columns of `action_events`, in their order, its kind and its record.
+
+    Raises:
+        UnreadableRowError: A column holds what no event can.
+    """
+    try:
+        return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=FROM_LEDGER)
+    except ValidationError as error:
+        table = events if row[_EVENT_NAMES.index("kind")] == EventKind.STEP else notes
+        raise _unreadable(table, _EVENT_NAMES, row, error) from error
+
+
+def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: ValidationError) -> UnreadableRowError:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    column = str(problem["loc"][0]) if problem["loc"] else None
+    value = None if column is None else row[names.index(column)]
+    detail = value.detail if isinstance(value, Undecodable) else f"it is a {type(value).__name__}: {problem['msg']}"
+    return UnreadableRowError(table=table.name, id=row[0], column=column, detail=detail)
 
 
 def new_proposal(proposal: ActionProposal) -> dict[str, Any]:

@@ -1,21 +1,28 @@
 """The store of proposals: plain functions over a connection, each in the transaction of its caller."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ActionError, IdempotencyKeyError, NotRetryableError, RetryTransactionError
+from operator_core.actions.errors import (
+    ActionError,
+    ConstraintError,
+    IdempotencyKeyError,
+    NotRetryableError,
+    RetryTransactionError,
+)
 from operator_core.actions.lifecycle import PENDING, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionProposal
-from operator_core.db.guards.rules import COUNTER, LATCH_UNREADABLE, NOT_RETRYABLE, Latch
+from operator_core.db import reading
+from operator_core.db.guards.rules import COUNTER, LATCH_UNREADABLE, MESSAGES, NOT_RETRYABLE, UNREADABLE, Latch
 from operator_core.db.mapping import PROPOSED, as_json_array, new_proposal, to_proposal
 from operator_core.db.schema import MAY_EXPIRE, any_of, kill_switch, proposals
 from operator_core.db.transitions import explained, latch_unreadable, to
-from operator_core.db.types import json_item, json_rows, now
+from operator_core.db.types import json_item, json_rows, not_among, now
 
 _BULK_ROWS = 2_000  # of one statement; all of a call are in one transaction
 
@@ -72,6 +79,8 @@ def _explain_insert(connection: sa.Connection, code: str, values: Sequence[Mappi
         return NotRetryableError(retry_of=wrong, current=found.get(wrong))
     if code == LATCH_UNREADABLE:
         return latch_unreadable(connection)
+    if code == UNREADABLE:
+        return ConstraintError(code=code, detail=MESSAGES[code])
     # The latch changed between the choice and the guard, or somebody else takes the idempotency key now.
     return RetryTransactionError(code=code)
 
@@ -92,12 +101,13 @@ def insert_once(connection: sa.Connection, proposal: ActionProposal) -> ActionPr
 
     Raises:
         IdempotencyKeyError: The first one has other content.
+        UnreadableRowError: The first one cannot be read.
     """
     values = new_proposal(proposal)
-    row = connection.execute(_OF_KEY, {"idempotency_key": proposal.idempotency_key}).one_or_none()
-    if row is None:
+    of_key = {"idempotency_key": proposal.idempotency_key}
+    first = reading.one(connection, _OF_KEY, of_key, proposals.c.id, to_proposal)
+    if first is None:
         return insert(connection, proposal)
-    first = to_proposal(row)
     differs = [name for name in PROPOSED if name not in _MAY_DIFFER and not _same(values[name], getattr(first, name))]
     if differs:
         key = str(first.idempotency_key)
@@ -131,9 +141,12 @@ _SELECT_ONE = sa.select(*proposals.columns).where(proposals.c.id == sa.bindparam
 
 
 def get(connection: sa.Connection, proposal_id: int) -> ActionProposal | None:
-    """Return one proposal, or None."""
-    row = connection.execute(_SELECT_ONE, {"proposal_id": proposal_id}).one_or_none()
-    return None if row is None else to_proposal(row)
+    """Return one proposal, or None.
+
+    Raises:
+        UnreadableRowError: It cannot be read.
+    """
+    return reading.one(connection, _SELECT_ONE, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
 
 
 Filters = Mapping[str, Any]
@@ -163,14 +176,29 @@ def _selection(names: frozenset[str], status: ActionStatus | None, paged: frozen
     return statement
 
 
+_FURTHER = 100  # rows that are read at a time in place of those of a page that cannot be read
+
+
 def list_(
     connection: sa.Connection, filters: Filters, before_id: int | None, limit: int | None
-) -> list[ActionProposal]:
-    """Return the proposals that match, newest first."""
+) -> reading.Found[ActionProposal]:
+    """Return the proposals that match, newest first; a page is full where there are enough that can be read."""
     names, status, values = _split(filters)
-    page = {name: value for name, value in {"before_id": before_id, "limit": limit}.items() if value is not None}
-    statement = _selection(names, status, frozenset(page))
-    return [to_proposal(row) for row in connection.execute(statement, {**values, **page})]
+    found, wanted = reading.Found[ActionProposal](), limit
+    while True:
+        page = {name: value for name, value in {"before_id": before_id, "limit": wanted}.items() if value is not None}
+        statement = _selection(names, status, frozenset(page))
+        part = reading.many(connection, statement, {**values, **page}, proposals.c.id, to_proposal)
+        found.items += part.items
+        found.unreadable += part.unreadable
+        if limit is None or wanted is None:
+            return found
+        if len(found.items) >= limit or len(part.items) + len(part.unreadable) < wanted:
+            del found.items[limit:]
+            return found
+        ids = [row.id or 0 for row in part.items] + [error.id or 0 for error in part.unreadable]
+        before_id = min(ids)
+        wanted = _FURTHER
 
 
 @cache
@@ -231,6 +259,22 @@ _PROPOSED = (
 )
 
 
-def proposed(connection: sa.Connection, action_names: Sequence[str], rows: int) -> list[ActionProposal]:
-    """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends."""
-    return [to_proposal(row) for row in connection.execute(_PROPOSED, {"of_action_name": action_names, "rows": rows})]
+_PROPOSED_BUT = _PROPOSED.where(not_among(proposals.c.id, "passed_over"))
+
+
+def proposed(
+    connection: sa.Connection, action_names: Sequence[str], rows: int, passed_over: Collection[int] = ()
+) -> reading.Found[ActionProposal]:
+    """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends.
+
+    Args:
+        connection: In whose transaction they are locked.
+        action_names: Any of these.
+        rows: How many at most.
+        passed_over: The ids of those that cannot be read.
+    """
+    values = {"of_action_name": action_names, "rows": rows}
+    if not passed_over:
+        return reading.many(connection, _PROPOSED, values, proposals.c.id, to_proposal)
+    values["passed_over"] = json.dumps([*passed_over])
+    return reading.many(connection, _PROPOSED_BUT, values, proposals.c.id, to_proposal)

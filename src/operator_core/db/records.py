@@ -10,10 +10,12 @@ from operator_core.actions.errors import (
     RecordNotAllowedError,
     RecordNotFoundError,
     TransitionNotAllowedError,
+    UnreadableRowError,
     outcome_text,
 )
 from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionRecord
+from operator_core.db import reading
 from operator_core.db.guards.rules import stop_asking
 from operator_core.db.mapping import new_record, to_record
 from operator_core.db.schema import proposals, records
@@ -57,14 +59,22 @@ _SELECT_OF_PROPOSAL = (
 
 
 def get(connection: sa.Connection, record_id: int) -> ActionRecord | None:
-    """Return one record, or None."""
-    row = connection.execute(_SELECT_ONE, {"record_id": record_id}).one_or_none()
-    return None if row is None else to_record(row)
+    """Return one record, or None.
+
+    Raises:
+        UnreadableRowError: It cannot be read.
+    """
+    return reading.one(connection, _SELECT_ONE, {"record_id": record_id}, records.c.id, to_record)
 
 
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionRecord]:
-    """Return the records of a proposal, newest first."""
-    return [to_record(row) for row in connection.execute(_SELECT_OF_PROPOSAL, {"proposal_id": proposal_id})]
+    """Return the records of a proposal, newest first: none or one.
+
+    Raises:
+        UnreadableRowError: It cannot be read.
+    """
+    record = reading.one(connection, _SELECT_OF_PROPOSAL, {"proposal_id": proposal_id}, records.c.id, to_record)
+    return [] if record is None else [record]
 
 
 CLOSE = (
@@ -101,17 +111,18 @@ def close(
     outcome: ActionOutcome,
     error_message: str | None,
     result_data: dict[str, Any] | None,
-) -> ActionRecord:
+) -> ActionRecord | UnreadableRowError:
     """Close an open record with its outcome; of callers at the same moment exactly one succeeds."""
+    values = closing(record_id, outcome, error_message, result_data)
     with explained(lambda later, _: explain_close(later, record_id, outcome)):
-        row = connection.execute(CLOSE, closing(record_id, outcome, error_message, result_data)).one_or_none()
-    if row is None:
+        closed = reading.written(connection, CLOSE, values, (records, record_id), to_record)
+    if closed is None:
         raise explain_close(connection, record_id, outcome)
-    return to_record(row)
+    return closed
 
 
 _STANDING_OF_RECORD = (
-    sa.select(*records.columns, proposals.c.status)
+    sa.select(*(records.c[name] for name in ("id", "proposal_id", "outcome", "completed_at")), proposals.c.status)
     .join_from(records, proposals)
     .where(records.c.id == sa.bindparam("record_id"))
 )
@@ -119,7 +130,7 @@ _STANDING_OF_RECORD = (
 
 def explain_close(connection: sa.Connection, record_id: int, outcome: ActionOutcome) -> ActionError:
     """Return the error that says why a record was not closed."""
-    found = connection.execute(_STANDING_OF_RECORD, {"record_id": record_id}).one_or_none()
+    found = reading.one(connection, _STANDING_OF_RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
         return RecordNotFoundError(record_id=record_id)
     if found.outcome is None:

@@ -1,5 +1,6 @@
 """How the kill switch stands: what is engaged, what runs, and how it has met the stops; all of it only reads."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from operator_core.actions.stops import (
     StopAnswer,
     StopRequest,
 )
+from operator_core.db import reading
 from operator_core.db.guards.rules import COUNTER, Latch
 from operator_core.db.kill_switch import covered, latches, leftovers, of_stop, to_stop
 from operator_core.db.proposals import expired
@@ -25,19 +27,16 @@ from operator_core.db.schema import events, kill_switch, kill_switch_events, pro
 from operator_core.db.types import UtcDateTime, now
 
 _LAST_STOPS = 10
+_UNREADABLE = "(cannot be read)"
 
 
 @cache
-def _executing(field: str | None) -> sa.Executable:
+def _executing(field: str | None) -> sa.Select[Any]:
     return (
         sa.select(
-            proposals.c.id,
-            records.c.id.label("record_id"),
-            proposals.c.action_name,
-            proposals.c.status_by,
-            proposals.c.status_at,
-            records.c.lease_expires_at,
-            records.c.last_seen_at,
+            *(proposals.c[name] for name in ("id", "action_name", "status_by", "status_at")),
+            *(records.c.id.label("record_id"), records.c.lease_expires_at, records.c.last_seen_at),
+            sa.type_coerce(now(), UtcDateTime()).label("at"),
         )
         .select_from(proposals.outerjoin(records))
         .where(sa.text("action_proposals.status = 'executing'"), *covered(field))
@@ -48,18 +47,17 @@ def _executing(field: str | None) -> sa.Executable:
 def still_executing(connection: sa.Connection, scope: Scope) -> tuple[StillExecuting, ...]:
     """Return what runs at this moment in a scope."""
     values = {} if scope.field is None else {"scope_value": scope.value}
-    found = connection.execute(_executing(scope.field), values)
     return tuple(
         StillExecuting(
-            proposal_id=row.id,
-            record_id=row.record_id,
-            action_name=row.action_name,
-            worker=row.status_by,
-            since=row.status_at,
-            lease_expires_at=row.lease_expires_at,
-            last_seen_at=row.last_seen_at,
+            proposal_id=row["id"],
+            record_id=row["record_id"],
+            action_name=row["action_name"] or _UNREADABLE,
+            worker=row["status_by"] or _UNREADABLE,
+            since=row["status_at"] or row["at"],
+            lease_expires_at=row["lease_expires_at"],
+            last_seen_at=row["last_seen_at"],
         )
-        for row in found
+        for row in reading.lossy(connection, _executing(scope.field), values, proposals.c.id)
     )
 
 
@@ -71,15 +69,12 @@ _STARTED_BY = (
 
 
 @cache
-def _met(field: str | None) -> sa.Executable:
+def _met(field: str | None) -> sa.Select[Any]:
     """Return the query for what ran when a stop came: still open, or closed under its eyes."""
     return (
         sa.select(
-            proposals.c.id,
-            records.c.id.label("record_id"),
-            records.c.outcome,
-            records.c.completed_at,
-            _STARTED_BY.label("worker"),
+            *(proposals.c.id, records.c.id.label("record_id"), _STARTED_BY.label("worker")),
+            *(records.c[name] for name in ("outcome", "completed_at")),
         )
         .select_from(proposals.outerjoin(records))
         .where(
@@ -98,23 +93,24 @@ def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopAns
     """Return how what ran when a stop came has met it; `at` is the database's time."""
     if isinstance(stop.scope, str):  # nothing that runs has a value that would fit
         return []
-    return [_answer(stop, row, at) for row in connection.execute(_met(stop.scope.field), of_stop(stop, stop.scope))]
+    met = reading.lossy(connection, _met(stop.scope.field), of_stop(stop, stop.scope), proposals.c.id)
+    return [_answer(stop, row, at) for row in met]
 
 
-def _answer(stop: Stop, row: sa.Row[Any], at: datetime) -> StopAnswer:
+def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopAnswer:
     answer = Answer.FINISHED_ANYWAY
-    if row.outcome in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without a word
+    if row["outcome"] in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without a word
         answer = Answer.SILENT
-    elif row.outcome is ActionOutcome.STOPPED:
+    elif row["outcome"] is ActionOutcome.STOPPED:
         answer = Answer.STOPPED
-    until = row.completed_at or at
+    until = row["completed_at"] or at
     return StopAnswer(
         generation=stop.generation,
-        proposal_id=row.id,
-        record_id=row.record_id,
-        worker=row.worker,
+        proposal_id=row["id"],
+        record_id=row["record_id"],
+        worker=row["worker"] or _UNREADABLE,
         answer=answer,
-        at=row.completed_at,
+        at=row["completed_at"],
         seconds=max(0.0, (until - stop.engaged_at).total_seconds()),
     )
 
@@ -127,7 +123,8 @@ _ASKING = (
     .order_by(_k.c.generation.desc())
     .limit(1)
 )
-_RECORD = sa.select(*records.columns).where(records.c.id == sa.bindparam("record_id"))
+_ASKED = ("id", "proposal_id", "outcome", "cancel_requested_at", "cancel_requested_by", "cancel_reason")
+_RECORD = sa.select(*(records.c[name] for name in _ASKED)).where(records.c.id == sa.bindparam("record_id"))
 
 
 def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
@@ -136,20 +133,22 @@ def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
     Raises:
         RecordNotFoundError: There is no such record.
     """
-    record = connection.execute(_RECORD, {"record_id": record_id}).one_or_none()
-    if record is None:
+    found = reading.lossy(connection, _RECORD, {"record_id": record_id}, records.c.id)
+    if not found:
         raise RecordNotFoundError(record_id=record_id)
-    if record.outcome is not None:
+    record = found[0]
+    if record["outcome"] is not None:
         return None
-    row = connection.execute(_ASKING, {"proposal_id": record.proposal_id}).one_or_none()
+    row = connection.execute(_ASKING, {"proposal_id": record["proposal_id"]}).one_or_none()
     if row is not None:
         stop = to_stop(row)
         return StopRequest(
             generation=stop.generation, scope=stop.scope, at=stop.engaged_at, by=stop.by, reason=stop.reason
         )
-    if record.cancel_requested_at is None:
+    if record["cancel_requested_at"] is None:
         return None
-    return StopRequest(at=record.cancel_requested_at, by=record.cancel_requested_by, reason=record.cancel_reason)
+    by = record["cancel_requested_by"] or _UNREADABLE
+    return StopRequest(at=record["cancel_requested_at"], by=by, reason=record["cancel_reason"])
 
 
 # -- status ------------------------------------------------------------------------------------------------------------

@@ -19,14 +19,26 @@ from operator_core.actions.errors import (
     ProposalNotFoundError,
     RetryTransactionError,
     TransitionNotAllowedError,
+    UnreadableRowError,
     outcome_text,
 )
 from operator_core.actions.lifecycle import ActionStatus, sources
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionProposal
+from operator_core.db import reading
 from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of, refusal_of
-from operator_core.db.guards.rules import EXPIRED, ISOLATION_REFUSED, LATCH_UNREADABLE, RECORD_DISAGREES, STOPPED, Latch
+from operator_core.db.guards.rules import (
+    EXPIRED,
+    ISOLATION_REFUSED,
+    LATCH_UNREADABLE,
+    MESSAGES,
+    RECORD_DISAGREES,
+    STATUS_COLUMNS,
+    STOPPED,
+    UNREADABLE,
+    Latch,
+)
 from operator_core.db.mapping import to_proposal
 from operator_core.db.schema import kill_switch, proposals, records
 from operator_core.db.types import now
@@ -80,7 +92,7 @@ _STEPS = {status: to(status).where(_OF_ONE).returning(*proposals.columns) for st
 
 def step(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, by: str, reason: str | None
-) -> ActionProposal:
+) -> ActionProposal | UnreadableRowError:
     """Take one step; of callers at the same moment exactly one succeeds.
 
     Raises:
@@ -91,19 +103,13 @@ def step(
         raise explain_step(connection, proposal_id, wanted)
     values = {"proposal_id": proposal_id, "step_by": by, "step_reason": reason}
     with explained(lambda later, code: explain_step(later, proposal_id, wanted, code)):
-        row = connection.execute(statement, values).one_or_none()
-    if row is None:
+        taken = reading.written(connection, statement, values, (proposals, proposal_id), to_proposal)
+    if taken is None:
         raise explain_step(connection, proposal_id, wanted)
-    return to_proposal(row)
+    return taken
 
 
-_STATUS = sa.select(
-    proposals.c.status,
-    proposals.c.status_at,
-    proposals.c.status_by,
-    proposals.c.status_reason,
-    proposals.c.valid_until,
-).where(_OF_ONE)
+_STATUS = sa.select(*(proposals.c[name] for name in ("id", *STATUS_COLUMNS, "valid_until"))).where(_OF_ONE)
 _OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindparam("proposal_id"))
 
 
@@ -111,7 +117,9 @@ def explain_step(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, code: str | None = None
 ) -> ActionError:
     """Return the error that says why a step was not taken; `code` is what the guard said, if it was the guard."""
-    found = connection.execute(_STATUS, {"proposal_id": proposal_id}).one_or_none()
+    if code == UNREADABLE:
+        return unreadable(connection, proposal_id)
+    found = reading.one(connection, _STATUS, {"proposal_id": proposal_id}, proposals.c.id, _plain)
     if found is None:
         return ProposalNotFoundError(proposal_id=proposal_id)
     if found.status is ActionStatus.CANCELLED and wanted is ActionStatus.EXECUTING:
@@ -138,6 +146,19 @@ def explain_step(
     else:
         detail = None
     return TransitionNotAllowedError(id=proposal_id, current=found.status, wanted=wanted, detail=detail)
+
+
+_plain = reading.plain(proposals)
+_PROPOSAL = sa.select(*proposals.columns).where(_OF_ONE)
+
+
+def unreadable(connection: sa.Connection, proposal_id: int) -> UnreadableRowError:
+    """Return the error that says what of a proposal cannot be read; the guard may be stricter than the library."""
+    try:
+        reading.one(connection, _PROPOSAL, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
+    except UnreadableRowError as error:
+        return error
+    return UnreadableRowError(table=proposals.name, id=proposal_id, column=None, detail=MESSAGES[UNREADABLE])
 
 
 def _disagreement(connection: sa.Connection, proposal_id: int, wanted: ActionStatus) -> str:

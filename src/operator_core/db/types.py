@@ -1,8 +1,11 @@
 """Column types and SQL expressions that mean the same on both engines."""
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from pydantic_core import from_json
@@ -22,6 +25,13 @@ NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
 
 KEYED_BY_TEXT = {"sqlite_with_rowid": False}
 """Table arguments: a table without a hidden row id has no second key through which REPLACE could remove a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A value of a column that cannot be read: it comes out of the row in its place, so that the others can be."""
+
+    detail: str
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -56,18 +66,25 @@ class UtcDateTime(TypeDecorator[datetime]):
         return _from_text if dialect.name == "sqlite" else _in_utc
 
 
-def _from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text + "+00:00")
+def _from_text(text: str | None) -> datetime | Undecodable | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text + "+00:00")
+    except (TypeError, ValueError):
+        return Undecodable("it is not a time written as YYYY-MM-DD HH:MM:SS.ffffff")
 
 
-def _in_utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)
+def _in_utc(moment: datetime | None) -> datetime | Undecodable | None:
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        return Undecodable("in UTC it lies outside the years 1 to 9999")
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):
     """Is a JSON object kept as the text that was written.
 
-    JSONB would turn 1e16 into an int and lose -0.0 and the order of the keys.
+    JSONB would turn 1e16 into an int and lose -0.0 and the order of the keys. The text comes from the database as it
+    is, whatever deserializer the host's engine has, and is parsed here alone.
     """
 
     impl = sa.JSON(none_as_null=True)
@@ -82,12 +99,48 @@ class JsonText(TypeDecorator[dict[str, Any]]):
         return process
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Parse what the driver left as text; the PostgreSQL drivers parse it themselves."""
+        """Parse the text."""
+        return _parsed
 
-        def process(value: object) -> object:
-            return from_json(value) if isinstance(value, str) else value
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Select the text: the PostgreSQL drivers would parse it, and lose all rows where they cannot parse one."""
+        return as_text(column)
 
-        return process
+
+_HARMLESS = frozenset({str, int, bool, type(None)})
+
+
+def _parsed(text: str | None) -> object:
+    if text is None:
+        return None
+    value: object
+    try:
+        value = from_json(text)
+    except (TypeError, ValueError) as error:
+        return Undecodable(f"it is not JSON that can be read: {error}")
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value).values()
+        if not _HARMLESS.issuperset(map(type, members)) and not _is_finite(members):
+            return Undecodable("it holds a number that is too large for a float")
+    return value  # pyright: ignore[reportUnknownVariableType] - whatever JSON it is
+
+
+def _is_finite(values: Iterable[object]) -> bool:
+    """Tell whether no number became an infinity: 1e400 is JSON, and nothing that could be given back equal."""
+    for value in values:
+        match value:
+            case float():
+                if not math.isfinite(value):
+                    return False
+            case dict():
+                if not _is_finite(cast("Iterable[object]", value.values())):
+                    return False
+            case list():
+                if not _is_finite(cast("Iterable[object]", value)):
+                    return False
+            case _:
+                pass
+    return True
 
 
 class EnumText(TypeDecorator[StrEnum]):
@@ -106,8 +159,14 @@ class EnumText(TypeDecorator[StrEnum]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """Return the member."""
-        members: dict[str | None, StrEnum | None] = {None: None, **{member.value: member for member in self.enum}}
+        members = _Members((member.value, member) for member in self.enum)
+        members[None] = None
         return members.__getitem__
+
+
+class _Members(dict[str | None, StrEnum | None]):
+    def __missing__(self, value: object) -> Undecodable:
+        return Undecodable(f"it is none of {', '.join(str(member) for member in self if member is not None)}")
 
 
 def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
@@ -151,6 +210,23 @@ def _later_on_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds') || '000')"
 
 
+class as_text(FunctionElement[dict[str, Any]]):  # noqa: N801 - the same
+    """The JSON of a column, which comes from the database as the text that is stored."""
+
+    type = JsonText()
+    inherit_cache = True
+
+
+@compiles(as_text, "postgresql")
+def _as_text_on_postgresql(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS TEXT)"
+
+
+@compiles(as_text, "sqlite")
+def _as_text_on_sqlite(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
 class json_rows(FunctionElement[Any]):  # noqa: N801 - the same
     """Is the table (value, position) of the members of a JSON array: a bulk insert in one parameter."""
 
@@ -169,6 +245,12 @@ def _json_rows_on_postgresql(element: json_rows, compiler: SQLCompiler, **kw: An
 @compiles(json_rows, "sqlite")
 def _json_rows_on_sqlite(element: json_rows, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(SELECT value, key AS position FROM json_each({compiler.process(element.clauses, **kw)}))"
+
+
+def not_among(column: sa.ColumnElement[int], parameter: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an id is none of those of a JSON array: one parameter, however many it holds."""
+    listed = json_rows(sa.bindparam(parameter, type_=sa.Text())).table_valued("value", "position", name=parameter)
+    return column.not_in(sa.select(sa.cast(sa.cast(listed.c.value, sa.Text()), sa.BigInteger())))
 
 
 class json_item(FunctionElement[Any]):  # noqa: N801 - the same

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from operator_core.actions.errors import UnreadableRowError
 from operator_core.actions.lifecycle import STEPS, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, Difference, EventKind
-from operator_core.db import history
+from operator_core.db import history, reading
 from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.mapping import to_proposal, to_record
-from operator_core.db.schema import proposals, prunes, records
+from operator_core.db.schema import events, notes, proposals, prunes, records
 from operator_core.db.types import UtcDateTime
 
 CHUNK = 100  # proposals that are compared in one snapshot
@@ -42,17 +44,46 @@ def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
 
 
 def compare(connection: sa.Connection, first: int, last: int) -> list[Difference]:
-    """Return every difference of the proposals of a range of ids; wants one snapshot."""
+    """Return every difference of the proposals of a range of ids; wants one snapshot.
+
+    A row that cannot be read is one. Only what it would have been compared with is left out.
+    """
     values = {"first": first, "last": last}
     told = history.of_proposals(connection, first, last)
-    stored = {row.id: to_proposal(row) for row in connection.execute(_PROPOSALS, values)}
-    opened = {row.proposal_id: to_record(row) for row in connection.execute(_RECORDS, values)}
+    stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal)
+    opened = reading.many(connection, _RECORDS, values, records.c.id, to_record)
     pruned = connection.execute(_PRUNED_BEFORE).scalar_one()
+    by_id = {proposal.id or 0: proposal for proposal in stored.items}
+    by_proposal = {record.proposal_id: record for record in opened.items}
+    by_events = history.by_proposal(told.items)
+    unreadable = _by_proposal(connection, [*stored.unreadable, *opened.unreadable, *told.unreadable])
     return [
         Difference(proposal_id=number, field=field, expected=str(expected), found=str(found))
-        for number in sorted({*told, *stored})
-        for field, expected, found in _differences(told.get(number, []), stored.get(number), opened.get(number), pruned)
+        for number in sorted({*by_events, *by_id, *unreadable})
+        for field, expected, found in _differences(
+            by_events.get(number, []), by_id.get(number), by_proposal.get(number), pruned, unreadable.get(number, [])
+        )
     ]
+
+
+def _by_proposal(
+    connection: sa.Connection, errors: Sequence[UnreadableRowError]
+) -> dict[int, list[UnreadableRowError]]:
+    found: dict[int, list[UnreadableRowError]] = {}
+    for error in errors:
+        number = error.id
+        if error.table != proposals.name:
+            of = _OWNERS[error.table]
+            number = connection.execute(of, {"row_id": error.id}).scalar_one_or_none()
+        found.setdefault(number or 0, []).append(error)
+    return found
+
+
+_OWNERS = {
+    table.name: sa.select(table.c.proposal_id).where(table.c.id == sa.bindparam("row_id", type_=sa.BigInteger()))
+    for table in (records, events, notes)
+}
+_PREFIXES = {proposals.name: "", records.name: "record.", events.name: "event {}.", notes.name: "note {}."}
 
 
 _Difference = tuple[str, object, object]
@@ -63,19 +94,28 @@ def _differences(
     proposal: ActionProposal | None,
     record: ActionRecord | None,
     pruned: datetime | None,
+    unreadable: Sequence[UnreadableRowError],
 ) -> Iterator[_Difference]:
+    missing = {error.table for error in unreadable}
+    for error in unreadable:
+        yield f"{_PREFIXES[error.table].format(error.id)}{error.column}", "a value that can be read", error.detail
+    if events.name in missing:
+        return
     steps = [event for event in told if event.kind is EventKind.STEP]
     if not steps:
         yield "row", "nothing: it has no history", f"a proposal that is {proposal.status if proposal else 'missing'}"
         return
     yield from _chain(steps)
     final = steps[-1]
+    if proposals.name in missing:
+        return
     if proposal is None:
         if final.to_status not in TERMINAL or pruned is None or (final.recorded_at or final.at) >= pruned:
             yield "row", f"a proposal that is {final.to_status}", "nothing, and it was not pruned"
         return
     yield from _compared(_proposal_of(steps), proposal, "")
-    yield from _compared_records(told, steps, record)
+    if not missing & {records.name, notes.name}:
+        yield from _compared_records(told, steps, record)
 
 
 def _chain(steps: Sequence[ActionEvent]) -> Iterator[_Difference]:
@@ -112,11 +152,12 @@ def _compared(expected: Mapping[str, Any], found: ActionProposal | ActionRecord,
 
 def _normal(name: str, value: Any) -> object:
     """Return a value of a row, or of the JSON in an event, so that both can be compared."""
-    if isinstance(value, str) and name.endswith(("_at", "_until")):
-        return datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return float(value) if name == "lease_seconds" and value is not None else value
+    with suppress(ValueError, TypeError):  # what is not written as the ledger writes it differs
+        if isinstance(value, str) and name.endswith(("_at", "_until")):
+            return datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+        if name == "lease_seconds" and value is not None:
+            return float(value)
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _compared_records(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from operator_core.actions import ActionOutcome, ActionRecord, LeaseLostError, StopRequestedError
+from operator_core.actions import ActionOutcome, ActionRecord, LeaseLostError, StopRequestedError, UnreadableRowError
 from operator_core.actions.values import sanitise_object
 from operator_core.db import Execution
 from operator_core.db.actions.settled import settled
@@ -45,6 +45,9 @@ class Doing:
         except LeaseLostError as error:
             self._report.lost.append(execution.record.id or 0)
             self._log(logging.ERROR, execution, f"was lost: {error}")
+        except UnreadableRowError as error:  # its end is recorded
+            self._report.broken_off.append(execution.record.id or 0)
+            self._log(logging.ERROR, execution, f"has ended: {error}")
         except UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
             self._report.broken_off.append(execution.record.id or 0)
             self._log(logging.ERROR, execution, f"could not be recorded: {error}")

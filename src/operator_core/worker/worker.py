@@ -14,6 +14,7 @@ from operator_core.actions import (
     ActionRecord,
     ActionStatus,
     TransitionNotAllowedError,
+    UnreadableRowError,
     ValueNotStorableError,
 )
 from operator_core.actions.values import check_integer, check_name, check_seconds
@@ -188,7 +189,9 @@ class Worker:
                 problems = self._registry[proposal.action_name].problems(proposal.parameters)
                 status = ActionStatus.VALIDATED if problems is None else ActionStatus.CANCELLED
                 reason = None if problems is None else f"the parameters do not fit: {problems}"
-                with suppress(TransitionNotAllowedError):  # somebody else was first
+                with suppress(
+                    TransitionNotAllowedError, UnreadableRowError
+                ):  # somebody else was first; no guard lets it
                     await tx.update_proposal_status(proposal.id or 0, status, by=self.name, reason=reason)
                     told.append((proposal.id or 0, proposal.action_name, reason))
         for one in told:

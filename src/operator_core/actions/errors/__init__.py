@@ -37,6 +37,7 @@
         │   └── RevisionUnknownError   the tables are there, but not their revision
         ├── RetryTransactionError      run your transaction again
         ├── ConstraintError            the database refused a row
+        ├── UnreadableRowError         a row is there, and holds what cannot be read
         └── DatabaseUnavailableError   it cannot be reached, or cannot be worked with now
             ├── ConnectionLostError    the connection broke under a statement, whose outcome is unknown
             ├── DatabaseNotFoundError  no such folder, file or database
@@ -72,6 +73,7 @@ from operator_core.actions.errors.database import (
     SchemaError,
     SchemaOutOfDateError,
     SchemaTooNewError,
+    UnreadableRowError,
 )
 from operator_core.actions.errors.ledger import (
     EngineNotConfiguredError,
@@ -143,6 +145,7 @@ __all__ = [
     "StopRequestedError",
     "StopUnconfirmedError",
     "TransitionNotAllowedError",
+    "UnreadableRowError",
     "ValueNotStorableError",
     "WaitTimeoutError",
     "outcome_text",

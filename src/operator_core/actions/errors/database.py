@@ -142,6 +142,34 @@ class ConstraintError(DatabaseError):
 
 
 @dataclass(eq=False)
+class UnreadableRowError(DatabaseError):
+    """A row is there, but holds what this library cannot read: older rows than its guards, or rows of no guard's.
+
+    Attributes:
+        table: The table; empty where the driver does not say which.
+        id: The key of the row.
+        column: The first column that cannot be read; None where the row as a whole is refused.
+        detail: What is wrong with the value.
+        kept: Whether what the call was to write is written all the same.
+    """
+
+    table: str
+    id: int | None
+    column: str | None
+    detail: str
+    kept: bool = False
+
+    def __str__(self) -> str:
+        row = f"row {self.id} of {self.table}" if self.table else "a row"
+        column = f", column {self.column}" if self.column else ""
+        written = "What was to be written is written. " if self.kept else ""
+        return (
+            f"{row} cannot be read{column}: {self.detail}. {written}Nothing else depends on it. "
+            "Look at it in plain SQL; what is pending can be cancelled all the same"
+        )
+
+
+@dataclass(eq=False)
 class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached, or cannot be worked with now; `code` is the engine's own name for it."""
 

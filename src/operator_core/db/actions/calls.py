@@ -6,6 +6,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
+from operator_core.db.actions.passed_over import PassedOver
+from operator_core.db.reading import Found
 from operator_core.db.units import Kind
 
 P = ParamSpec("P")
@@ -20,9 +22,18 @@ class Calls(ABC):
     """Whether the transaction is a host's, so that what is done counts only at its commit."""
 
     @abstractmethod
+    def _passing_over(self) -> PassedOver:
+        """Return what remembers the rows that cannot be read."""
+
+    @abstractmethod
     def _tell(self) -> None:
         """Wake whoever waits: a step was taken."""
 
     @abstractmethod
     async def _run(self, kind: Kind, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `unit` in a transaction that gives it what `kind` needs."""
+
+    async def _run_many(self, kind: Kind, unit: Unit[P, Found[T]], *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        """Run a `unit` that reads many rows: return those that can be read, and report the others."""
+        found = await self._run(kind, unit, *args, **kwargs)
+        return self._passing_over().readable(found) if found.unreadable else found.items

@@ -15,6 +15,7 @@ from operator_core.actions.errors import (
     RecordNotFoundError,
     StopRequestedError,
     TransitionNotAllowedError,
+    UnreadableRowError,
 )
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.stops import StopRequest
@@ -23,6 +24,7 @@ from operator_core.actions.values import sanitise_text
 from operator_core.db import executions, leases, stop_status
 from operator_core.db.actions.arguments import ending_
 from operator_core.db.actions.settled import settled
+from operator_core.db.reading import shown
 from operator_core.db.units import Kind
 from operator_core.logs import get_logger
 
@@ -116,8 +118,11 @@ class Execution:
             self.lease_lost = await self._lost()
             raise self.lease_lost
         self._renewed = begun
-        self.record, asked = found
-        await self._hear(asked)
+        if isinstance(found, UnreadableRowError):  # the lease is extended, and what is asked can be read all the same
+            await self._look()
+        else:
+            self.record, asked = found
+            await self._hear(asked)
         return self.stop_requested
 
     async def hold(self) -> None:
@@ -229,18 +234,20 @@ class Execution:
 
         Raises:
             LeaseLostError: Somebody else has ended it; the report is kept in the history.
+            UnreadableRowError: It is recorded, and something else of the record cannot be read.
         """
         assert self._decided is not None  # noqa: S101 - `is_decided` tells
         outcome, ending = self._decided
         self._ending = True
         try:
-            self.record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
+            record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
         except TransitionNotAllowedError as refused:
-            self.record = await self._ended_before(outcome, ending, refused)
+            record = await self._ended_before(outcome, ending, refused)
         finally:
             self._ending = False
         self._ended = True
         self._tell()
+        self.record = shown(record)
         return self.record
 
     async def _ended_before(

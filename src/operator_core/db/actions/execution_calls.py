@@ -7,6 +7,7 @@ from operator_core.actions.values import check_integer
 from operator_core.db import executions, records
 from operator_core.db.actions.arguments import by_, ending_, outcome_
 from operator_core.db.actions.calls import Calls
+from operator_core.db.reading import shown
 from operator_core.db.units import Kind
 
 
@@ -24,11 +25,19 @@ class ExecutionCalls(Calls):
         return await self._run(Kind.WRITE, records.insert, record)
 
     async def get_record(self, record_id: int) -> ActionRecord | None:
-        """Return a record, or None where there is none with this id."""
+        """Return a record, or None where there is none with this id.
+
+        Raises:
+            UnreadableRowError: It cannot be read.
+        """
         return await self._run(Kind.READ, records.get, check_integer(record_id, "record_id"))
 
     async def get_records_for_proposal(self, proposal_id: int) -> list[ActionRecord]:
-        """Return the records of a proposal, newest first: none or one."""
+        """Return the records of a proposal, newest first: none or one.
+
+        Raises:
+            UnreadableRowError: It cannot be read.
+        """
         return await self._run(Kind.READ, records.of_proposal, check_integer(proposal_id, "proposal_id"))
 
     async def update_record(
@@ -46,17 +55,19 @@ class ExecutionCalls(Calls):
             RecordNotFoundError: There is no such record.
             TransitionNotAllowedError: The record is closed.
             ValueNotStorableError: `result_data` or `error_message` of a success; nothing was changed.
+            UnreadableRowError: It is closed, and something else of it cannot be read.
         """
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
-        return await self._run(Kind.WRITE, records.close, check_integer(record_id, "record_id"), outcome, *ending)
+        number = check_integer(record_id, "record_id")
+        return shown(await self._run(Kind.WRITE, records.close, number, outcome, *ending))
 
     async def start_execution(self, proposal_id: int, *, by: str = "system") -> ActionRecord:
         """Take a validated proposal to `executing` and open its record, in one transaction.
 
         Raises:
-            ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError: As
-                `update_proposal_status`.
+            ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError,
+            UnreadableRowError: As `update_proposal_status`.
         """
         return await self._run(Kind.STEPS, executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
 
@@ -77,10 +88,11 @@ class ExecutionCalls(Calls):
             RecordNotFoundError: There is no such record.
             TransitionNotAllowedError: The record is closed: somebody else was first.
             ValueNotStorableError: `result_data` or `error_message` of a success; nothing was changed.
+            UnreadableRowError: It is finished, and something else of its record cannot be read.
         """
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
         number = check_integer(record_id, "record_id")
         record = await self._run(Kind.STEPS, executions.finish, number, outcome, *ending, by_(by))
         self._tell()
-        return record
+        return shown(record)

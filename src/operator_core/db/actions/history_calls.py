@@ -20,20 +20,25 @@ class HistoryCalls(Calls):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
     async def get_events(self, proposal_id: int) -> list[ActionEvent]:
-        """Return what happened to a proposal, oldest first; empty where there is no such proposal."""
+        """Return what happened to a proposal, oldest first; empty where there is no such proposal.
+
+        Raises:
+            UnreadableRowError: One of its events cannot be read.
+        """
         return await self._run(Kind.SNAPSHOT, history.of_proposal, check_integer(proposal_id, "proposal_id"))
 
     async def iter_events(self, *, before: datetime | None = None) -> AsyncIterator[ActionEvent]:
         """Iterate over the whole history, proposal by proposal, those that were pruned included.
 
-        With `before`, over the histories that began before this moment. Some hundred proposals are read at a time.
+        With `before`, over the histories that began before this moment. Some hundred proposals are read at a time. An
+        event that cannot be read is passed over and reported: see `on_unreadable`.
         """
         moment = None if before is None else _moment(before)
         done = 0
         while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
-            found = await self._run(Kind.SNAPSHOT, history.of_proposals, done + 1, last)
+            found = await self._run_many(Kind.SNAPSHOT, history.of_proposals, done + 1, last)
             done = last
-            for told in found.values():
+            for told in history.by_proposal(found).values():
                 if moment is None or told[0].at < moment:
                     for event in told:
                         yield event
@@ -41,7 +46,8 @@ class HistoryCalls(Calls):
     async def verify(self, *, progress: Progress | None = None) -> list[Difference]:
         """Rebuild proposals and records from the history, and return where the tables say something else.
 
-        Works beside traffic: each comparison is made in one snapshot. What was pruned is no difference.
+        Works beside traffic: each comparison is made in one snapshot. What was pruned is no difference. A row that
+        cannot be read is one.
         """
         differences: list[Difference] = []
         highest = await self._run(Kind.SNAPSHOT, verification.highest)

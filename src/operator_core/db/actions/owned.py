@@ -24,6 +24,7 @@ from operator_core.actions.values import check_integer, check_name, check_second
 from operator_core.db import kill_switch, migrate
 from operator_core.db.actions.engage import Order, engage
 from operator_core.db.actions.own import OwnTransactions
+from operator_core.db.actions.passed_over import OnUnreadable, PassedOver
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.actions.settled import settled
 from operator_core.db.actions.transaction import Transaction
@@ -63,6 +64,8 @@ class ActionDB(WaitingCalls):
             part of a deploy; `check` only checks, and creates nothing.
         lock_timeout: Seconds to wait for somebody else's lock, or for one of its 15 connections, before
             `DatabaseLockedError`.
+        on_unreadable: Is called once for each row that a call passes over because it cannot be read, with the
+            `UnreadableRowError`; by default the log has a warning.
         pgbouncer: Whether PgBouncer, in transaction mode, stands in front of PostgreSQL; `pgbouncer=true` in the URL
             says so too. Then the role's settings are checked on open, `lock_timeout` is the role's, nobody is notified.
 
@@ -79,6 +82,7 @@ class ActionDB(WaitingCalls):
         migrate: Literal["auto", "check"] = "auto",
         lock_timeout: float = 10.0,
         pgbouncer: bool = False,
+        on_unreadable: OnUnreadable | None = None,
     ) -> None:
         if not isinstance(target, Path | str | URL | AsyncEngine | None):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise DatabaseUrlError(f"a {type(target).__name__} is no target: give a Path, a URL or an AsyncEngine")
@@ -93,6 +97,7 @@ class ActionDB(WaitingCalls):
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._own: OwnTransactions | None = None
         self._opening = asyncio.Lock()
+        self._passed_over = PassedOver(on_unreadable)
 
     def __repr__(self) -> str:
         return f"ActionDB({shown(self._url)!r})"
@@ -204,6 +209,9 @@ class ActionDB(WaitingCalls):
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
+    def _passing_over(self) -> PassedOver:
+        return self._passed_over
+
     async def _run(
         self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -290,7 +298,7 @@ class ActionDB(WaitingCalls):
         own = self._opened()
         async with own.transacting():
             session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
-            tx = Transaction(session)
+            tx = Transaction(session, self._passed_over)
             try:
                 yield tx
                 await settled(tx.commit())

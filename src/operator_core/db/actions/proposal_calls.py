@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import UnreadableRowError, ValueNotStorableError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import ActionProposal, ActionType
 from operator_core.actions.values import check_integer, check_member, check_name
 from operator_core.db import proposals, transitions
 from operator_core.db.actions.arguments import by_, filters_, limit_, reason_
 from operator_core.db.actions.calls import Calls
+from operator_core.db.reading import shown
 from operator_core.db.units import Kind
 
 
@@ -53,7 +54,11 @@ class ProposalCalls(Calls):
         return stored
 
     async def get_proposal(self, proposal_id: int) -> ActionProposal | None:
-        """Return a proposal, or None where there is none with this id."""
+        """Return a proposal, or None where there is none with this id.
+
+        Raises:
+            UnreadableRowError: It cannot be read.
+        """
         return await self._run(Kind.READ, proposals.get, check_integer(proposal_id, "proposal_id"))
 
     async def list_proposals(
@@ -69,11 +74,12 @@ class ProposalCalls(Calls):
     ) -> list[ActionProposal]:
         """Return the proposals that match all filters, newest first by id; all of them without a `limit`.
 
-        For the next page, pass the id of the last proposal of this one as `before_id`.
+        For the next page, pass the id of the last proposal of this one as `before_id`. What cannot be read is passed
+        over and reported: see `on_unreadable`.
         """
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
         before = None if before_id is None else check_integer(before_id, "before_id")
-        return await self._run(Kind.READ, proposals.list_, filters, before, limit_(limit))
+        return await self._run_many(Kind.READ, proposals.list_, filters, before, limit_(limit))
 
     async def iter_proposals(
         self,
@@ -92,7 +98,7 @@ class ProposalCalls(Calls):
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
         size, before_id = limit_(chunk_size, "chunk_size"), None
         while True:
-            chunk = await self._run(Kind.READ, proposals.list_, filters, before_id, size)
+            chunk = await self._run_many(Kind.READ, proposals.list_, filters, before_id, size)
             for proposal in chunk:
                 yield proposal
             if len(chunk) < chunk_size:
@@ -123,11 +129,17 @@ class ProposalCalls(Calls):
                 say what the step out of `executing` needs.
             KillSwitchEngagedError: A stop bars the step to `executing`.
             IsolationLevelError: The step to `executing` was tried outside READ COMMITTED.
+            UnreadableRowError: The proposal cannot be read, so it is not validated and does not start. Any other step
+                is taken, and the error says so.
         """
         number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
-        stepped = await self._run(Kind.WRITE, transitions.step, number, wanted, by_(by), reason_(reason))
+        try:
+            stepped = await self._run(Kind.WRITE, transitions.step, number, wanted, by_(by), reason_(reason))
+        except UnreadableRowError as error:
+            self._passing_over().add(error)
+            raise
         self._tell()
-        return stepped
+        return shown(stepped)
 
     async def cancel_all_pending(self, *, by: str = "system", reason: str | None = None) -> int:
         """Cancel all that is proposed or validated at this moment, in one transaction, and return their exact number.

@@ -9,6 +9,7 @@ from operator_core.db.actions.claim_calls import ClaimCalls
 from operator_core.db.actions.execution_calls import ExecutionCalls
 from operator_core.db.actions.history_calls import HistoryCalls
 from operator_core.db.actions.joined import run_joined
+from operator_core.db.actions.passed_over import OnUnreadable, PassedOver, of_engine
 from operator_core.db.actions.proposal_calls import ProposalCalls
 from operator_core.db.actions.stop_calls import StopCalls
 from operator_core.db.units import Kind
@@ -26,10 +27,19 @@ class ActionRepository(ProposalCalls, ExecutionCalls, ClaimCalls, StopCalls, His
     Every method raises, besides what it names: `DatabaseUnavailableError` and its kin when the database cannot be
     worked with, `RetryTransactionError` when the transaction must be run again, and `SchemaError` when the database
     is not one that this version keeps its promises on.
+
+    Args:
+        session: The host's.
+        on_unreadable: Is called once for each row that a call passes over because it cannot be read; by default the log
+            has a warning.
     """
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, *, on_unreadable: OnUnreadable | None = None) -> None:
         self._session = session
+        self._reported = None if on_unreadable is None else PassedOver(on_unreadable)
+
+    def _passing_over(self) -> PassedOver:
+        return self._reported or of_engine(self._session.sync_session.get_bind().dialect)
 
     async def _run(self, kind: Kind, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await run_joined(self._session, kind, unit, *args, **kwargs)

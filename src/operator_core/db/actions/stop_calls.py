@@ -8,6 +8,7 @@ from operator_core.actions.values import check_integer, check_member
 from operator_core.db import executions, stop_status
 from operator_core.db.actions.arguments import by_
 from operator_core.db.actions.calls import Calls
+from operator_core.db.reading import shown
 from operator_core.db.units import Kind
 
 
@@ -58,4 +59,4 @@ class StopCalls(Calls):
         number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
         record = await self._run(Kind.STEPS, executions.finish, number, ended, None, None, by_(by))
         self._tell()
-        return record
+        return shown(record)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions.errors import NotOpenError
 from operator_core.db.actions.joined import run_on
+from operator_core.db.actions.passed_over import PassedOver
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.actions.settled import settled
 from operator_core.db.actions.turns import Turns
@@ -28,8 +29,9 @@ class Transaction(ActionRepository):
         changed: Whether a step was taken, of which others want to hear after the commit.
     """
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, passed_over: PassedOver) -> None:
         super().__init__(session)
+        self._reported = passed_over
         self._turns = Turns()
         self._end: str | None = None
         self.changed = False
