@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operator_core.actions import ActionProposal, ValueNotStorableError
+from operator_core.actions.results import sanitise_object
 from operator_core.actions.values import (
     MAX_DEPTH,
     MAX_NAME_CHARACTERS,
@@ -19,7 +20,6 @@ from operator_core.actions.values import (
     check_object,
     check_text,
     dump_json,
-    sanitise_object,
     sanitise_text,
 )
 from tests.support.factories import proposal

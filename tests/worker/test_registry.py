@@ -1,14 +1,22 @@
 """A registry knows what a worker can do, and refuses at once what could not be done later."""
 
+from collections.abc import AsyncIterator
 from datetime import date
+from functools import partial
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from operator_core.actions import ValueNotStorableError
-from operator_core.db import Execution
-from operator_core.worker import ActionRegistry, NotRegisteredError
+from operator_core.db import ActionDB, Execution
+from operator_core.worker import (
+    ActionRegistry,
+    AlreadyRegisteredError,
+    HandlerNotAllowedError,
+    NotRegisteredError,
+    Worker,
+)
 from tests.support.workbench import Diary, Drain, registry_of
 
 
@@ -59,8 +67,9 @@ def test_an_unknown_name_in_an_empty_registry_is_refused_too() -> None:
 def test_a_name_that_is_taken_is_refused() -> None:
     registry = registry_of(Diary())
 
-    with pytest.raises(ValueError, match="the action 'drain_store' is registered already"):
+    with pytest.raises(AlreadyRegisteredError, match="the action 'drain_store' is registered already") as caught:
         registry.add("drain_store", drain)
+    assert isinstance(caught.value, ValueError)
 
 
 def test_a_name_that_no_proposal_can_have_is_refused() -> None:
@@ -83,19 +92,125 @@ async def bare(parameters, execution: Execution) -> None: ...
 async def loose(parameters: dict[str, Any], execution: Execution) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("handler", "message"),
-    [
-        (plain, "the handler of 'drain' is no `async def` function"),
-        (alone, "the handler of 'drain' takes 1 arguments; two: parameters, execution"),
-        (crowded, "the handler of 'drain' takes 3 arguments; two: parameters, execution"),
-        (bare, "annotate the first argument of the handler of 'drain' with a Pydantic model"),
-        (loose, "annotate the first argument of the handler of 'drain' with a Pydantic model"),
-    ],
-)
-def test_a_handler_that_could_not_be_called_is_refused(handler: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
+async def swapped(execution: Execution, parameters: Drain) -> None: ...
+
+
+async def keyword_only(parameters: Drain, *, execution: Execution) -> None: ...
+
+
+async def starred(parameters: Drain, *execution: Execution) -> None: ...
+
+
+async def double_starred(parameters: Drain, **execution: Execution) -> None: ...
+
+
+async def generator(parameters: Drain, execution: Execution) -> AsyncIterator[int]:
+    yield 1
+
+
+async def hidden(parameters: "NoSuchModel", execution: Execution) -> None: ...  # noqa: F821 - that is the point
+
+
+class Callable:
+    async def __call__(self, parameters: Drain, execution: Execution) -> None: ...
+
+    async def method(self, parameters: Drain, execution: Execution) -> None: ...
+
+    @staticmethod
+    async def static(parameters: Drain, execution: Execution) -> None: ...
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "a function": (plain, "is no `async def` function, but 'plain', which is not `async`"),
+    "one argument": (alone, "the handler of 'drain' takes 1 arguments; two: parameters, execution"),
+    "three arguments": (crowded, "the handler of 'drain' takes 3 arguments; two: parameters, execution"),
+    "no annotation": (bare, "annotate the first argument of the handler of 'drain' with a Pydantic model"),
+    "a dict": (loose, "annotate the first argument of the handler of 'drain' with a Pydantic model"),
+    "swapped": (swapped, "annotate the first argument of the handler of 'drain' with a Pydantic model"),
+    "keyword only": (keyword_only, "takes execution: .*Execution; two arguments by position"),
+    "starred": (starred, "two arguments by position"),
+    "double starred": (double_starred, "two arguments by position"),
+    "a generator": (generator, "is no `async def` function, but an async generator, which yields"),
+    "a model that cannot be found": (hidden, "cannot be read .*NoSuchModel.*: pass the model"),
+    "a class": (Callable, "but the class '.*Callable'"),
+    "an object": (Callable(), "but a Callable .if it can be called, pass its bound method."),
+    "a method of no object": (Callable.method, "takes 3 arguments"),
+    "a static method": (vars(Callable)["static"], "but a static or class method that is not bound yet"),
+    "part of a function": (partial(plain), "is no `async def` function, but a partial"),
+    "a part that takes one": (partial(drain, Drain()), "takes 1 arguments"),
+    "nothing": (None, "but a NoneType"),
+    "a text": ("drain", "but a str"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_handler_that_could_not_be_called_is_refused(name: str) -> None:
+    handler, message = REFUSED[name]
+
+    with pytest.raises(HandlerNotAllowedError, match=message):
         ActionRegistry().add("drain", handler)
+    with pytest.raises(TypeError, match=message):
+        ActionRegistry().action("drain")(handler)
+
+
+@pytest.mark.parametrize(
+    "handler", [drain, Callable().method, Callable.static, partial(drain), Callable().__call__], ids=range(5)
+)
+def test_a_handler_that_can_be_called_is_taken(handler: Any) -> None:
+    registry = ActionRegistry()
+
+    registry.add("drain", handler)
+
+    assert registry["drain"].model is Drain
+
+
+@pytest.mark.parametrize("used", [drain, plain, Callable, Callable()], ids=["async", "sync", "class", "object"])
+def test_a_decorator_without_a_name_is_refused_at_once(used: Any) -> None:
+    with pytest.raises(HandlerNotAllowedError, match=r"the name is missing: write @registry\.action"):
+        ActionRegistry().action(used)
+
+
+def test_a_decorator_that_is_called_without_a_name_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="name"):
+        ActionRegistry().action()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["", " ", 7, None, b"drain", "a\0b", "x" * 256])
+def test_a_name_that_no_proposal_can_have_is_refused_before_anything_is_decorated(name: Any) -> None:
+    with pytest.raises(ValueNotStorableError, match=r"^name "):
+        ActionRegistry().action(name)
+
+
+class Other(BaseModel):
+    pass
+
+
+class More(Drain):
+    pass
+
+
+@pytest.mark.parametrize("model", [dict, Drain(), "Drain", 7], ids=["class", "instance", "text", "number"])
+def test_a_model_that_is_none_is_refused(model: Any) -> None:
+    with pytest.raises(HandlerNotAllowedError, match="a Pydantic model is wanted"):
+        ActionRegistry().add("drain", bare, model)
+
+
+def test_a_model_that_the_handler_does_not_expect_is_refused() -> None:
+    with pytest.raises(HandlerNotAllowedError, match="expects a Drain, and the model given is Other"):
+        ActionRegistry().add("drain", drain, Other)
+
+
+def test_a_model_that_is_more_than_the_handler_expects_is_taken() -> None:
+    registry = ActionRegistry()
+
+    registry.add("drain", drain, More)
+
+    assert registry["drain"].model is More
+
+
+def test_a_worker_needs_a_registry(db: ActionDB) -> None:
+    with pytest.raises(ValueNotStorableError, match=r"^registry is a dict"):
+        Worker(db, {"drain": drain})  # type: ignore[arg-type]
 
 
 def test_a_refused_handler_is_not_registered() -> None:

@@ -7,9 +7,8 @@ integers of more than 4,300 digits into text.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from reprlib import Repr
 from typing import TypeVar, cast
 
 from pydantic import JsonValue
@@ -120,7 +119,7 @@ class _Walk:
                 raise _unstorable(path, f"has a key that is a {type(key).__name__}; JSON keys are strings")
             name = check_text(key, f"{path}[{key!a}]")
             self._spend(len(name))
-            checked[name] = self.value(member, _member(path, name), depth + 1)
+            checked[name] = self.value(member, member_path(path, name), depth + 1)
         return checked
 
     def value(self, value: object, path: str, depth: int) -> JsonValue:
@@ -154,6 +153,11 @@ class _Walk:
             raise _unstorable(self._root, f"takes more than the {self._largest:,} bytes as JSON that are stored")
 
 
+def check_scalar(value: object, path: str) -> JsonValue:
+    """Return a text, number, boolean or None as JSON holds it, or raise with its path."""
+    return _Walk(path, MAX_RESULT_BYTES).value(value, path, 1)
+
+
 def _check_big_integer(value: int, path: str) -> int:
     if value.bit_length() > MAX_INTEGER_BITS:
         raise _unstorable(
@@ -162,7 +166,8 @@ def _check_big_integer(value: int, path: str) -> int:
     return int.__int__(value)
 
 
-def _member(path: str, key: str) -> str:
+def member_path(path: str, key: str) -> str:
+    """Return the path of a member of an object."""
     return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
 
 
@@ -181,60 +186,3 @@ def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:
         return text
     note = f" [cut: {len(text):,} characters]"
     return text[: longest - len(note)] + note
-
-
-def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[str, JsonValue] | None:
-    """Return a storable JSON object for anything at all; what had to be changed is named under `"_sanitised"`."""
-    if value is None:
-        return None
-    try:
-        return check_object(value, "result_data", largest=largest)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the value must not hide that the action failed
-        known = isinstance(error, ValueNotStorableError)
-        why = sanitise_text(error if known else f"result_data: {type(error).__name__}: {error}", longest=_LONGEST_NOTE)
-    try:
-        tamed = _Tamer(largest).tame(value, 1)
-        kept = tamed if isinstance(tamed, dict) else {"value": tamed}
-        return check_object({**kept, "_sanitised": why}, "result_data", largest=largest)
-    except Exception:  # noqa: BLE001 - as above
-        return {"text": sanitise_text(_describe(value), longest=largest // 16), "_sanitised": why}
-
-
-_LONGEST_NOTE = 1_000
-
-
-def _describe(value: object) -> str:
-    try:
-        return _SHORT.repr(value)
-    except Exception as error:  # noqa: BLE001 - as in sanitise_text
-        return f"<{type(value).__name__}, whose repr failed with {type(error).__name__}>"
-
-
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LONGEST_NOTE
-
-
-class _Tamer:
-    """Replaces what cannot be stored by its text, as far as the room goes."""
-
-    def __init__(self, largest: int) -> None:
-        self._left = largest // 8
-
-    def tame(self, value: object, depth: int) -> JsonValue:
-        self._left -= 1
-        if self._left < 0:
-            raise _unstorable("result_data", "is too large")
-        match value:
-            case Mapping() if depth < MAX_DEPTH - 1:
-                members = cast("Mapping[object, object]", value)
-                return {
-                    sanitise_text(key if isinstance(key, str) else _describe(key)): self.tame(member, depth + 1)
-                    for key, member in members.items()
-                }
-            case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH - 1:
-                return [self.tame(item, depth + 1) for item in cast("Iterable[object]", value)]
-            case _:
-                try:
-                    return _Walk("value", MAX_RESULT_BYTES).value(value, "value", MAX_DEPTH + 1)
-                except ValueNotStorableError:
-                    return sanitise_text(value if isinstance(value, str) else _describe(value))

@@ -33,8 +33,7 @@ async def work(options: argparse.Namespace) -> int:
             grace=options.grace,
             validate=not options.no_validate,
         )
-        async with worker.handling_signals():
-            report = await worker.run()
+        report = await worker.run()
     if options.json:
         screen.emit(asdict(report))
     else:

@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from operator_core.actions import ActionOutcome, ActionRecord, LeaseLostError, StopRequestedError, UnreadableRowError
-from operator_core.actions.values import sanitise_object
+from operator_core.actions.failures import is_only
+from operator_core.actions.results import to_result
 from operator_core.db import Execution
 from operator_core.db.actions.settled import settled
 from operator_core.logs import get_logger
+from operator_core.worker.containment import within_action
 from operator_core.worker.persistence import UNAVAILABLE, Persistence
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
@@ -24,15 +26,14 @@ class Doing:
     Args:
         registry: What can be done.
         report: Where the ends are counted.
-        persistently: Tries again while the database is away.
-        worker: The name under which it is logged.
+        persistently: Tries again while the database is away; knows the worker, and whether it is to stop.
 
     Attributes:
         recording: The tasks whose action has ended, and whose end is not recorded yet.
     """
 
-    def __init__(self, registry: ActionRegistry, report: WorkerReport, persistently: Persistence, worker: str) -> None:
-        self._registry, self._report, self._persistently, self._worker = registry, report, persistently, worker
+    def __init__(self, registry: ActionRegistry, report: WorkerReport, persistently: Persistence) -> None:
+        self._registry, self._report, self._persistently = registry, report, persistently
         self.recording: set[asyncio.Task[Any] | None] = set()
 
     async def __call__(self, execution: Execution) -> None:
@@ -41,37 +42,50 @@ class Doing:
             await self._persistently(execution.hold, give_up=False)
             self._log(logging.INFO, execution, "runs")
             async with execution:
-                await self._act(execution)
+                raised = await self._act(execution)
         except LeaseLostError as error:
             self._report.lost.append(execution.record.id or 0)
-            self._log(logging.ERROR, execution, f"was lost: {error}")
+            self._log(logging.ERROR, execution, f"was lost: {error}", error)
         except UnreadableRowError as error:  # its end is recorded
             self._report.broken_off.append(execution.record.id or 0)
             self._log(logging.ERROR, execution, f"has ended: {error}")
         except UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
             self._report.broken_off.append(execution.record.id or 0)
             self._log(logging.ERROR, execution, f"could not be recorded: {error}")
-        except asyncio.CancelledError:
-            self._count(execution)  # the grace is over; what is to be said is recorded
+        except asyncio.CancelledError as cancelled:
+            self._count(execution, cancelled)  # the grace is over; what is to be said is recorded
         else:
-            self._count(execution)
+            self._count(execution, raised)
 
-    async def _act(self, execution: Execution) -> None:
+    async def _act(self, execution: Execution) -> BaseException | None:
+        """Do the action and record how it ended; return what it raised, whatever that is: it ends nothing else."""
+        task = asyncio.current_task()
+        within_action.set(True)
         try:
             result = await self._registry[execution.proposal.action_name].run(execution)
-            if execution.ended:  # by the action itself
-                return
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not _runs_in(task):
+                raise  # nobody raised it: the coroutine is thrown away, and may not wait for anything any more
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                if execution.lease_lost is None:
+                    stopping = self._persistently.stopping.is_set()
+                    why = "its worker had to end" if stopping else "its task was cancelled"
+                    await self._record(partial(_break_off, execution, f"broken off: {why}"))
+                raise
             if execution.lease_lost is not None:
                 raise execution.lease_lost from error
             await self._record(partial(_end_with, execution, error))
-        except asyncio.CancelledError:
-            if execution.lease_lost is None:
-                await self._record(partial(_break_off, execution))
-            raise
-        else:
-            # It has succeeded, whatever it returned.
-            await self._record(lambda: execution.complete(sanitise_object(result)))
+            return error
+        if not execution.ended:  # by the action itself
+            await self._complete(execution, result)
+        return None
+
+    async def _complete(self, execution: Execution, result: object) -> None:
+        """Record that it has succeeded, whatever it returned."""
+        data, changes = to_result(result)
+        if changes is not None:
+            self._log(logging.WARNING, execution, f"returned what cannot be stored as it is: {changes}")
+        await self._record(lambda: execution.complete(data))
 
     async def _record(self, end: Callable[[], Awaitable[ActionRecord]]) -> None:
         """Record a decided end, however long the database is away; once more at the end of the grace."""
@@ -85,7 +99,7 @@ class Doing:
         finally:
             self.recording.discard(task)
 
-    def _count(self, execution: Execution) -> None:
+    def _count(self, execution: Execution, error: BaseException | None) -> None:
         record = execution.record
         match record.outcome:
             case ActionOutcome.SUCCEEDED:
@@ -96,35 +110,45 @@ class Doing:
                 self._report.stopped += 1
             case _:
                 self._report.broken_off.append(record.id or 0)
-        level = logging.INFO if record.success else logging.WARNING
-        self._log(level, execution, f"{record.outcome or 'unrecorded'}: {record.error_message or 'no error'}")
+        level = logging.INFO if record.success and error is None else logging.WARNING
+        if record.outcome is ActionOutcome.STOPPED:
+            error = None  # it was asked to leave
+        text = f"{record.outcome or 'unrecorded'}: {record.error_message or 'no error'}"
+        self._log(level, execution, text, error)
 
-    def _log(self, level: int, execution: Execution, text: str) -> None:
+    def _log(self, level: int, execution: Execution, text: str, error: BaseException | None = None) -> None:
         proposal = execution.proposal
         extra = {
-            "worker": self._worker,
+            "worker": self._persistently.worker,
             "proposal_id": proposal.id,
             "record_id": execution.record.id,
             "action_name": proposal.action_name,
         }
-        log.log(level, "proposal %s (%s) %s", proposal.id, proposal.action_name, text, extra=extra)
+        log.log(level, "proposal %s (%s) %s", proposal.id, proposal.action_name, text, extra=extra, exc_info=error)
 
 
-async def _end_with(execution: Execution, error: Exception) -> ActionRecord:
+def _runs_in(task: asyncio.Task[Any] | None) -> bool:
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop runs any more
+        return False
+
+
+async def _end_with(execution: Execution, error: BaseException) -> ActionRecord:
     if execution.ended:
         return execution.record
     if execution.is_decided:  # by the action itself, which then met no database
         return await execution.record_decided()
-    if isinstance(error, StopRequestedError) and execution.stop_requested is not None:
+    if is_only(error, StopRequestedError) and execution.stop_requested is not None:
         return await execution.acknowledge_stop()
     return await execution.fail(error)
 
 
-async def _break_off(execution: Execution) -> ActionRecord:
+async def _break_off(execution: Execution, why: str) -> ActionRecord:
     if execution.ended:
         return execution.record
     if execution.is_decided:
         return await execution.record_decided()
     if execution.stop_requested is not None:
         return await execution.acknowledge_stop()
-    return await execution.abandon("broken off: its worker had to end")
+    return await execution.abandon(why)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from operator_core.actions import DatabaseUnavailableError, RetryTransactionError
@@ -12,7 +13,7 @@ T = TypeVar("T")
 log = get_logger("operator_core.worker")
 
 UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
-_LONGEST_PAUSE = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
 class Persistence:
@@ -24,17 +25,26 @@ class Persistence:
     """
 
     def __init__(self, worker: str, stopping: asyncio.Event) -> None:
-        self._worker, self._stopping = worker, stopping
+        self.worker, self.stopping = worker, stopping
 
     async def __call__(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
         """Return what `act` does; None when the worker is to stop meanwhile, unless it is not to give up."""
-        pause = 0.05
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return await act()
             except UNAVAILABLE as error:
-                if give_up and self._stopping.is_set():
+                if give_up and self.stopping.is_set():
                     return None
-                log.warning("the database is away, trying again: %s", error, extra={"worker": self._worker})
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - workers must not come back in step
+                log.warning("the database is away, trying again: %s", error, extra={"worker": self.worker})
+            seconds = pause * random.uniform(0.5, 1.0)  # noqa: S311 - workers must not come back in step
+            if not give_up:
+                await asyncio.sleep(seconds)
+            elif await self._stopped_within(seconds):
+                return None
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        return self.stopping.is_set()

@@ -2,21 +2,25 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
 from operator_core.actions import ActionError
+from operator_core.actions.failures import error_text
 from operator_core.actions.values import check_name, dump_json, sanitise_text
 from operator_core.db import Execution
+from operator_core.logs import get_logger
 
 M = TypeVar("M", bound=BaseModel)
-Result = Mapping[str, Any] | None
-Handler = Callable[[M, Execution], Awaitable[Result]]
+R = TypeVar("R")
+Handler = Callable[[M, Execution], Awaitable[object]]
 """Does one action: takes the validated parameters and its execution, and returns what is recorded as the result."""
 
-_ARGUMENTS = 2
+log = get_logger("operator_core.worker")
 _LONGEST = 8_000  # characters of a refusal: whoever proposes decides how much is wrong
 
 
@@ -31,6 +35,26 @@ class NotRegisteredError(ActionError):
         return f"no action {self.action_name!r} is registered; there are: {', '.join(self.known) or 'none'}"
 
 
+@dataclass(eq=False)
+class AlreadyRegisteredError(ActionError, ValueError):
+    """The registry has an action of this name; each name has one handler."""
+
+    action_name: str
+
+    def __str__(self) -> str:
+        return f"the action {self.action_name!r} is registered already: take another name, or another registry"
+
+
+@dataclass(eq=False)
+class HandlerNotAllowedError(ActionError, TypeError):
+    """What was to be registered could not be called as the handler of an action; `problem` says what to do."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
 @dataclass(frozen=True)
 class RegisteredAction:
     """One action that a worker can do."""
@@ -43,16 +67,21 @@ class RegisteredAction:
         """Return what is wrong with the parameters, every field of it; None when they fit the model."""
         try:
             self._parsed(parameters)
-        except ValidationError as error:
-            told = "; ".join(
-                f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}" for problem in error.errors()
-            )
-            return sanitise_text(told, longest=_LONGEST)
-        except Exception as error:  # noqa: BLE001 - a validator that breaks must not stop the worker for good
-            return f"the model broke with {type(error).__name__}: {sanitise_text(error, longest=_LONGEST)}"
+        except BaseException as error:  # noqa: BLE001 - a validator that breaks or exits must not end the worker
+            return sanitise_text(self._told(error), longest=_LONGEST)
         return None
 
-    async def run(self, execution: Execution) -> Result:
+    def _told(self, error: BaseException) -> str:
+        if isinstance(error, ValidationError):
+            with suppress(Exception):  # then the model broke while it was to say what is wrong
+                return "; ".join(
+                    f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}"
+                    for problem in error.errors(include_url=False, include_input=False)
+                )
+        log.warning("the model of %s broke", self.name, exc_info=error)
+        return f"the model broke with {error_text(error)}"
+
+    async def run(self, execution: Execution) -> object:
         """Validate the parameters once more and do the action."""
         return await self.handler(self._parsed(execution.proposal.parameters), execution)
 
@@ -98,7 +127,9 @@ class ActionRegistry:
         except KeyError:
             raise NotRegisteredError(action_name=name, known=self.names) from None
 
-    def action(self, name: str, model: type[BaseModel] | None = None) -> Callable[[Handler[M]], Handler[M]]:
+    def action(
+        self, name: str, model: type[BaseModel] | None = None
+    ) -> Callable[[Callable[[M, Execution], Awaitable[R]]], Callable[[M, Execution], Awaitable[R]]]:
         """Register the decorated coroutine function under `name`.
 
         Args:
@@ -106,11 +137,17 @@ class ActionRegistry:
             model: The Pydantic model of the parameters; by default the annotation of the first argument.
 
         Raises:
-            ValueError: The name is taken.
-            TypeError: It is no coroutine function of two arguments, or no model is known.
+            AlreadyRegisteredError: The name is taken.
+            HandlerNotAllowedError: It is not a coroutine function of two arguments, or no model is known.
+            ValueNotStorableError: No proposal can have this name.
         """
+        if callable(name):
+            raise HandlerNotAllowedError(
+                problem=f'the name is missing: write @registry.action("...") above {_of(name)}'
+            )
+        check_name(name, "name")
 
-        def register(handler: Handler[M]) -> Handler[M]:
+        def register(handler: Callable[[M, Execution], Awaitable[R]]) -> Callable[[M, Execution], Awaitable[R]]:
             self.add(name, handler, model)
             return handler
 
@@ -119,20 +156,63 @@ class ActionRegistry:
     def add(self, name: str, handler: Handler[Any], model: type[BaseModel] | None = None) -> None:
         """Register `handler`, as the decorator `action` does; raises the same."""
         if check_name(name, "name") in self._actions:
-            raise ValueError(f"the action {name!r} is registered already")
+            raise AlreadyRegisteredError(action_name=name)
+        wanted = f"the handler of {name!r}"
         if not inspect.iscoroutinefunction(handler):
-            raise TypeError(f"the handler of {name!r} is no `async def` function")
+            raise HandlerNotAllowedError(problem=f"{wanted} is no `async def` function, but {_kind(handler)}")
         arguments = list(inspect.signature(handler).parameters.values())
         if len(arguments) != _ARGUMENTS:
-            raise TypeError(f"the handler of {name!r} takes {len(arguments)} arguments; two: parameters, execution")
-        found: Any = model or _annotation(handler, arguments[0].name)
-        if not (isinstance(found, type) and issubclass(found, BaseModel)):
-            raise TypeError(f"annotate the first argument of the handler of {name!r} with a Pydantic model")
-        self._actions[name] = RegisteredAction(name, found, handler)
+            problem = f"{wanted} takes {len(arguments)} arguments; two: parameters, execution"
+            raise HandlerNotAllowedError(problem=problem)
+        for argument in arguments:
+            if argument.kind not in _POSITIONAL:
+                problem = f"{wanted} takes {argument}; two arguments by position: parameters, execution"
+                raise HandlerNotAllowedError(problem=problem)
+        self._actions[name] = RegisteredAction(name, _model(wanted, handler, arguments[0].name, model), handler)
 
 
-def _annotation(handler: Handler[Any], name: str) -> object:
+_ARGUMENTS = 2
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _of(handler: object) -> str:
+    return repr(getattr(handler, "__qualname__", handler))
+
+
+def _kind(handler: object) -> str:
+    if inspect.isasyncgenfunction(handler):
+        return "an async generator, which yields"
+    if isinstance(handler, staticmethod | classmethod):
+        return "a static or class method that is not bound yet (register what it wraps)"
+    if isinstance(handler, type):
+        return f"the class {_of(handler)}"
+    if inspect.isroutine(handler):
+        return f"{_of(handler)}, which is not `async`"
+    return f"a {type(handler).__name__} (if it can be called, pass its bound method)"
+
+
+def _model(wanted: str, handler: Handler[Any], argument: str, model: object) -> type[BaseModel]:
+    annotation = _annotation(wanted, handler, argument, required=model is None)
+    found = annotation if model is None else model
+    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        if model is not None:
+            raise HandlerNotAllowedError(problem=f"the model for {wanted} is {model!r}; a Pydantic model is wanted")
+        raise HandlerNotAllowedError(problem=f"annotate the first argument of {wanted} with a Pydantic model")
+    if isinstance(annotation, type) and not issubclass(found, annotation):
+        problem = f"{wanted} expects a {annotation.__name__}, and the model given is {found.__name__}: leave it out"
+        raise HandlerNotAllowedError(problem=problem)
+    return found
+
+
+def _annotation(wanted: str, handler: Handler[Any], argument: str, *, required: bool) -> object:
+    function: Any = handler
+    while isinstance(function, partial):
+        function = function.func
     try:
-        return get_type_hints(handler).get(name)
-    except NameError as error:
-        raise TypeError(f"the annotation of {name!r} cannot be read ({error}): pass the model") from error
+        return get_type_hints(function).get(argument)
+    except Exception as error:
+        if not required:
+            return None
+        raise HandlerNotAllowedError(
+            problem=f"the annotations of {wanted} cannot be read ({type(error).__name__}: {error}): pass the model"
+        ) from error

@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, nullcontext, suppress
+from typing import Any
 from uuid import uuid4
 
 from operator_core.actions import (
@@ -20,18 +19,27 @@ from operator_core.actions import (
 from operator_core.actions.values import check_integer, check_name, check_seconds
 from operator_core.db import ActionDB, Execution
 from operator_core.logs import get_logger
+from operator_core.worker.containment import contained_exits
 from operator_core.worker.doing import Doing
 from operator_core.worker.persistence import Persistence
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
+from operator_core.worker.signals import hearing_signals
 
-T = TypeVar("T")
 log = get_logger("operator_core.worker")
 
 _BATCH = 20  # proposals that are validated in one transaction
 _RECOVERIES_PER_LEASE = 2
 _LOOK_SECONDS = 0.1  # between two looks whether all has come to its end
+_MOMENT = 1.0  # seconds that a handler has to end once it is cancelled
 _PATIENCE = 30.0  # seconds, for a database that is slow to take what was decided
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class Worker:
@@ -69,6 +77,8 @@ class Worker:
             raise ValueNotStorableError(path="concurrency", why=f"is {concurrency}; 1 or more")
         if check_seconds(lease, "lease") <= 0:
             raise ValueNotStorableError(path="lease", why="is 0; give the seconds that it holds without a heartbeat")
+        if not isinstance(registry, ActionRegistry):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+            raise ValueNotStorableError(path="registry", why=f"is a {type(registry).__name__}; give an ActionRegistry")
         if not registry.names:
             raise ValueNotStorableError(path="registry", why="is empty: register an action first")
         self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
@@ -78,62 +88,103 @@ class Worker:
         self._grace = check_seconds(grace, "grace")
         self._stopping = asyncio.Event()
         self._persistently = Persistence(self.name, self._stopping)
-        self._do = Doing(registry, self.report, self._persistently, self.name)
+        self._do = Doing(registry, self.report, self._persistently)
         self._running: dict[asyncio.Task[None], int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None
-        self._hurried = False
+        self._signalled = self._hurried = False
 
     def stop(self) -> None:
-        """Claim nothing more; `run` returns when what runs has finished, or the grace is over."""
-        self._stopping.set()
+        """Claim nothing more; `run` returns when what runs has finished, or the grace is over.
 
-    async def run(self) -> WorkerReport:
-        """Work until `stop` is called, or the task is cancelled; return what was done.
+        It may be called from another thread, and from a handler of a signal.
+        """
+        loop = self._loop
+        if loop is None or loop is _running_loop():
+            self._stopping.set()
+        if loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._stopping.set)
 
-        What still runs when the grace is over is broken off: its outcome is unknown, and a person settles it.
+    async def run(self, *, handle_signals: bool = True) -> WorkerReport:
+        """Work until `stop` is called, a signal comes, or the task is cancelled; return what was done.
+
+        What still runs when the grace is over is broken off: its outcome is unknown, and a person settles it. A second
+        signal, or a second cancellation, ends the grace at once.
+
+        Args:
+            handle_signals: Whether SIGTERM and SIGINT stop this worker, as `handling_signals` does. Leave it to a host
+                that has handlers of its own, and calls `stop`.
         """
         log.info("worker %s works on %s", self.name, self._db, extra={"worker": self.name})
-        try:
-            async with self._db.hints() as hint, self._upkeep() as recovering:
-                while not self._stopping.is_set():
-                    if recovering.done():
-                        recovering.result()  # it ends with an error only, which is not to be hidden
-                    if not await self._work():
-                        await self._pause(hint)
-        finally:
-            await self._finish_whatever_comes()
-        return self._reported()
+        return await self._run(self._serve(), handle_signals=handle_signals)
 
-    async def run_until_idle(self) -> WorkerReport:
-        """Work until nothing is left that this worker can do, and return what was done."""
-        try:
-            while await self._work() or self._running:
-                if self._running:
-                    await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
-        except BaseException:
-            await self._finish_whatever_comes()
-            raise
-        return self._reported()
+    async def run_until_idle(self, *, handle_signals: bool = True) -> WorkerReport:
+        """Work until nothing is left that this worker can do, or until it is to stop; return what was done.
 
-    def _reported(self) -> WorkerReport:
-        if self._error is not None:
-            raise self._error
-        return self.report
+        Signals and cancellations do what they do to `run`.
+        """
+        return await self._run(self._serve_until_idle(), handle_signals=handle_signals)
 
     @asynccontextmanager
     async def handling_signals(self) -> AsyncGenerator[None]:
-        """Have SIGTERM and SIGINT stop this worker within the block."""
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, self.stop)
-        try:
+        """Have SIGTERM and SIGINT stop this worker within the block; a second one breaks off what runs.
+
+        `run` does it by itself. This is for a host that begins before, or ends after it. It works in the main thread,
+        and does nothing in another.
+        """
+        with hearing_signals(self, self._on_signal):
             yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+
+    def _on_signal(self) -> None:
+        if self._signalled:
+            log.warning("worker %s breaks off what runs: a second signal", self.name, extra={"worker": self.name})
+            self._hurried = True
+        self._signalled = True
+        self.stop()
+
+    async def _run(self, work: Coroutine[Any, Any, None], *, handle_signals: bool) -> WorkerReport:
+        self._loop = asyncio.get_running_loop()
+        hearing = self.handling_signals() if handle_signals else nullcontext()
+        async with hearing:
+            with contained_exits():
+                working = asyncio.create_task(work, name=f"worker {self.name}")
+                cancelled = await self._outlive_cancellation(working)
+        error = working.exception() if working.done() and not working.cancelled() else None
+        if cancelled:
+            raise asyncio.CancelledError
+        if error is not None or self._error is not None:
+            raise error or self._error  # type: ignore[misc]
+        return self.report
+
+    async def _outlive_cancellation(self, working: asyncio.Task[None]) -> bool:
+        """Wait for the end of the work and of all that runs; return whether the caller was cancelled meanwhile."""
+        ending = asyncio.create_task(self._end(working))
+        cancelled = False
+        while not ending.done():
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError:
+                self._hurried, cancelled = self._hurried or cancelled, True
+                self._stopping.set()
+                working.cancel()
+        ending.result()
+        return cancelled
 
     # -- the loop ------------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        async with self._db.hints() as hint, self._upkeep() as recovering:
+            while not self._stopping.is_set():
+                if recovering.done():
+                    recovering.result()  # it ends with an error only, which is not to be hidden
+                if not await self._work():
+                    await self._pause(hint)
+
+    async def _serve_until_idle(self) -> None:
+        while not self._stopping.is_set() and (await self._work() or self._running):
+            if self._running:
+                await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
 
     async def _work(self) -> bool:
         """Validate and claim what there is, up to the concurrency; return whether there was anything."""
@@ -232,33 +283,36 @@ class Worker:
         # After a pause of this process its own heartbeats come first.
         return await self._db.recover_lost(grace=self._lease / 3)
 
-    async def _finish_whatever_comes(self) -> None:
-        """Finish, also when cancelled meanwhile, which only ends the grace."""
-        finishing = asyncio.ensure_future(self._finish())
-        cancelled = False
-        while not finishing.done():
-            try:
-                await asyncio.wait({finishing})
-            except asyncio.CancelledError:
-                self._hurried = cancelled = True
-        finishing.result()
-        if cancelled:
-            raise asyncio.CancelledError
-
-    async def _finish(self) -> None:
-        """Let what runs come to its end within the grace, then break it off, and report."""
+    async def _end(self, working: asyncio.Task[None]) -> None:
+        """Wait for the end of the work, then let what runs come to its own within the grace, or break it off."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if working.done() and not self._running and not self._stopping.is_set() and working.exception() is None:
+            return  # it is idle
         self._stopping.set()
+        extra = {"worker": self.name}
         deadline = time.monotonic() + self._grace
-        while self._running and not self._hurried and time.monotonic() < deadline:
-            await asyncio.wait(set(self._running), timeout=_LOOK_SECONDS)
-        for task in set(self._running):
+        while self._left(working) and not self._hurried and time.monotonic() < deadline:
+            await asyncio.wait(self._left(working), timeout=_LOOK_SECONDS)
+        for task in self._left(working):
             task.cancel()
-        deadline = time.monotonic() + _PATIENCE
-        while self._running and (self._do.recording or time.monotonic() < deadline - _PATIENCE + 1):
-            await asyncio.wait(set(self._running), timeout=_LOOK_SECONDS)
-            if time.monotonic() >= deadline:
-                break
+        await self._settle(working)
+        if not working.done():
+            log.error("worker %s leaves a call behind: the database does not answer", self.name, extra=extra)
         if self._running:
             self.report.still_running += self._running.values()
-            log.error("these records run on: %s", self.report.still_running, extra={"worker": self.name})
-        log.info("worker %s has ended: %s", self.name, self.report, extra={"worker": self.name})
+            log.error("these records run on: %s", self.report.still_running, extra=extra)
+        log.info("worker %s has ended: %s", self.name, self.report, extra=extra)
+
+    def _left(self, working: asyncio.Task[None]) -> set[asyncio.Task[None]]:
+        return {*self._running} if working.done() else {working, *self._running}
+
+    async def _settle(self, working: asyncio.Task[None]) -> None:
+        """Give what was cancelled a moment, and as long as the database needs for what is being recorded."""
+        began = time.monotonic()
+        while left := self._left(working):
+            recording = bool(self._do.recording) or not working.done()
+            if time.monotonic() - began >= (_PATIENCE if recording else _MOMENT):
+                break
+            await asyncio.wait(left, timeout=_LOOK_SECONDS)

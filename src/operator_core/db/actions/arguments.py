@@ -3,7 +3,9 @@
 from typing import Any, cast
 
 from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.failures import error_text
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
+from operator_core.actions.results import sanitise_object
 from operator_core.actions.types import ActionType
 from operator_core.actions.values import (
     MAX_RESULT_BYTES,
@@ -12,7 +14,6 @@ from operator_core.actions.values import (
     check_name,
     check_object,
     check_text,
-    sanitise_object,
     sanitise_text,
 )
 
@@ -63,7 +64,13 @@ def ending_(
 ) -> tuple[str | None, dict[str, Any] | None]:
     """Return error and result as they are stored: checked for a success, made storable for anything else."""
     if outcome is not ActionOutcome.SUCCEEDED:
-        return (None if error_message is None else sanitise_text(error_message)), sanitise_object(result_data)
+        return _error_text(error_message), sanitise_object(result_data)
     if result_data is not None:
         result_data = check_object(result_data, "result_data", largest=MAX_RESULT_BYTES)
     return (None if error_message is None else check_text(cast("str", error_message), "error_message")), result_data
+
+
+def _error_text(error: object) -> str | None:
+    if isinstance(error, BaseException):
+        return error_text(error)
+    return None if error is None else sanitise_text(error)

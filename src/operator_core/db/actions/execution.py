@@ -17,10 +17,10 @@ from operator_core.actions.errors import (
     TransitionNotAllowedError,
     UnreadableRowError,
 )
+from operator_core.actions.failures import error_text, is_only
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.stops import StopRequest
 from operator_core.actions.types import ActionProposal, ActionRecord
-from operator_core.actions.values import sanitise_text
 from operator_core.db import executions, leases, stop_status
 from operator_core.db.actions.arguments import ending_
 from operator_core.db.actions.settled import settled
@@ -219,8 +219,6 @@ class Execution:
         return await self._end(outcome, None, None)
 
     async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
-        if isinstance(error, BaseException):
-            error = f"{type(error).__name__}: {sanitise_text(error)}"
         self._decided = outcome, ending_(outcome, error, result)
         return await self.record_decided()
 
@@ -338,9 +336,9 @@ class Execution:
             await settled(self.record_decided())
         elif error is None:
             await settled(self.complete())
-        elif self._was_asked and isinstance(error, StopRequestedError | asyncio.CancelledError):
+        elif self._was_asked and (isinstance(error, asyncio.CancelledError) or is_only(error, StopRequestedError)):
             await settled(self.acknowledge_stop())
         elif isinstance(error, Exception):
             await settled(self.fail(error))
         else:
-            await settled(self.abandon(f"broken off by {type(error).__name__}"))
+            await settled(self.abandon(f"broken off by {error_text(error)}"))

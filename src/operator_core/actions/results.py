@@ -1,0 +1,208 @@
+"""Results as they are stored: the JSON form of what an action returned, and what had to be changed to store it."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Mapping, ValuesView
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from enum import Enum
+from reprlib import Repr
+from types import GeneratorType
+from typing import Any, NamedTuple, cast
+
+from pydantic import BaseModel, JsonValue
+from pydantic_core import to_jsonable_python
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.values import (
+    MAX_DEPTH,
+    MAX_RESULT_BYTES,
+    check_object,
+    check_scalar,
+    member_path,
+    sanitise_text,
+)
+
+_ROOT = "result_data"
+_MOST_NOTES, _LONGEST_NOTE = 10, 1_000
+
+
+class StoredResult(NamedTuple):
+    """A result that can be stored, and the changes that this took, with the path of each; None where it took none."""
+
+    data: dict[str, JsonValue] | None
+    changes: str | None
+
+
+def to_result(value: object, *, largest: int = MAX_RESULT_BYTES) -> StoredResult:
+    """Return the JSON object that is stored for what an action returned, whatever that is.
+
+    Models, dataclasses, dates, decimals, UUIDs, enums, paths, sets and tuples have the JSON form that Pydantic gives
+    them; what is not an object becomes `{"value": ...}`. What has no such form is stored as text, named in the changes,
+    and under `"_sanitised"`.
+    """
+    if value is None:
+        return StoredResult(None, None)
+    try:
+        with suppress(Exception):  # most results are objects of JSON already
+            return StoredResult(check_object(value, _ROOT, largest=largest), None)
+        form = _JsonForm(largest)
+        data = form.whole(value)
+        changes = form.changes
+        kept = data if changes is None else {**data, "_sanitised": changes}
+        return StoredResult(check_object(kept, _ROOT, largest=largest), changes)
+    except BaseException as error:  # noqa: BLE001 - whatever is wrong with it must not hide how the action ended
+        why = _why(error)
+        return StoredResult({**_as_text(value, largest), "_sanitised": why}, why)
+
+
+def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[str, JsonValue] | None:
+    """Return a storable JSON object for anything at all; where it is not one, why is named under `"_sanitised"`."""
+    if value is None:
+        return None
+    try:
+        return check_object(value, _ROOT, largest=largest)
+    except Exception as error:  # noqa: BLE001 - the same
+        why = _why(error)
+    try:
+        return check_object(
+            {**(to_result(value, largest=largest).data or {}), "_sanitised": why}, _ROOT, largest=largest
+        )
+    except ValueNotStorableError:
+        return {**_as_text(value, largest), "_sanitised": why}
+
+
+def _why(error: BaseException) -> str:
+    known = isinstance(error, ValueNotStorableError)
+    return sanitise_text(error if known else f"{_ROOT} cannot be read: {_named(error)}", longest=_LONGEST_NOTE)
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {sanitise_text(error, longest=_LONGEST_NOTE)}"
+
+
+def _as_text(value: object, largest: int) -> dict[str, JsonValue]:
+    return {"text": sanitise_text(_described(value), longest=largest // 16)}
+
+
+def _described(value: object) -> str:
+    try:
+        return _SHORT.repr(value)
+    except Exception as error:  # noqa: BLE001 - as in sanitise_text
+        return f"<{type(value).__name__}, whose repr failed with {type(error).__name__}>"
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LONGEST_NOTE
+
+
+class _TooLargeError(ValueNotStorableError):
+    """A value whose JSON form takes more room than there is."""
+
+
+class _JsonForm:
+    """Copies a value in its JSON form, and notes what has none; it gives up on what takes more than `largest` bytes."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest, self._left = largest, largest
+        self._notes: list[str] = []
+        self._around: set[int] = set()  # what the value lies in, by identity
+
+    @property
+    def changes(self) -> str | None:
+        """What was changed, as far as it fits; None where nothing was."""
+        more = len(self._notes) - _MOST_NOTES
+        named = [*self._notes[:_MOST_NOTES], *([f"and {more} more"] if more > 0 else [])]
+        return sanitise_text("; ".join(named), longest=_LONGEST_NOTE) or None
+
+    def whole(self, value: object) -> dict[str, JsonValue]:
+        """Return the JSON form of a result, which is an object."""
+        is_object = isinstance(value, Mapping) or _has_fields(value)
+        data = self.value(value, _ROOT, 1 if is_object else 2)  # pyright: ignore[reportUnknownArgumentType]
+        return data if is_object and isinstance(data, dict) else {"value": data}
+
+    def value(self, value: object, path: str, depth: int) -> JsonValue:
+        """Return the JSON form of a value; where it has none its text, with a note of why."""
+        self._left -= 1 + (len(value) if isinstance(value, str | bytes) else 0)
+        if self._left < 0:
+            raise _TooLargeError(path=_ROOT, why=f"takes more than the {self._largest:,} bytes as JSON that are stored")
+        try:
+            return self._form(value, path, depth)
+        except _TooLargeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it runs the code of whoever made the value
+            known = isinstance(error, ValueNotStorableError)
+            return self._text(value, str(error) if known else f"{path} cannot be read: {_named(error)}")
+
+    def _form(self, value: object, path: str, depth: int) -> JsonValue:
+        match value:
+            case None | bool() | str() | int() | float():
+                return check_scalar(value, path)
+            case Enum():
+                return self.value(cast("object", value.value), path, depth)
+            case Mapping() | list() | tuple() | AbstractSet() | ValuesView() | deque() | range() | GeneratorType():
+                return self._inside(cast("object", value), path, depth)
+            case _ if _has_fields(value):
+                return self._inside(value, path, depth)
+            case _:
+                return self._by_pydantic(value, path, depth)
+
+    def _by_pydantic(self, value: object, path: str, depth: int) -> JsonValue:
+        try:
+            form = to_jsonable_python(value)
+        except Exception as error:
+            kind = type(value).__name__
+            raise ValueNotStorableError(path=path, why=f"is a {kind}, which has no JSON form") from error
+        return self.value(form, path, depth)
+
+    def _inside(self, value: object, path: str, depth: int) -> JsonValue:
+        identity = id(value)
+        if identity in self._around:
+            raise ValueNotStorableError(path=path, why="contains itself")
+        if depth > MAX_DEPTH:
+            raise ValueNotStorableError(path=path, why=f"lies deeper than {MAX_DEPTH} levels")
+        self._around.add(identity)
+        try:
+            if _has_fields(value):
+                return self.value(_fields(value), path, depth)
+            if isinstance(value, Mapping):
+                return self._members(cast("Mapping[object, object]", value), path, depth)
+            items = enumerate(cast("Iterable[object]", value))
+            return [self.value(item, f"{path}[{index}]", depth + 1) for index, item in items]
+        finally:
+            self._around.discard(identity)
+
+    def _members(self, value: Mapping[object, object], path: str, depth: int) -> JsonValue:
+        members: dict[str, JsonValue] = {}
+        for key, item in value.items():
+            name = self._key(key, path)
+            if name in members:
+                self._notes.append(f"{path} has two members that are called {name!a}; one of them is stored")
+            members[name] = self.value(item, member_path(path, name), depth + 1)
+        return members
+
+    def _key(self, key: object, path: str) -> str:
+        if not isinstance(key, str):
+            try:
+                (key,) = to_jsonable_python({key: None})
+            except Exception:  # noqa: BLE001 - as above
+                return self._text(key, f"{path} has a key that is a {type(key).__name__}")
+        return str(self.value(key, f"{path}[{key!a}]", 1))
+
+    def _text(self, value: object, why: str) -> str:
+        self._notes.append(f"{why}; it is stored as text")
+        return sanitise_text(value if isinstance(value, str) else _described(value))
+
+
+def _has_fields(value: object) -> bool:
+    return not isinstance(value, type) and (isinstance(value, BaseModel) or dataclasses.is_dataclass(value))
+
+
+def _fields(value: Any) -> object:
+    """Return the JSON form of a model or dataclass, or its fields as they are, to be converted one by one."""
+    if hasattr(value, "__pydantic_serializer__"):
+        with suppress(Exception):  # then one of its fields has no JSON form: the others are kept
+            return value.__pydantic_serializer__.to_python(value, mode="json")
+    if isinstance(value, BaseModel):
+        return dict(value)
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
