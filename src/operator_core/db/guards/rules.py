@@ -9,7 +9,7 @@ from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSIT
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import ActionType, EventKind
 from operator_core.actions.values import MAX_NAME_CHARACTERS
-from operator_core.db.schema import SCOPE_FIELDS, UNSETTLED, proposals, quoted, records
+from operator_core.db.schema import SCOPE_FIELDS, UNSETTLED, any_of, proposals, quoted, records
 
 STEP_REFUSED = "OC001"
 CHANGE_REFUSED = "OC002"
@@ -125,7 +125,8 @@ NEXT_GENERATION = (
 LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
 START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().bars})"
 IS_LEGAL_STEP = " OR ".join(
-    f"(OLD.status = '{source}' AND NEW.status IN ({quoted(targets)}))"
+    # Not as a list: SQLite would make a table of it for every row.
+    f"(OLD.status = '{source}' AND ({any_of(targets).replace('status', 'NEW.status')}))"
     for source, targets in TRANSITIONS.items()
     if targets
 )

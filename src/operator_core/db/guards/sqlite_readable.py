@@ -1,6 +1,7 @@
 """Conditions of SQLite that a new row could not be read back: its columns take any type, and its texts any bytes."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CheckConstraint
@@ -15,12 +16,13 @@ from operator_core.db.guards.readable import (
     text_limit,
 )
 from operator_core.db.guards.rules import FIRST_TIME, LAST_TIME, WHITESPACE
-from operator_core.db.schema import quoted
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
 
 _PIECE = 512  # bytes
 _HIGHEST = 309  # digits of the largest number of double precision
-_NOT_ASCII = "GLOB '*[^' || char(1) || '-' || char(127) || ']*'"
+_LITERAL_OR = r"'[^']*'|\b(?:{})\b"
+_IN_LIST = r"(\w+) (NOT )?IN \(('[^)]*')\)"
+_NOT_ASCII = "GLOB '*[^ -~\t\n]*'"
 _ONE_BYTE, _CONTINUATION = "[0-7]*", "[89AB]*"
 _LEADS = {  # the well-formed sequences of UTF-8 as hexadecimal digits, Unicode Standard, table 3-7
     1: ("C[2-9A-F][89AB]*", "D?[89AB]*"),
@@ -29,19 +31,20 @@ _LEADS = {  # the well-formed sequences of UTF-8 as hexadecimal digits, Unicode 
 }
 
 
-def _types(column: sa.Column[object]) -> tuple[str, ...]:
-    kind = column.type
-    if isinstance(kind, sa.Boolean | sa.Integer):
-        return ("integer",)
-    if isinstance(kind, sa.Float):
-        return ("real", "integer")
-    assert isinstance(kind, sa.Text | EnumText | JsonText | UtcDateTime), kind  # noqa: S101 - all that the tables have
-    return ("text",)
+def _has_wrong_type(column: sa.Column[object]) -> str | None:
+    """Return the condition that a value is not of the type of its column; None where another condition says so too.
 
-
-def _has_wrong_type(column: sa.Column[object]) -> str:
-    wrong = f"typeof({_new(column.name)}) NOT IN ({quoted((*_types(column), 'null'))})"
-    return f"{wrong} OR {_new(column.name)} NOT IN (0, 1)" if isinstance(column.type, sa.Boolean) else wrong
+    It calls no function, which would cost more than all the rest: SQLite orders numbers before texts, and texts before
+    blobs.
+    """
+    value, kind = _new(column.name), column.type
+    if isinstance(kind, sa.Boolean):
+        return f"{value} NOT IN (0, 1)"
+    if isinstance(kind, sa.Integer):
+        return f"{value} IS NOT CAST({value} AS INTEGER)"
+    if isinstance(kind, sa.Text | EnumText | JsonText):
+        return f"{value} >= x''"
+    return None
 
 
 def _new(name: str) -> str:
@@ -59,22 +62,18 @@ def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) 
 
     def asked(name: str, condition: str) -> str:
         old = _new(name).replace("NEW", "OLD")
-        return f"{_new(name)} IS NOT {old} AND ({condition})" if changed else condition
+        return f"({_new(name)} IS NOT {old} AND ({condition}))" if changed else condition
 
-    plain = [asked(name, _has_wrong_type(table.c[name])) for name in names]
+    types = {name: _has_wrong_type(table.c[name]) for name in names}
+    plain = [asked(name, condition) for name, condition in types.items() if condition]
     plain += [asked(name, f"length({_new(name)}) > {text_limit(name)}") for name in texts]
     plain += [asked(name, _no_time(_new(name))) for name in names if isinstance(table.c[name].type, UtcDateTime)]
     if "lease_seconds" in names:
         plain.append("NOT (NEW.lease_seconds > 0 AND NEW.lease_seconds <= 86400)")
     conditions = [" OR ".join(plain)]
     conditions += [asked(name, f"length(CAST({_new(name)} AS BLOB)) > {json_limit(name)}") for name in documents]
-    # Apart: two halves of a character must not meet.
-    characters = " || ' ' || ".join(
-        f"CASE WHEN {asked(name, f'{_new(name)} IS NOT NULL')} THEN {_new(name)} ELSE '' END"
-        for name in [*texts, *documents]
-    )
-    if characters:
-        conditions.append(_no_unicode(characters))
+    if characters := [*texts, *documents]:
+        conditions.append(_no_unicode([(asked(name, "1"), _new(name)) for name in characters]))
     return [*conditions, *(asked(name, _unreadable_json(_new(name))) for name in documents)]
 
 
@@ -86,9 +85,18 @@ def _no_time(value: str) -> str:
     return f"({value} IS NOT NULL AND ({seconds} OR {fraction} OR {years}))"
 
 
-def _no_unicode(text: str) -> str:
-    """Return the condition that a text holds NUL, or bytes that are not UTF-8; most hold ASCII alone."""
-    return f"instr({text}, char(0)) OR {text} {_NOT_ASCII} AND {_no_utf8(text)}"
+def _no_unicode(texts: Sequence[tuple[str, str]]) -> str:
+    """Return the condition that a text, where it is asked for, holds NUL, or bytes that are not UTF-8.
+
+    Most hold ASCII alone, so that is asked first.
+    """
+    nul = " OR ".join(f"{asked} AND instr({text}, char(0))" for asked, text in texts)
+    not_ascii = " OR ".join(f"{asked} AND {text} {_NOT_ASCII}" for asked, text in texts)
+    # Apart: two halves of a character must not meet.
+    whole = " || ' ' || ".join(
+        f"CASE WHEN {asked} AND {text} IS NOT NULL THEN {text} ELSE '' END" for asked, text in texts
+    )
+    return f"{nul} OR ({not_ascii}) AND {_no_utf8(whole)}"
 
 
 def _no_utf8(text: str) -> str:
@@ -119,7 +127,8 @@ def _unreadable_json(value: str) -> str:
     """Return the condition that a text is not a JSON object that Python's parser reads and gives back equal."""
     brackets = f"length({value}) - length(replace(replace({value}, '[', ''), '{{', '')) > {MAX_LEVELS}"
     levels = "length(j.fullkey) - length(replace(replace(j.fullkey, '[', ''), '.', ''))"
-    large = f"{value} GLOB '*[0-9][eE]*' OR length({value}) > {_HIGHEST} AND {value} GLOB {_digits(_HIGHEST)}"
+    exponent = f"{value} GLOB '*e[-+0-9]*' OR {value} GLOB '*E[-+0-9]*'"
+    large = f"{exponent} OR length({value}) > {_HIGHEST} AND {value} GLOB {_digits(_HIGHEST)}"
     long = f"{value} GLOB {_digits(MAX_DIGITS + 1)}"
     infinite = f"abs(j.atom) > {MAX_NUMBER}"
     number = f"j.type = 'real' AND {infinite} OR j.type = 'integer' AND {infinite} AND {long}"
@@ -127,21 +136,20 @@ def _unreadable_json(value: str) -> str:
     # U+FFFD itself is text like any other; SQLite also reads it where there is no character.
     own = "replace({}, char(65533), '') GLOB '*' || char(65533) || '*'"
     surrogate = " OR ".join(own.format(f"CAST({found} AS TEXT)") for found in ("j.atom", "j.key"))
-    inside = (
-        f"({brackets}) AND {tree.format(f'{levels} >= {MAX_LEVELS}')} "
-        f"OR ({large}) AND {tree.format(number)} "
-        f"OR instr(lower({value}), '\\u') "
-        f"AND ({tree.format(surrogate)} OR instr(replace({value}, '\\\\', ''), '\\u0000'))"
-    )
+    # A condition of WHEN is left as soon as it is decided; after ELSE, SQLite would work out every part of it.
     return (
         f"CASE WHEN {value} IS NULL THEN 0 WHEN NOT json_valid({value}) THEN 1 "
-        f"WHEN json_type({value}) <> 'object' THEN 1 ELSE {inside} END"
+        f"WHEN json_type({value}) <> 'object' THEN 1 "
+        f"WHEN {brackets} AND {tree.format(f'{levels} >= {MAX_LEVELS}')} THEN 1 "
+        f"WHEN ({large}) AND {tree.format(number)} THEN 1 "
+        f"WHEN instr({value}, '\\u') "
+        f"AND ({tree.format(surrogate)} OR instr(replace({value}, '\\\\', ''), '\\u0000')) THEN 1 ELSE 0 END"
     )
 
 
 def _digits(number: int) -> str:
-    """Return the pattern of a text with so many digits in a row."""
-    return f"'*' || replace(hex(zeroblob({number})), '00', '[0-9]') || '*'"
+    """Return the pattern of a text with so many digits in a row; spelt out, as SQLite would make it for every row."""
+    return f"'*{'[0-9]' * number}*'"
 
 
 def breaks_check(table: sa.Table) -> str:
@@ -149,10 +157,24 @@ def breaks_check(table: sa.Table) -> str:
 
     All but that of the id, which is unknown to a trigger as long as the row is not there.
     """
+    names = "|".join(table.columns.keys())
     checks = sorted(str(c.sqltext) for c in table.constraints if isinstance(c, CheckConstraint))
-    broken = " OR ".join(f"NOT ({check})" for check in checks if not check.startswith("id "))
-    row = ", ".join(f'{_new(column.name)} AS "{column.name}"' for column in table.columns)
-    return f"EXISTS (SELECT 1 FROM (SELECT {row}) AS n WHERE {broken or 'false'})"
+    return " OR ".join(
+        f"NOT ({re.sub(_LITERAL_OR.format(names), _as_new, re.sub(_IN_LIST, _one_by_one, check))})"
+        for check in checks
+        if not check.startswith("id ")
+    )
+
+
+def _one_by_one(found: re.Match[str]) -> str:
+    """Compare with each value of a list: SQLite would make a table of it for every row."""
+    name, negated, values = found.groups()
+    comparisons = [f"{name} {'<>' if negated else '='} {value}" for value in values.split(", ")]
+    return f"({(' AND ' if negated else ' OR ').join(comparisons)})"
+
+
+def _as_new(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith("'") else _new(found[0])
 
 
 def takes_id_ahead(table: str) -> str:
