@@ -56,7 +56,7 @@ def odd_documents() -> dict[str, str]:
         "a pair of surrogates": r'{"a": "\ud83d\ude00"}',
         "an escaped backslash": r'{"a": "C:\\users\\u0000 \\ud800"}',
         "the replacement character": '{"a": "\\ufffd \N{REPLACEMENT CHARACTER}"}',
-        "some levels": '{"a": ' + "[" * 190 + "]" * 190 + "}",
+        "some levels": '{"a": ' + "[" * 180 + "]" * 180 + "}",
         "spaces": '{ "a" : 1 }',
     }
 

@@ -16,8 +16,8 @@ from operator_core.actions.values import (
 )
 from operator_core.db.types import JsonText
 
-MAX_LEVELS = 200
-"""The depth of JSON that Pydantic's parser reads."""
+MAX_LEVELS = 190
+"""The depth of JSON that Pydantic's parser reads, 200, with room for the event that holds the value as a member."""
 
 MAX_DIGITS = 640
 """The digits of an integer that Python reads, whatever its limit is set to."""

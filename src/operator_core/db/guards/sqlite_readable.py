@@ -69,7 +69,7 @@ def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) 
     plain += [asked(name, f"length({_new(name)}) > {text_limit(name)}") for name in texts]
     plain += [asked(name, _no_time(_new(name))) for name in names if isinstance(table.c[name].type, UtcDateTime)]
     if "lease_seconds" in names:
-        plain.append("NOT (NEW.lease_seconds > 0 AND NEW.lease_seconds <= 86400)")
+        plain.append(asked("lease_seconds", "NOT (NEW.lease_seconds > 0 AND NEW.lease_seconds <= 86400)"))
     conditions = [" OR ".join(plain)]
     conditions += [asked(name, f"length(CAST({_new(name)} AS BLOB)) > {json_limit(name)}") for name in documents]
     if characters := [*texts, *documents]:
