@@ -4,7 +4,7 @@ A guard is a trigger (and on PostgreSQL its function). Guards hold against every
 or runs an older version of this library. With them come PostgreSQL's functions through which an operator stops.
 """
 
-from operator_core.db.guards.inspection import missing_guards
+from operator_core.db.guards.inspection import inspect, missing_guards
 from operator_core.db.guards.installing import SEED, Operations, drop_guards, install_guards, statements
 
-__all__ = ["SEED", "Operations", "drop_guards", "install_guards", "missing_guards", "statements"]
+__all__ = ["SEED", "Operations", "drop_guards", "inspect", "install_guards", "missing_guards", "statements"]

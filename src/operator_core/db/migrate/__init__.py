@@ -29,7 +29,7 @@ from operator_core.actions.errors import (
 from operator_core.actions.values import check_seconds
 from operator_core.db import latch_verification
 from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
-from operator_core.db.guards import missing_guards, names
+from operator_core.db.guards import inspect, names
 from operator_core.db.migrate.alone import run_alone
 from operator_core.db.schema import kill_switch
 
@@ -121,7 +121,7 @@ def check(connection: sa.Connection, url: URL) -> None:
     Raises:
         SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
         SchemaTooNewError: It is more than one revision ahead.
-        GuardMissingError: A guard is missing, disabled or altered.
+        GuardMissingError: A guard is missing, disabled or altered, or something else that a promise rests on.
         NameTakenError: There is no ledger, and something of a host's has a name that one needs.
     """
     found = check_revision(connection, url, f"{int(HEAD) + 1:04d}")
@@ -151,7 +151,7 @@ def check_revision(connection: sa.Connection, url: URL, *others: str) -> str:
 
 
 def _wrong_guards(connection: sa.Connection, *, exactly: bool) -> tuple[str, ...]:
-    missing = missing_guards(connection, exactly=exactly)
+    missing = inspect(connection, exactly=exactly)
     if missing and not names.has_version(connection):
         return (*missing, _BY_A_HOST)
     return missing
@@ -203,10 +203,10 @@ def report(target: Path | str | URL | None = None) -> Report:
         require_ledger_file(url)
     except DatabaseNotFoundError:
         return Report(None, Standing.BEHIND)
-    return run_alone(url, inspect)
+    return run_alone(url, report_on)
 
 
-def inspect(connection: sa.Connection) -> Report:
+def report_on(connection: sa.Connection) -> Report:
     """Look how a database stands, besides its guards and tables at its latch and its counters of ids."""
     found = current(connection)
     if found is None or (found in REVISIONS and found != HEAD):

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 from operator_core.db.engine.urls import require_ledger_file, target_url
 from operator_core.db.guards import drop_guards, install_guards
 from operator_core.db.latch_verification import raise_counters, restore_latch
-from operator_core.db.migrate import Report, check_revision, inspect
+from operator_core.db.migrate import Report, check_revision, report_on
 from operator_core.db.migrate.alone import run_alone
 
 
@@ -33,6 +33,6 @@ def repair(target: Path | str | URL | None = None) -> Report:
         raise_counters(connection)
         install_guards(connection)
         connection.commit()
-        return inspect(connection)
+        return report_on(connection)
 
     return run_alone(url, act)
