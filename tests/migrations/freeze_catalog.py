@@ -15,9 +15,12 @@ from tests.support.postgres import PrivatePostgres
 
 def catalog_of(url: str) -> str:
     """Return the text of the file for a migrated database."""
-    faults, definitions = run_alone(target_url(url), postgresql_catalog.read)
+    (faults, guards_), schema = run_alone(
+        target_url(url),
+        lambda connection: (postgresql_catalog.read_guards(connection), postgresql_catalog.read_schema(connection)),
+    )
     assert faults == []
-    return postgresql_inspection.frozen(definitions)
+    return postgresql_inspection.frozen({**guards_, **schema})
 
 
 def main() -> None:

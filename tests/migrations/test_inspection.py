@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from operator_core.actions import GuardMissingError
 from operator_core.db import ActionDB, install_guards, migrate
-from operator_core.db.guards import missing_guards, postgresql_inspection
+from operator_core.db.guards import inspect, postgresql_inspection
 from operator_core.db.guards.rules import GUARDED_TABLES
 from operator_core.db.migrate import Standing
 from tests.migrations.altered_postgresql import ON_POSTGRESQL, SWALLOW
@@ -69,11 +69,11 @@ async def test_each_constraint_and_each_unique_index_of_postgresql_is_named_with
         for name, drop in drops().items():
             with connection.begin_nested() as savepoint:
                 connection.exec_driver_sql(drop)
-                found = missing_guards(connection)
+                found = inspect(connection)
                 named = any(f" {name} of " in text and " is missing: " in text for text in found)
                 for text in found:
                     connection.exec_driver_sql(text.partition(" is missing: ")[2])
-                held[name] = named and missing_guards(connection) == ()
+                held[name] = named and inspect(connection) == ()
                 savepoint.rollback()
         return held
 
@@ -179,7 +179,7 @@ async def test_what_is_temporary_in_a_connection_of_a_host_is_named(sqlite_path,
 
     def look(connection: sa.Connection) -> tuple[str, ...]:
         connection.exec_driver_sql(statement)
-        return missing_guards(connection)
+        return inspect(connection)
 
     assert any(named in text for text in await within(Ledger(sqlite_path), look))
 
@@ -187,7 +187,7 @@ async def test_what_is_temporary_in_a_connection_of_a_host_is_named(sqlite_path,
 async def test_a_temporary_latch_of_postgresql_is_named(postgres_url):
     def look(connection: sa.Connection) -> tuple[str, ...]:
         connection.exec_driver_sql("CREATE TEMP TABLE kill_switch AS SELECT * FROM kill_switch")
-        return missing_guards(connection)
+        return inspect(connection)
 
     found = await within(Ledger(postgres_url), look)
 

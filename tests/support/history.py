@@ -10,11 +10,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
+import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, TRANSITIONS, ActionStatus
 from operator_core.actions.types import EventKind
+from operator_core.db import install_guards
+from operator_core.db.engine.urls import target_url
 from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
+from operator_core.db.migrate.alone import run_alone
 from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS
 from tests.support.ledger import Ledger
 
@@ -289,6 +293,25 @@ def _latch(found: Snapshot) -> Iterator[str]:
 
 
 # -- to see that the checker and the races are not blind ---------------------------------------------------------------
+
+
+def tamper(ledger: Ledger, *statements: str) -> None:
+    """Do behind the guards what nobody may, and put them back."""
+    drop_guards(ledger)
+    with closing(ledger.connect()) as plain:
+        for statement in statements:
+            plain.execute(statement)  # type: ignore[arg-type]
+    put_guards_back(ledger)
+
+
+def put_guards_back(ledger: Ledger) -> None:
+    """Install the guards as a host does."""
+
+    def install(connection: sa.Connection) -> None:
+        install_guards(connection)
+        connection.commit()
+
+    run_alone(target_url(ledger.target), install)
 
 
 def drop_guards(ledger: Ledger) -> None:

@@ -244,18 +244,30 @@ class ActionEvent(Frozen):
 
 
 class Difference(Frozen):
-    """One contradiction between the tables and the history that they can be rebuilt from.
+    """One contradiction between what a database holds and what it can be compared with.
 
     Attributes:
-        field: The column, or `row` where the whole row is missing or has no history.
-        expected: What the history says, as text.
+        proposal_id: The proposal that it is about, or None.
+        scope: The scope of the latch that it is about, or None. Where both are None it is about the schema.
+        field: The column, or `row` where the whole row is missing or has no history; of the schema, the object.
+        expected: What the history, or this version of the library, says, as text.
         found: What the table says.
+        mend: The command or the statement that mends it, where there is one.
     """
 
-    proposal_id: int
+    proposal_id: int | None = None
+    scope: str | None = None
     field: str
     expected: str
     found: str
+    mend: str | None = None
+
+    def __str__(self) -> str:
+        mend = f": {self.mend}" if self.mend else ""
+        if self.proposal_id is None and self.scope is None:
+            return f"{self.field}: expected {self.expected}, found {self.found}{mend}"
+        subject = f"the latch of {self.scope}" if self.proposal_id is None else f"proposal {self.proposal_id}"
+        return f"{subject}, {self.field}: the history says {self.expected}, the table {self.found}{mend}"
 
 
 class PruneReport(Frozen):

@@ -240,6 +240,8 @@ def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:
     check = tasks.add_parser("check", parents=[common], help="exit 0 up to date, 3 behind, 4 ahead, 1 unreachable")
     check.add_argument("--wait", type=_seconds, default=0.0, help="seconds to wait until it is up to date")
     check.set_defaults(run=schema.check)
+    repair = tasks.add_parser("repair", parents=[common], help="restore guards, lost stops and counters of ids")
+    repair.set_defaults(run=schema.repair)
     current = tasks.add_parser("current", parents=[common], help="say which revision a database is at")
     current.set_defaults(run=schema.current)
     history = tasks.add_parser("history", parents=[common], help="list every revision")

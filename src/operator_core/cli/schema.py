@@ -1,10 +1,12 @@
-"""`db ...`: look after the schema; only `upgrade` and `downgrade` create or change anything."""
+"""`db ...`: look after the schema; only `upgrade`, `downgrade` and `repair` change anything."""
 
 import argparse
 import asyncio
 import io
 import time
 from collections.abc import Callable
+
+from sqlalchemy.engine import URL
 
 from operator_core.actions import DatabaseUnavailableError
 from operator_core.cli import screen
@@ -13,6 +15,7 @@ from operator_core.cli.target import database_url
 from operator_core.db import migrate
 from operator_core.db.engine.urls import shown
 from operator_core.db.migrate import Standing
+from operator_core.db.migrate.repair import repair as restore
 
 UNREACHABLE, BEHIND, AHEAD = 1, 3, 4
 CODES = {
@@ -70,7 +73,17 @@ async def check(options: argparse.Namespace) -> int:
     """Say how a database stands, by the exit code too; with `--wait`, wait until it is up to date."""
     url = database_url(options.url)
     found = await _patiently(lambda: migrate.report(url), options.wait)
-    if options.json:
+    return _show(url, found, as_json=options.json)
+
+
+async def repair(options: argparse.Namespace) -> int:
+    """Restore guards, lost stops and counters, and say what is left."""
+    url = database_url(options.url)
+    return _show(url, await asyncio.to_thread(restore, url), as_json=options.json)
+
+
+def _show(url: URL, found: migrate.Report, *, as_json: bool) -> int:
+    if as_json:
         screen.emit({"revision": found.revision, "standing": found.standing, "guards": found.guards})
         return CODES[found.standing]
     at = f"revision {found.revision or 'none'}, this version has {migrate.HEAD}"
@@ -79,6 +92,8 @@ async def check(options: argparse.Namespace) -> int:
         screen.say(f"  {guard}")
     if found.standing is Standing.BEHIND:
         screen.say("run: operator-core db upgrade")
+    if found.standing is Standing.GUARD_MISSING:
+        screen.say("find out who did it, run the statements that are given here, then: operator-core db repair")
     return CODES[found.standing]
 
 

@@ -17,7 +17,7 @@ DIFFERENT = INCOMPLETE = 1
 
 
 async def verify(options: argparse.Namespace) -> int:
-    """Compare the tables with the history; 1 where they differ."""
+    """Compare the schema, the latch and the tables with what they must be; 1 where they differ."""
     async with existing(options.url) as db:
         with screen.Progress("verify") as progress:
             differences = await db.verify(progress=progress)
@@ -25,10 +25,7 @@ async def verify(options: argparse.Namespace) -> int:
         screen.emit([screen.plain(difference) for difference in differences])
         return DIFFERENT if differences else 0
     for difference in differences:
-        screen.say(
-            f"proposal {difference.proposal_id}, {difference.field}: the history says "
-            f"{difference.expected}, the table {difference.found}"
-        )
+        screen.say(str(difference))
     screen.say(f"{len(differences)} differences" if differences else "the tables and the history agree")
     return DIFFERENT if differences else 0
 

@@ -73,7 +73,10 @@ def _met(field: str | None) -> sa.Select[Any]:
     """Return the query for what ran when a stop came: still open, or closed under its eyes."""
     return (
         sa.select(
-            *(proposals.c.id, records.c.id.label("record_id"), _STARTED_BY.label("worker")),
+            proposals.c.id,
+            records.c.id.label("record_id"),
+            # The event, or the name in it, may be gone.
+            sa.func.coalesce(_STARTED_BY, records.c.worker, proposals.c.status_by).label("worker"),
             *(records.c[name] for name in ("outcome", "completed_at")),
         )
         .select_from(proposals.outerjoin(records))
@@ -176,7 +179,7 @@ _STOPS = (
     .limit(sa.bindparam("stops"))
 )
 _NOW = sa.select(sa.type_coerce(now(), UtcDateTime()))
-_COUNTER: sa.Select[Any] = sa.select(sa.literal_column(COUNTER))
+_COUNTER: sa.Select[Any] = sa.select(sa.func.coalesce(sa.literal_column(COUNTER), 0))  # the latch may have been emptied
 
 
 def status(connection: sa.Connection) -> KillSwitchStatus:

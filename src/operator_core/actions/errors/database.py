@@ -77,7 +77,7 @@ class SchemaTooNewError(SchemaError):
 
 @dataclass(eq=False)
 class GuardMissingError(SchemaError):
-    """Guards of the database are missing, disabled or altered: no guard, no start."""
+    """Guards, tables or the latch of the database are missing or altered: no guard, no start."""
 
     url: str
     guards: tuple[str, ...]
@@ -85,7 +85,7 @@ class GuardMissingError(SchemaError):
     def __str__(self) -> str:
         return (
             f"{self.url} lacks guards ({'; '.join(self.guards)}). Nothing is started without them. "
-            "Find out who removed them, then restore them: operator_core.db.install_guards(connection)"
+            "Find out who did it, then run the statements that are given here, and: operator-core db repair"
         )
 
 

@@ -4,13 +4,25 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.types import ActionEvent, Difference, PruneReport, utc_now
 from operator_core.actions.values import check_integer, check_text
-from operator_core.db import history, retention, verification
+from operator_core.db import history, latch_verification, retention, verification
 from operator_core.db.actions.arguments import by_
 from operator_core.db.actions.calls import Calls
+from operator_core.db.migrate import altered
 from operator_core.db.units import Kind
+
+
+def _of_database(connection: sa.Connection) -> list[Difference]:
+    schema = [
+        Difference(field="guards and tables", expected="what the migrations make", found=text)
+        for text in altered(connection)
+    ]
+    return [*schema, *latch_verification.compare_latch(connection), *latch_verification.lagging_ids(connection)]
+
 
 Progress = Callable[[int, int], Any]
 """Is called with how many are done, and how many there are."""
@@ -44,12 +56,12 @@ class HistoryCalls(Calls):
                         yield event
 
     async def verify(self, *, progress: Progress | None = None) -> list[Difference]:
-        """Rebuild proposals and records from the history, and return where the tables say something else.
+        """Return where the database is not what it must be: first its schema, its latch and its counters of ids.
 
-        Works beside traffic: each comparison is made in one snapshot. What was pruned is no difference. A row that
-        cannot be read is one.
+        Then proposals and records are rebuilt from the history and compared with the tables. Works beside traffic: each
+        comparison is made in one snapshot. What was pruned is no difference. A row that cannot be read is one.
         """
-        differences: list[Difference] = []
+        differences = await self._run(Kind.SNAPSHOT, _of_database)
         highest = await self._run(Kind.SNAPSHOT, verification.highest)
         done = 0
         while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:

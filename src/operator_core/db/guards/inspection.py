@@ -1,6 +1,7 @@
 """The question whether a database keeps what this version promises: its guards, its tables, and its latch."""
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -15,21 +16,29 @@ _LATCH = sa.text(
 )
 
 
-def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
+def inspect(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
     """Return what is wrong with the guards and the tables of a database, one text for each; nothing when all hold.
 
     A text ends in the statement that mends it where `operator-core db repair` does not. With `exactly=False`
     definitions may differ from those of this version, as on a schema one revision newer.
     """
-    on_sqlite = connection.dialect.name == "sqlite"
-    inspect = sqlite_inspection.inspect if on_sqlite else postgresql_inspection.inspect
-    found = list(inspect(connection, exactly=exactly))
+    found = missing_guards(connection, exactly=exactly)
+    return (*found, *_engine(connection).inspect_schema(connection)) if exactly else found
+
+
+def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
+    """Return what is wrong with the guards and the latch alone, on which a stop stands; waits for no lock."""
+    found = list(_engine(connection).inspect_guards(connection, exactly=exactly))
     try:
         found += _latch(connection)
     except DBAPIError:
         if not found:
             raise  # else it is said already why the tables cannot be read
     return tuple(found)
+
+
+def _engine(connection: sa.Connection) -> ModuleType:
+    return sqlite_inspection if connection.dialect.name == "sqlite" else postgresql_inspection
 
 
 def _latch(connection: sa.Connection) -> Iterator[str]:

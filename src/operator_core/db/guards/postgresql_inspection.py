@@ -13,7 +13,7 @@ from importlib.resources import files
 import sqlalchemy as sa
 
 from operator_core.db.guards.postgresql import functions, other_functions
-from operator_core.db.guards.postgresql_catalog import BODY, PREFIX, Definitions, read
+from operator_core.db.guards.postgresql_catalog import BODY, PREFIX, Definitions, read_guards, read_schema
 
 CATALOG = "postgresql_catalog.json"
 _NOT_VALID = " NOT VALID"
@@ -53,26 +53,31 @@ def _plain(signature: str) -> str:
     return signature.partition("(")[0]
 
 
-def inspect(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
-    """Yield what is wrong; with `exactly=False` as on a schema one revision newer, whose definitions are unknown."""
-    faults, found = read(connection)
-    yield from sorted(faults)
-    missing = [table for table, _ in expected()["table"] if (table, "") not in found["table"]]
-    yield from (f"the table {table} is missing" for table in missing)
+def inspect_guards(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
+    """Yield what is wrong with triggers and functions, and what no table may be."""
+    faults, found = read_guards(connection)
+    yield from faults
+    missing = {table for table, _ in expected()["table"].keys() - found["table"].keys()}
+    yield from (f"the table {table} is missing" for table in sorted(missing))
+    triggers = {key: definition for key, definition in expected()["trigger"].items() if key[0] not in missing}
+    yield from _triggers(triggers, found["trigger"], exactly=exactly)
+    if "kill_switch" not in missing:  # the functions are looked for in its schema
+        yield from _functions(expected(), found, exactly=exactly)
+
+
+def inspect_schema(connection: sa.Connection) -> Iterator[str]:
+    """Yield what is wrong with columns, constraints, indexes and sequences of the tables that are there."""
+    found = read_schema(connection)
+    there = {table for table, _ in found["column"]}
     wanted = {
-        kind: {key: definition for key, definition in definitions.items() if key[0] not in missing}
+        kind: {key: definition for key, definition in definitions.items() if key[0] in there}
         for kind, definitions in expected().items()
     }
-    if "kill_switch" in missing:  # the functions are looked for in its schema
-        wanted["function"] = {}
-    yield from _triggers(wanted["trigger"], found["trigger"], exactly=exactly)
-    yield from _functions(wanted, found, exactly=exactly)
-    if exactly:
-        yield from _columns(wanted["column"], found["column"])
-        yield from _constraints(wanted["constraint"], found["constraint"])
-        backing = wanted["constraint"].keys() - found["constraint"].keys()
-        yield from _indexes({key: i for key, i in wanted["index"].items() if key not in backing}, found["index"])
-        yield from _sequences(wanted["sequence"], found["sequence"])
+    yield from _columns(wanted["column"], found["column"])
+    yield from _constraints(wanted["constraint"], found["constraint"])
+    backing = wanted["constraint"].keys() - found["constraint"].keys()
+    yield from _indexes({key: i for key, i in wanted["index"].items() if key not in backing}, found["index"])
+    yield from _sequences(wanted["sequence"], found["sequence"])
 
 
 def _triggers(wanted: _Found, found: _Found, *, exactly: bool) -> Iterator[str]:

@@ -91,28 +91,28 @@ def _definition(sql: str) -> str:
 _QUERY = sa.text(_MASTER.format(triggers=quoted(triggers())))
 
 
-def inspect(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
-    """Yield what is wrong; with `exactly=False` as on a schema one revision newer, whose texts are unknown."""
+def inspect_guards(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
+    """Yield what is wrong with triggers, and what no table may be."""
     rows = connection.execute(_QUERY).all()
-    main = [row for row in rows if row.place == "main"]
     yield from (
         f"a temporary {row.type} hides {row.name} from this connection: DROP {row.type.upper()} temp.{row.name}"
         for row in rows
         if row.place == "temp" and row.type in ("table", "view")
     )
     yield from _triggers(rows, exactly=exactly)
-    tables = {row.name: row for row in main if row.type in ("table", "view")}
-    for name in LEDGER_TABLES:
-        if name not in tables:
-            yield f"the table {name} is missing"
-        elif tables[name].type == "view":
-            yield f"{name} is a view, and must be a table"
-        elif exactly:
-            yield from _table(name, tables[name].sql)
-    if exactly:
-        indexes = [row for row in main if row.type == "index" and row.sql is not None]
-        found = {(row.tbl_name.lower(), row.name): _definition(row.sql) for row in indexes}
-        yield from _indexes({key: index for key, index in found.items() if key[0] in tables}, tables.keys())
+    relations = {row.name: row.type for row in rows if row.place == "main" and row.type in ("table", "view")}
+    yield from (f"the table {name} is missing" for name in LEDGER_TABLES if name not in relations)
+    yield from (f"{name} is a view, and must be a table" for name, kind in relations.items() if kind == "view")
+
+
+def inspect_schema(connection: sa.Connection) -> Iterator[str]:
+    """Yield what is wrong with columns, constraints, and indexes of the tables that are there."""
+    main = [row for row in connection.execute(_QUERY) if row.place == "main" and row.sql is not None]
+    tables = {row.name: row.sql for row in main if row.type == "table" and row.name in LEDGER_TABLES}
+    for name, sql in tables.items():
+        yield from _table(name, sql)
+    found = {(row.tbl_name.lower(), row.name): _definition(row.sql) for row in main if row.type == "index"}
+    yield from _indexes({key: index for key, index in found.items() if key[0] in tables}, tables)
 
 
 def _triggers(rows: Sequence[sa.Row[Any]], *, exactly: bool) -> Iterator[str]:

@@ -27,8 +27,9 @@ from operator_core.actions.errors import (
     ValueNotStorableError,
 )
 from operator_core.actions.values import check_seconds
+from operator_core.db import latch_verification
 from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
-from operator_core.db.guards import missing_guards, names
+from operator_core.db.guards import inspect, names
 from operator_core.db.migrate.alone import run_alone
 from operator_core.db.schema import kill_switch
 
@@ -120,21 +121,37 @@ def check(connection: sa.Connection, url: URL) -> None:
     Raises:
         SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
         SchemaTooNewError: It is more than one revision ahead.
-        GuardMissingError: A guard is missing, disabled or altered.
+        GuardMissingError: A guard is missing, disabled or altered, or something else that a promise rests on.
         NameTakenError: There is no ledger, and something of a host's has a name that one needs.
     """
-    found = current(connection)
-    if found is None or (found in REVISIONS and found != HEAD):
-        raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=_upgrade_command(url))
-    if found != HEAD and found != f"{int(HEAD) + 1:04d}":
-        raise SchemaTooNewError(url=shown(url), current=found, expected=HEAD)
+    found = check_revision(connection, url, f"{int(HEAD) + 1:04d}")
     missing = _wrong_guards(connection, exactly=found == HEAD)
     if missing:
         raise GuardMissingError(url=shown(url), guards=missing)
 
 
+def altered(connection: sa.Connection) -> tuple[str, ...]:
+    """Return what is wrong with the guards and the tables, as far as this version knows their revision."""
+    return _wrong_guards(connection, exactly=current(connection) == HEAD)
+
+
+def check_revision(connection: sa.Connection, url: URL, *others: str) -> str:
+    """Return the revision of a database: that of this version, or one of the `others`.
+
+    Raises:
+        SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
+        SchemaTooNewError: It is ahead.
+    """
+    found = current(connection)
+    if found is None or (found in REVISIONS and found != HEAD):
+        raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=_upgrade_command(url))
+    if found not in (HEAD, *others):
+        raise SchemaTooNewError(url=shown(url), current=found, expected=HEAD)
+    return found
+
+
 def _wrong_guards(connection: sa.Connection, *, exactly: bool) -> tuple[str, ...]:
-    missing = missing_guards(connection, exactly=exactly)
+    missing = inspect(connection, exactly=exactly)
     if missing and not names.has_version(connection):
         return (*missing, _BY_A_HOST)
     return missing
@@ -167,7 +184,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """What `report` found: the revision (None without a ledger), and what is wrong with which guard."""
+    """What `report` found: the revision (None without a ledger), and what is wrong with it."""
 
     revision: str | None
     standing: Standing
@@ -186,17 +203,21 @@ def report(target: Path | str | URL | None = None) -> Report:
         require_ledger_file(url)
     except DatabaseNotFoundError:
         return Report(None, Standing.BEHIND)
-    return run_alone(url, _report)
+    return run_alone(url, report_on)
 
 
-def _report(connection: sa.Connection) -> Report:
+def report_on(connection: sa.Connection) -> Report:
+    """Look how a database stands, besides its guards and tables at its latch and its counters of ids."""
     found = current(connection)
     if found is None or (found in REVISIONS and found != HEAD):
         return Report(found, Standing.BEHIND)
+    missing = altered(connection)
     if found != HEAD:
         later = found.isdecimal() and found > HEAD
-        return Report(found, Standing.AHEAD if later else Standing.UNKNOWN)
-    missing = _wrong_guards(connection, exactly=True)
+        return Report(found, Standing.AHEAD if later else Standing.UNKNOWN, missing)
+    if not missing:
+        different = [*latch_verification.compare_latch(connection), *latch_verification.lagging_ids(connection)]
+        missing = tuple(str(difference) for difference in different)
     return Report(found, Standing.GUARD_MISSING if missing else Standing.UP_TO_DATE, missing)
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
-from operator_core.actions.errors import StopFailedError
+from operator_core.actions.errors import ActionError, StopFailedError
 from operator_core.actions.stops import Scope, StillExecuting, Stop
 from operator_core.db import kill_switch, stop_status
 from operator_core.db.guards import missing_guards
@@ -69,7 +70,10 @@ def look(
     connection: sa.Connection, stop: Stop, scope: Scope
 ) -> tuple[tuple[StillExecuting, ...], list[int], list[str]]:
     """Return what runs, what could not be swept, and which guards this stop cannot stand on."""
-    executing = stop_status.still_executing(connection, scope)
-    missing = missing_guards(connection, exactly=current(connection) == HEAD)
-    problems = [f"the guards of the database do not hold: {guard}" for guard in missing]
-    return executing, kill_switch.leftovers(connection, stop), problems
+    executing, left = stop_status.still_executing(connection, scope), kill_switch.leftovers(connection, stop)
+    try:
+        missing = missing_guards(connection, exactly=current(connection) == HEAD)
+        problems = [f"the guards of the database do not hold: {guard}" for guard in missing]
+    except (ActionError, DBAPIError) as error:
+        problems = [f"the guards of the database could not be looked at: {error}"]
+    return executing, left, problems
