@@ -93,6 +93,16 @@ def test_every_command_says_it_without_a_traceback(empty, words, capsys):
     assert ("One database for both" in printed, "Traceback" in printed) == (True, False)
 
 
+@pytest.mark.parametrize("words", [("db", "check"), ("db", "upgrade")])
+def test_no_file_is_left_beside_that_of_a_host(tmp_path, words):
+    ledger = Ledger(tmp_path / "host.db")
+    run(ledger, f"PRAGMA journal_mode = WAL; {TAKEN['table action_events']}")
+
+    code = main([*words, "--url", str(ledger.target)])
+
+    assert (code, list(tmp_path.iterdir())) == (1, [ledger.target])
+
+
 def test_a_stop_says_that_it_stops_nothing_there(empty, capsys):
     run(empty, TAKEN["table kill_switch"])
 

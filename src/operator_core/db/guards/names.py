@@ -13,7 +13,7 @@ _CORE = frozenset({"action_proposals", "action_events", "kill_switch"})
 
 def has_version(connection: sa.Connection) -> bool:
     """Tell whether our migrations have a version table in a database."""
-    found = _VERSION_ON_SQLITE if connection.dialect.name == "sqlite" else _VERSION_ON_POSTGRESQL
+    found = VERSION_ON_SQLITE if connection.dialect.name == "sqlite" else _VERSION_ON_POSTGRESQL
     return connection.execute(found).first() is not None
 
 
@@ -52,7 +52,7 @@ def _relations() -> list[str]:
 
 
 _RELATIONS = quoted(_relations())
-_VERSION_ON_SQLITE = sa.text(f"SELECT 1 FROM pragma_table_info('{VERSION_TABLE}') WHERE name = 'version_num'")
+VERSION_ON_SQLITE = sa.text(f"SELECT 1 FROM pragma_table_info('{VERSION_TABLE}') WHERE name = 'version_num'")
 _VERSION_ON_POSTGRESQL = sa.text(
     f"SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass('{VERSION_TABLE}') "
     "AND attname = 'version_num' AND NOT attisdropped"

@@ -6,7 +6,7 @@ Alembic of a host in the same database. Alembic is imported when something is mi
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from operator_core.actions.errors import (
     DatabaseNotFoundError,
@@ -107,12 +107,19 @@ def require_free_file(url: URL) -> None:
     if file is None or not file.is_file():
         return
 
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=0)
+    # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.
+    options = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
 
-    engine = sa.create_engine(url.set(drivername="sqlite"), creator=connect, poolclass=sa.NullPool)
-    with suppress(DatabaseError), engine.connect() as connection:  # whoever opens it hears why it cannot be read
-        current(connection)
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=0)
+
+    with suppress(sqlite3.Error, DatabaseError):  # whoever opens it hears why it cannot be read
+        with closing(connect()) as plain:
+            if plain.execute(str(names.VERSION_ON_SQLITE)).fetchone():
+                return
+        engine = sa.create_engine(url.set(drivername="sqlite"), creator=connect, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            require_free_names(connection)
 
 
 def check(connection: sa.Connection, url: URL) -> None:
@@ -152,8 +159,9 @@ def check_revision(connection: sa.Connection, url: URL, *others: str) -> str:
 
 def _wrong_guards(connection: sa.Connection, *, exactly: bool) -> tuple[str, ...]:
     missing = inspect(connection, exactly=exactly)
-    if missing and not names.has_version(connection):
-        return (*missing, _BY_A_HOST)
+    with suppress(DBAPIError):  # a look at a table that is missing has ended the transaction
+        if missing and not names.has_version(connection):
+            return (*missing, _BY_A_HOST)
     return missing
 
 
