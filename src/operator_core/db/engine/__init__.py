@@ -16,7 +16,8 @@ from operator_core.actions.errors import (
 )
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.sqlite import BEGIN
-from operator_core.db.engine.urls import file_of, names_pgbouncer, shown
+from operator_core.db.engine.url_options import names_pgbouncer
+from operator_core.db.engine.urls import file_of, shown
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)

@@ -1,9 +1,7 @@
 """The settings of PostgreSQL, also behind PgBouncer, and how a connection that was idle is asked whether it lives."""
 
-import inspect
 import time
-from collections.abc import Mapping
-from importlib import import_module
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
@@ -12,8 +10,10 @@ from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from operator_core.actions.errors import DatabaseUrlError
-from operator_core.db.engine.urls import PGBOUNCER, names_pgbouncer, shown
+from operator_core.actions.errors import ActionError, DatabaseUnavailableError, DatabaseUrlError
+from operator_core.db.engine.drivers import connect_arguments, engine_url
+from operator_core.db.engine.url_options import names_pgbouncer
+from operator_core.db.engine.urls import shown
 
 IDLE_SECONDS = 10.0
 IDLE_SINCE = "operator_core_idle_since"
@@ -22,7 +22,7 @@ IDLE_SINCE = "operator_core_idle_since"
 SHARES_SESSIONS = "operator_core_shares_sessions"
 """The execution option of an engine whose sessions on the server are shared with others, by PgBouncer."""
 
-_SILENCE_SECONDS = 330.0  # for one statement: longer than the server's own timeout, for a server that does not answer
+_NAME = {"application_name": "operator_core"}
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:
@@ -36,75 +36,63 @@ def _settings(lock_timeout: float) -> dict[str, str]:
     }
 
 
-def _require_known_options(url: URL) -> None:
-    """Name an option that asyncpg does not have, which would be a bare TypeError when it connects."""
-    driver: Any = import_module("asyncpg")
-    known = {*inspect.signature(driver.connect).parameters, *_OPTIONS_OF_SQLALCHEMY}
-    unknown = sorted(set(url.query) - known)
-    if unknown:
-        raise DatabaseUrlError(f"asyncpg has no option {', '.join(unknown)}: take it out of the URL {shown(url)}")
-
-
-_OPTIONS_OF_SQLALCHEMY = ("async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func")
-
-
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     """Return an engine for a URL; nothing is opened yet."""
-    settings = _settings(lock_timeout)
     shared = names_pgbouncer(url)
-    url = url.difference_update_query([PGBOUNCER])
-    arguments: dict[str, Any]
-    if url.get_driver_name() == "asyncpg":
-        _require_known_options(url)
-        arguments = {"timeout": 10, "command_timeout": _SILENCE_SECONDS}
-        arguments |= _UNNAMED if shared else {"server_settings": settings}
-    else:
-        arguments = {"connect_timeout": 10, "client_encoding": "utf8"}
-        given = url.query.get("options", "")
-        arguments |= _NEVER_PREPARED if shared else {"options": f"{_as_options(settings)} {given}"}
+    settings = _NAME if shared else _settings(lock_timeout)
     if shared:
         options = {**options, "execution_options": {SHARES_SESSIONS: True}}
-    engine = create_async_engine(url, connect_args=arguments, json_deserializer=from_json, **options)
+    engine = create_async_engine(
+        engine_url(url), connect_args=connect_arguments(url, settings), json_deserializer=from_json, **options
+    )
     _ping_after_idle(engine.sync_engine)
-    _recognise_pgbouncer(engine.sync_engine)
+    _say_what_keeps_it_from_connecting(engine.sync_engine, shown(url))
     return engine
 
 
-def _as_options(settings: Mapping[str, str]) -> str:
-    escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
-    return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+# -- connecting --------------------------------------------------------------------------------------------------------
+
+_REFUSED_SETTING = "unsupported startup parameter"  # PgBouncer speaks English only
+_SETTING_CODES = ("22", "42601", "42704", "0A", "55P02")
+"""What a server says of a setting that a URL, a role or a database gives to a session (SQLSTATE, or its class)."""
 
 
-# -- PgBouncer ---------------------------------------------------------------------------------------------------------
-
-# A statement with a name stays in the session of the server, where the next transaction does not find it, or finds
-# somebody else's. Without caches none has a name: it is parsed and executed before PgBouncer lends the session on.
-_UNNAMED: dict[str, Any] = {
-    "server_settings": {"application_name": "operator_core"},
-    "statement_cache_size": 0,
-    "prepared_statement_cache_size": 0,
-}
-_NEVER_PREPARED: dict[str, Any] = {"application_name": "operator_core", "prepare_threshold": None}
-
-_REFUSED_SETTING = "unsupported startup parameter"
-
-
-def _recognise_pgbouncer(engine: Engine) -> None:
-    """Say what to do where PgBouncer refuses the settings of a session, which it does in its own words."""
+def _say_what_keeps_it_from_connecting(engine: Engine, url: str) -> None:
+    """Turn what a driver raises for PgBouncer, a setting or the environment into an error that says what to do."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _record: object, arguments: Any, options: Any) -> Any:
         try:
             return dialect.connect(*arguments, **options)
-        except dialect.loaded_dbapi.Error as error:
-            if _REFUSED_SETTING not in str(error):
+        except (ActionError, OSError):
+            raise
+        except Exception as error:  # drivers raise ValueError, TypeError and errors of their own
+            with suppress(AttributeError, TypeError):
+                error._pgconn = None  # type: ignore[attr-defined]  # noqa: SLF001 - psycopg keeps the password there
+            problem = _problem_of(error, dialect, url)
+            if problem is None:
                 raise
-            raise DatabaseUrlError(
-                f"{shown(engine.url)} is PgBouncer, which refuses the settings of a session. Open it with "
-                "ActionDB(url, pgbouncer=True), or write pgbouncer=true into the URL. Migrations and every "
-                "`operator-core db` command need the URL of the server itself"
-            ) from None  # the words of PgBouncer would be taken for a server that is away
+        raise problem  # out of the block: a value that a driver names may be a secret, and stays out of the context
 
+
+def _problem_of(error: Exception, dialect: Dialect, url: str) -> ActionError | None:
+    code, is_drivers = getattr(error, "sqlstate", None), isinstance(error, dialect.loaded_dbapi.Error)
+    if _REFUSED_SETTING in str(error):
+        return DatabaseUrlError(
+            f"{url} is PgBouncer, which refuses the settings of a session. Open it with "
+            "ActionDB(url, pgbouncer=True), or write pgbouncer=true into the URL. Migrations and every "
+            "`operator-core db` command need the URL of the server itself"
+        )
+    if code is not None:
+        is_setting = code.startswith(_SETTING_CODES)
+        return DatabaseUnavailableError(url=url, detail=str(error), code=code) if is_setting else None
+    if is_drivers:
+        return None
+    detail = str(error) if type(error).__module__.startswith("asyncpg") else f"{type(error).__name__} while connecting"
+    return DatabaseUnavailableError(url=url, detail=f"{detail}; see the URL and the environment variables PG...")
+
+
+# -- PgBouncer ---------------------------------------------------------------------------------------------------------
 
 _ROLE_SETTINGS = {
     "default_transaction_isolation": "read committed",
