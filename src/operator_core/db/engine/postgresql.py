@@ -10,7 +10,13 @@ from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from operator_core.actions.errors import ActionError, DatabaseUnavailableError, DatabaseUrlError
+from operator_core.actions.errors import (
+    ActionError,
+    DatabaseEncodingError,
+    DatabaseUnavailableError,
+    DatabaseUrlError,
+    EngineNotConfiguredError,
+)
 from operator_core.db.engine.drivers import connect_arguments, engine_url
 from operator_core.db.engine.url_options import names_pgbouncer
 from operator_core.db.engine.urls import shown
@@ -23,17 +29,27 @@ SHARES_SESSIONS = "operator_core_shares_sessions"
 """The execution option of an engine whose sessions on the server are shared with others, by PgBouncer."""
 
 _NAME = {"application_name": "operator_core"}
+_PINNED = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+    "statement_timeout": "300000",
+    "idle_in_transaction_session_timeout": "60000",
+    "idle_session_timeout": "0",
+}
+"""What every session of ours has, whatever the server, the database or the role says: see docs/adr/0017."""
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:
-    return {
-        "application_name": "operator_core",
-        "timezone": "UTC",
-        "default_transaction_isolation": "read committed",
-        "lock_timeout": f"{round(lock_timeout * 1000)}",
-        "statement_timeout": "300000",
-        "idle_in_transaction_session_timeout": "60000",
-    }
+    return {**_NAME, **_PINNED, "lock_timeout": f"{round(lock_timeout * 1000)}"}
 
 
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
@@ -46,7 +62,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         engine_url(url), connect_args=connect_arguments(url, settings), json_deserializer=from_json, **options
     )
     _ping_after_idle(engine.sync_engine)
-    _say_what_keeps_it_from_connecting(engine.sync_engine, shown(url))
+    _connect_with_care(engine.sync_engine, shown(url), pin=not shared)
     return engine
 
 
@@ -57,13 +73,18 @@ _SETTING_CODES = ("22", "42601", "42704", "0A", "55P02")
 """What a server says of a setting that a URL, a role or a database gives to a session (SQLSTATE, or its class)."""
 
 
-def _say_what_keeps_it_from_connecting(engine: Engine, url: str) -> None:
-    """Turn what a driver raises for PgBouncer, a setting or the environment into an error that says what to do."""
+def _connect_with_care(engine: Engine, url: str, *, pin: bool) -> None:
+    """Pin the settings of each new session, and say what to do where a driver cannot connect."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _record: object, arguments: Any, options: Any) -> Any:
+        is_known = pin and _knows_transaction_timeout(dialect)
+        if is_known:
+            options = _with_transaction_timeout(options)
         try:
-            return dialect.connect(*arguments, **options)
+            connection = dialect.connect(*arguments, **options)
+            if pin:
+                _pin_the_rest(connection, with_timeout=not is_known)
         except (ActionError, OSError):
             raise
         except Exception as error:  # drivers raise ValueError, TypeError and errors of their own
@@ -72,7 +93,45 @@ def _say_what_keeps_it_from_connecting(engine: Engine, url: str) -> None:
             problem = _problem_of(error, dialect, url)
             if problem is None:
                 raise
+        else:
+            return connection
         raise problem  # out of the block: a value that a driver names may be a secret, and stays out of the context
+
+
+_REPORTED = ("datestyle", "timezone")
+"""Settings that libpq takes from the environment (PGDATESTYLE, PGTZ), and which then win over the options of a URL."""
+_TRANSACTION_TIMEOUT_SINCE = 17
+
+
+def _knows_transaction_timeout(dialect: Dialect) -> bool:
+    version: tuple[int, ...] = getattr(dialect, "server_version_info", None) or (0,)  # None before it has connected
+    return version[0] >= _TRANSACTION_TIMEOUT_SINCE
+
+
+def _with_transaction_timeout(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a driver with a setting that older servers do not know, and refuse."""
+    if "server_settings" in options:
+        return {**options, "server_settings": {**options["server_settings"], "transaction_timeout": "0"}}
+    return {**options, "options": f"{options['options']} -c transaction_timeout=0"}
+
+
+def _pin_the_rest(connection: Any, *, with_timeout: bool) -> None:
+    """Set in a new session what could not be set while connecting; a round trip that is needed once, or never."""
+    driver = connection.driver_connection
+    if hasattr(driver, "get_server_version"):  # asyncpg, which takes no setting from the environment
+        statements, version = list[str](), driver.get_server_version().major
+    else:
+        wrong = [name for name in _REPORTED if driver.info.parameter_status(name) != _PINNED[name]]
+        statements = [f"SET {name} = '{_PINNED[name]}'" for name in wrong]
+        version = driver.info.server_version // 10000
+    if with_timeout and version >= _TRANSACTION_TIMEOUT_SINCE:
+        statements.append("SET transaction_timeout = 0")
+    if statements:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+        connection.commit()
 
 
 def _problem_of(error: Exception, dialect: Dialect, url: str) -> ActionError | None:
@@ -102,9 +161,17 @@ _ROLE_SETTINGS = {
     "idle_in_transaction_session_timeout": "1min",
 }
 """What the role must have behind PgBouncer; any time will do for the timeouts, but none at all."""
+_ROLE_DEFAULTS = {
+    "datestyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "default_transaction_read_only": "off",
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
+}
+"""What it has unless somebody has changed it."""
 _FOUND_SETTINGS = text(
-    "SELECT quote_ident(current_user) AS role, "
-    + ", ".join(f"lower(current_setting('{name}')) AS {name}" for name in _ROLE_SETTINGS)
+    "SELECT quote_ident(session_user) AS role, "
+    + ", ".join(f"lower(current_setting('{name}')) AS {name}" for name in (*_ROLE_SETTINGS, *_ROLE_DEFAULTS))
 )
 
 
@@ -115,10 +182,11 @@ def require_role_settings(connection: Connection) -> None:
         DatabaseUrlError: It has not; the error names the statements that set them.
     """
     found = connection.execute(_FOUND_SETTINGS).one()
-    wrong = [name for name, wanted in _ROLE_SETTINGS.items() if not _is_set(getattr(found, name), wanted)]
+    needed = {**_ROLE_SETTINGS, **_ROLE_DEFAULTS}
+    wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name), wanted)]
     if wrong:
         told = ", ".join(f"{name} is {getattr(found, name)}" for name in wrong)
-        statements = " ".join(f"ALTER ROLE {found.role} SET {name} = '{_ROLE_SETTINGS[name]}';" for name in wrong)
+        statements = " ".join(f"ALTER ROLE {found.role} SET {name} = '{needed[name]}';" for name in wrong)
         raise DatabaseUrlError(
             f"behind PgBouncer a session has the settings of its role, and for {found.role} {told}. "
             f"Run: {statements} Then RECONNECT on the console of PgBouncer"
@@ -126,7 +194,71 @@ def require_role_settings(connection: Connection) -> None:
 
 
 def _is_set(found: str, wanted: str) -> bool:
+    if wanted == _ROLE_DEFAULTS["datestyle"]:
+        return found.startswith("iso,")
+    if wanted == _ROLE_DEFAULTS["extra_float_digits"]:
+        return int(found) >= 1
     return found != "0" if wanted[0].isdecimal() else found == wanted.lower()
+
+
+# -- any session -------------------------------------------------------------------------------------------------------
+
+_DATABASE = text(
+    "SELECT current_setting('server_encoding') AS encoding, quote_ident(session_user) AS role, "
+    "current_setting('session_replication_role') AS triggers"
+)
+
+
+def require_suitable(connection: Connection) -> None:
+    """See that the database keeps Unicode, and that its guards work in this session.
+
+    Raises:
+        DatabaseEncodingError: It keeps something else.
+        EngineNotConfiguredError: The session leaves triggers out.
+    """
+    found = connection.execute(_DATABASE).one()
+    if found.encoding != "UTF8":
+        raise DatabaseEncodingError(url=shown(connection.engine.url), encoding=found.encoding)
+    require_triggers(found.triggers, found.role)
+
+
+def require_triggers(replication_role: str, role: str) -> None:
+    """See that a session obeys triggers, by its setting `session_replication_role`.
+
+    Raises:
+        EngineNotConfiguredError: It does not.
+    """
+    if replication_role != "origin":
+        raise EngineNotConfiguredError(
+            detail=f"session_replication_role is {replication_role}, so no guard works in its sessions; "
+            f"ALTER ROLE {role} RESET session_replication_role"
+        )
+
+
+_HOST_SETTINGS = {
+    "extra_float_digits": "1",
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
+}
+_READ_AS_TEXT = {"client_encoding": "UTF8", "datestyle": "ISO, MDY"}  # by psycopg; asyncpg takes them in binary
+_OF_HOST = text(
+    "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in (*_HOST_SETTINGS, *_READ_AS_TEXT))
+)
+
+
+def require_session_settings(connection: Connection) -> None:
+    """See that the sessions of a host's engine have the settings that the promises rest on.
+
+    Raises:
+        EngineNotConfiguredError: They have not; the error names them, and the right ones.
+    """
+    needed = _HOST_SETTINGS if connection.dialect.driver == "asyncpg" else {**_HOST_SETTINGS, **_READ_AS_TEXT}
+    found = connection.execute(_OF_HOST).one()
+    wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name).lower(), wanted)]
+    if wrong:
+        raise EngineNotConfiguredError(
+            detail="; ".join(f"{name} is {getattr(found, name)}, set {name} = '{needed[name]}'" for name in wrong)
+        )
 
 
 # -- connections that were idle ----------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from operator_core.actions.errors import (
     ValueNotStorableError,
 )
 from operator_core.actions.values import check_seconds
+from operator_core.db.engine import check_version
 from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
 from operator_core.db.guards import missing_guards
 from operator_core.db.migrate.alone import run_alone
@@ -119,6 +120,7 @@ def report(target: Path | str | URL | None = None) -> Report:
 
 
 def _report(connection: sa.Connection) -> Report:
+    check_version(connection)
     found = current(connection)
     if found is None or (found in REVISIONS and found != HEAD):
         return Report(found, Standing.BEHIND)

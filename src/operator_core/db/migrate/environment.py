@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from operator_core.actions.errors import ConstraintError, DatabaseLockedError
 from operator_core.db import migrate
-from operator_core.db.engine import is_sqlite, require_configured
+from operator_core.db.engine import check_version, is_sqlite, require_configured
 from operator_core.db.engine.urls import shown, target_url
 from operator_core.db.migrate import DDL_LOCK_TIMEOUT, VERSION_TABLE
 from operator_core.db.migrate.alone import run_alone
@@ -138,7 +138,8 @@ def _run_alone_on(connection: sa.Connection, configure: Callable[..., _Migration
 _BOUNDS = sa.text(
     "SELECT set_config(s.name, v.value, true) FROM pg_catalog.pg_settings AS s JOIN (VALUES "
     "('lock_timeout', CAST(:lock_timeout AS text)), ('statement_timeout', '0'), ('transaction_timeout', '0'), "
-    "('idle_in_transaction_session_timeout', '0'), ('standard_conforming_strings', 'on')) AS v (name, value) "
+    "('idle_in_transaction_session_timeout', '0'), ('standard_conforming_strings', 'on'), "
+    "('quote_all_identifiers', 'off')) AS v (name, value) "
     "ON v.name = s.name"
 )
 
@@ -147,6 +148,7 @@ _BOUNDS = sa.text(
 def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
     connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
+    check_version(connection)
     give_up = time.monotonic() + LOCK_WAIT_SECONDS
     while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_LOCK))):
         connection.rollback()
