@@ -19,7 +19,8 @@ from operator_core.actions import (
     EngineNotConfiguredError,
     SchemaOutOfDateError,
 )
-from operator_core.db import ActionDB, ActionRepository, migrate, upgrade
+from operator_core.db import ActionDB, ActionRepository, barrier, migrate, upgrade
+from operator_core.db.actions.bounded import BoundedConnection
 from operator_core.db.engine.postgresql import _PINNED
 from operator_core.db.units import Kind
 from tests.cli.conftest import run_command
@@ -454,3 +455,19 @@ async def test_timeouts_of_a_host_are_its_own_and_say_so(url: URL) -> None:
 
     with closing(psycopg.connect(dsn_of(url), options="-c statement_timeout=0")) as plain:
         assert plain.execute("SELECT count(*) % 200 FROM action_proposals").fetchone() == (0,)
+
+
+async def test_a_unit_that_begins_at_the_deadline_is_bounded_and_durable_all_the_same(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "SELECT current_setting('default_transaction_read_only') || ' ' || current_setting('synchronous_commit')"
+    give(url, {"default_transaction_read_only": "on", "synchronous_commit": "off"})
+    bound = barrier.bound
+    monkeypatch.setattr(barrier, "bound", lambda sync, _seconds, **given: bound(sync, 60.0, **given))  # no race with 0
+
+    async with host_engine(url) as engine:
+        connection = BoundedConnection(engine, url)
+        found = await connection._transact(lambda sync: sync.exec_driver_sql(asked).scalar(), 0.0)
+        await connection.close()
+
+    assert found == "off on"

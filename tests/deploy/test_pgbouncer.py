@@ -203,7 +203,8 @@ async def test_a_stop_sets_nothing_in_its_session(sharing: ActionDB, monkeypatch
     receipt = await stop(sharing)
 
     assert len(receipt.cancelled) == 1
-    assert found == [{}]
+    assert found
+    assert all(settings == {} for settings in found)
 
 
 @pytest.mark.parametrize("url", ["asyncpg"], indirect=True)

@@ -170,7 +170,7 @@ _ROLE_DEFAULTS = {
 }
 """What it has unless somebody has changed it."""
 _FOUND_SETTINGS = text(
-    "SELECT quote_ident(session_user) AS role, "
+    "SELECT session_user AS role, "
     + ", ".join(f"lower(current_setting('{name}')) AS {name}" for name in (*_ROLE_SETTINGS, *_ROLE_DEFAULTS))
 )
 
@@ -182,13 +182,14 @@ def require_role_settings(connection: Connection) -> None:
         DatabaseUrlError: It has not; the error names the statements that set them.
     """
     found = connection.execute(_FOUND_SETTINGS).one()
+    role = connection.dialect.identifier_preparer.quote(found.role)  # quote_ident obeys one of the settings
     needed = {**_ROLE_SETTINGS, **_ROLE_DEFAULTS}
     wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name), wanted)]
     if wrong:
         told = ", ".join(f"{name} is {getattr(found, name)}" for name in wrong)
-        statements = " ".join(f"ALTER ROLE {found.role} SET {name} = '{needed[name]}';" for name in wrong)
+        statements = " ".join(f"ALTER ROLE {role} SET {name} = '{needed[name]}';" for name in wrong)
         raise DatabaseUrlError(
-            f"behind PgBouncer a session has the settings of its role, and for {found.role} {told}. "
+            f"behind PgBouncer a session has the settings of its role, and for {role} {told}. "
             f"Run: {statements} Then RECONNECT on the console of PgBouncer"
         )
 
