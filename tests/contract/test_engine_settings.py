@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from operator_core.actions import ActionStatus
-from operator_core.actions.errors import ActionError, EngineVersionError
+from operator_core.actions.errors import ActionError, DatabaseEncodingError
 from operator_core.db import ActionDB
 from operator_core.db.engine import postgresql
 from tests.support.factories import proposal, stored
@@ -43,7 +43,7 @@ async def test_a_server_that_does_not_speak_utf_8_is_refused(
 ) -> None:
     db = ActionDB(postgres.url(database_of_bytes, driver=DRIVERS[driver]))
 
-    with pytest.raises(EngineVersionError, match="SQL_ASCII is too old: operator-core needs UTF8"):
+    with pytest.raises(DatabaseEncodingError, match="has the encoding SQL_ASCII, which cannot keep every text"):
         await db.open()
 
 

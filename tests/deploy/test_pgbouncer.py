@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from operator_core.actions import ActionStatus, DatabaseUrlError
 from operator_core.db import ActionDB, migrate, upgrade
 from operator_core.db.actions.bounded import BoundedConnection
-from operator_core.db.engine.postgresql import _ROLE_SETTINGS
+from operator_core.db.engine.postgresql import _ROLE_DEFAULTS, _ROLE_SETTINGS
 from operator_core.db.units import Kind
 from tests.support.factories import proposal, stored
 from tests.support.host import DRIVERS
@@ -89,6 +89,25 @@ async def test_a_setting_that_the_role_lacks_is_named_with_its_statement(
     told = str(caught.value)
     assert re.findall(r"ALTER ROLE .*?;", told) == [f"ALTER ROLE {role} SET {name} = '{documented()[name]}';"]
     assert postgres.password not in told
+
+
+WRONG = {
+    "datestyle": "German",
+    "extra_float_digits": "0",
+    "default_transaction_read_only": "on",
+    "exit_on_error": "on",
+    "quote_all_identifiers": "on",
+}
+
+
+@pytest.mark.parametrize("url", ["asyncpg"], indirect=True)
+async def test_a_setting_that_somebody_has_changed_is_named_too(url: str, role: str, postgres: PrivatePostgres) -> None:
+    assert set(WRONG) == set(_ROLE_DEFAULTS)
+    for name, value in WRONG.items():
+        give(postgres, role, documented() | _ROLE_DEFAULTS | {name: value})
+
+        with pytest.raises(DatabaseUrlError, match=f"ALTER ROLE {role} SET {name} = '{_ROLE_DEFAULTS[name]}';"):
+            await ActionDB(url, pgbouncer=True).open()
 
 
 @pytest.mark.parametrize("url", ["asyncpg"], indirect=True)
@@ -184,7 +203,8 @@ async def test_a_stop_sets_nothing_in_its_session(sharing: ActionDB, monkeypatch
     receipt = await stop(sharing)
 
     assert len(receipt.cancelled) == 1
-    assert found == [{}]
+    assert found
+    assert all(settings == {} for settings in found)
 
 
 @pytest.mark.parametrize("url", ["asyncpg"], indirect=True)

@@ -28,8 +28,8 @@ from operator_core.actions.stops import Scope, StopReceipt
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RECEIPT = StopReceipt(generation=7, scope=Scope(), engaged_at=AT, publish_ms=1, stop_ms=2)
 SAMPLES: dict[Any, object] = {
-    int: 4711,
     bool: True,
+    int: 4711,
     float: 0.5,
     str: "something is wrong",
     object: "something",

@@ -177,6 +177,7 @@ REFUSED_AT_ONCE = (
     f"postgresql:/ann:{SECRET}@db/ledger",
     f"postgresql:ann:{SECRET}@db/ledger",
     f"ann:{SECRET}@db/ledger",
+    f"postgresql://ann:{SECRET}@127.0.0.1:1/ledger?unknown=1",
 )
 REFUSED_LATER = (
     f"postgresql://ann:{SECRET}@127.0.0.1:1/ledger",
@@ -187,8 +188,6 @@ REFUSED_LATER = (
     f"postgresql://ann:p@{SECRET}@127.0.0.1:1/ledger",  # the @ should have been written %40
     f"postgresql://ann:{SECRET}#1@127.0.0.1:1/ledger",
     f"postgresql://ann:{SECRET}/1@127.0.0.1:1/ledger",
-    f"postgresql://ann:{SECRET}@127.0.0.1:1/ledger?unknown=1",
-    f"postgresql://ann:{SECRET}@127.0.0.1:1/ledger?sslmode=unknown",
 )
 
 

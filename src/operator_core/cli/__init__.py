@@ -6,13 +6,13 @@ import getpass
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NoReturn
 
 from operator_core import __version__
 from operator_core.actions import ActionError, ActionStatus, DatabaseNotFoundError, Finding, SchemaOutOfDateError, Scope
 from operator_core.actions.values import check_seconds
 from operator_core.cli import brake, drill, ledger, legacy, schema, screen, settle, streams, upkeep, work
+from operator_core.cli.target import file_path, hide_urls, revision
 from operator_core.logs import traceback_text
 
 FAILED, INTERRUPTED = 1, 130
@@ -21,9 +21,16 @@ FAILED, INTERRUPTED = 1, 130
 class _Parser(argparse.ArgumentParser):
     """Ends with 1 on a mistyped command: argparse's own 2 would read as "engaged, but not confirmed"."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - it has overloads
+        """Remember what was typed: a URL in the wrong place must not be repeated with its password."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        screen.warn(f"{message}. NOTHING WAS DONE.")
+        screen.warn(f"{hide_urls(message, self._words)}. NOTHING WAS DONE.")
         self.exit(FAILED)
 
     def _print_message(self, message: str, file: Any = None) -> None:
@@ -206,7 +213,7 @@ def _add_retention(commands: "_Commands[_Parser]", common: _Parser, person: _Par
     verify.set_defaults(run=upkeep.verify)
     export = commands.add_parser("export", parents=[common], help="write the history as JSON lines")
     export.add_argument("--before", type=_moment, help="only histories that began before: 2026-01-31, or with a time")
-    export.add_argument("--output", type=Path, help="a new file (default: standard output)")
+    export.add_argument("--output", type=file_path, help="a new file (default: standard output)")
     export.set_defaults(run=upkeep.export)
     prune = commands.add_parser("prune", parents=[common, person], help="delete what was finished before a moment")
     prune.add_argument("--before", type=_moment, required=True, help="2026-01-31, or with a time; UTC where no zone is")
@@ -218,10 +225,10 @@ def _add_retention(commands: "_Commands[_Parser]", common: _Parser, person: _Par
 
 def _add_import(commands: "_Commands[_Parser]", common: _Parser) -> None:
     taken_over = commands.add_parser("import-legacy", parents=[common], help="import a database of the predecessor")
-    taken_over.add_argument("old", type=Path, metavar="OLD.db", help="its SQLite file; it is only read")
+    taken_over.add_argument("old", type=file_path, metavar="OLD.db", help="its SQLite file; it is only read")
     taken_over.add_argument("--timezone", required=True, help="of its local times, as Europe/Berlin")
     taken_over.add_argument(
-        "--aside", type=Path, help="a new file for rows that cannot be true (default: OLD.db.aside.jsonl)"
+        "--aside", type=file_path, help="a new file for rows that cannot be true (default: OLD.db.aside.jsonl)"
     )
     taken_over.add_argument("--dry-run", action="store_true", help="only say what would be imported")
     taken_over.set_defaults(run=legacy.import_legacy, interrupted=legacy.INTERRUPTED)
@@ -231,7 +238,7 @@ def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:
     db = commands.add_parser("db", help="look after the schema")
     tasks = db.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     upgrade = tasks.add_parser("upgrade", parents=[common], help="bring a database to the revision of this version")
-    upgrade.add_argument("revision", nargs="?", default="head", help="another revision (default: head)")
+    upgrade.add_argument("revision", nargs="?", type=revision, default="head", help="another revision (default: head)")
     upgrade.add_argument("--sql", action="store_true", help="print the statements and run none")
     upgrade.add_argument(
         "--lock-timeout", type=_duration, default=5.0, help="how long to wait for a lock (default: 5s)"
@@ -247,5 +254,5 @@ def _add_schema(commands: "_Commands[_Parser]", common: _Parser) -> None:
     history = tasks.add_parser("history", parents=[common], help="list every revision")
     history.set_defaults(run=schema.history)
     downgrade = tasks.add_parser("downgrade", parents=[common], help="go back to a revision; later columns are lost")
-    downgrade.add_argument("revision", help="its number, or base")
+    downgrade.add_argument("revision", type=revision, help="its number, or base")
     downgrade.set_defaults(run=schema.downgrade)

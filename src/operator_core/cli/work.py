@@ -54,6 +54,10 @@ def _registry(text: str) -> "ActionRegistry":
     from operator_core.worker import ActionRegistry  # noqa: PLC0415 - as above
 
     module, _, name = text.partition(":")
+    if any(sign in text for sign in "@/="):
+        raise ValueNotStorableError(
+            path="MODULE:registry", why="is not the name of a module; the database is named with --url"
+        )
     sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
     try:
         found = getattr(importlib.import_module(module), name or "registry")

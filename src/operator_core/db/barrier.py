@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from operator_core.db.engine.beside import STOPS
+from operator_core.db.engine.postgresql import require_triggers
 from operator_core.db.faults import code_of
 from operator_core.db.guards.plpgsql import START_LOCK
 
@@ -33,9 +34,24 @@ class Session:
     began_at: datetime
 
 
+_PINNED = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "datestyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
+    "client_encoding": "UTF8",
+}
+"""What the session of a stop has, also where the stop copies the connections of a host."""
+
 _BOUNDS = sa.text(
     "SELECT set_config('lock_timeout', :timeout, :locally), set_config('statement_timeout', :timeout, :locally), "
-    "set_config('default_transaction_isolation', 'read committed', :locally), "
+    + "".join(f"set_config('{name}', '{value}', :locally), " for name, value in _PINNED.items())
+    # PostgreSQL 17 and newer; in a host's session it may be anything.
+    + "CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL "
+    "THEN set_config('transaction_timeout', '0', :locally) END, "
+    "quote_ident(session_user) AS role, current_setting('session_replication_role') AS triggers, "
     # Twelve of twelve acknowledged stops were lost in a crash of a server that does not wait for its disk.
     "set_config('synchronous_commit', CASE WHEN :durable AND current_setting('synchronous_commit') IN ('off', 'local') "
     "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, :locally), "
@@ -47,10 +63,14 @@ def bound(connection: sa.Connection, seconds: float, *, durable: bool = True, lo
     """Bound every wait of this session, have its commits on disk and on the standbys, and return what it is.
 
     With `locally`, all of it is for the open transaction alone.
+
+    Raises:
+        EngineNotConfiguredError: The session leaves triggers out, so that a stop would get no generation.
     """
     milliseconds = f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}"
     values = {"timeout": milliseconds, "durable": durable, "locally": locally}
     row = connection.execute(_BOUNDS, values).one()
+    require_triggers(row.triggers, row.role)
     return Session(row.pid, row.began_at)
 
 

@@ -163,15 +163,18 @@ def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionEr
     if isinstance(error, OSError | sqlalchemy.exc.InterfaceError):
         return DatabaseUnavailableError(url=url, detail=message)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        return _OF_LIBPQ.get(next((words for words in _OF_LIBPQ if words in message), ""), DatabaseUnavailableError)(
-            url=url, detail=message
-        )
+        kinds = (kind for words, kind in _OF_LIBPQ.items() if words.search(message))
+        return next(kinds, DatabaseUnavailableError)(url=url, detail=message)
     return None
 
 
-_OF_LIBPQ: dict[str, type[DatabaseUnavailableError]] = {
-    # libpq has no SQLSTATE for a connection that was refused: psycopg has only the server's words
-    "password authentication failed": DatabaseAccessError,
-    "no password supplied": DatabaseAccessError,
-    "does not exist": DatabaseNotFoundError,
+_OF_LIBPQ: dict[re.Pattern[str], type[DatabaseUnavailableError]] = {
+    # libpq has no SQLSTATE for a connection that was refused: psycopg has only the server's words. Of a server that
+    # speaks another language than English it is the general error, with those words.
+    re.compile(r'FATAL: +database ".*" does not exist'): DatabaseNotFoundError,
+    re.compile(r'FATAL: +role ".*" does not exist'): DatabaseAccessError,
+    re.compile(r"FATAL: +password authentication failed"): DatabaseAccessError,
+    re.compile(r"FATAL: +no pg_hba\.conf entry"): DatabaseAccessError,
+    re.compile(r"FATAL: +permission denied"): DatabaseAccessError,
+    re.compile(r"no password supplied"): DatabaseAccessError,
 }

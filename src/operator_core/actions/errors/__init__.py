@@ -30,6 +30,7 @@
         ├── DatabaseUrlError           the target is not a URL that this library can use
         ├── MissingDriverError         the driver of the URL is not installed
         ├── EngineVersionError         SQLite or PostgreSQL is too old
+        ├── DatabaseEncodingError      the database does not keep Unicode
         ├── SchemaError
         │   ├── SchemaOutOfDateError   the database is behind, or holds no ledger
         │   ├── SchemaTooNewError      the database is ahead of this library
@@ -57,6 +58,7 @@ from operator_core.actions.errors.database import (
     ConstraintError,
     DatabaseAccessError,
     DatabaseCorruptError,
+    DatabaseEncodingError,
     DatabaseError,
     DatabaseFullError,
     DatabaseLockedError,
@@ -110,6 +112,7 @@ __all__ = [
     "ConstraintError",
     "DatabaseAccessError",
     "DatabaseCorruptError",
+    "DatabaseEncodingError",
     "DatabaseError",
     "DatabaseFullError",
     "DatabaseLockedError",

@@ -42,6 +42,20 @@ class EngineVersionError(DatabaseError):
         return f"{self.engine} {self.version} is too old: operator-core needs {self.lowest} or newer"
 
 
+@dataclass(eq=False)
+class DatabaseEncodingError(DatabaseError):
+    """The database cannot keep every text: its encoding is not UTF-8."""
+
+    url: str
+    encoding: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url} has the encoding {self.encoding}, which cannot keep every text. Create another database: "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 class SchemaError(DatabaseError):
     """Is the root of what can be wrong with a schema."""
 
@@ -211,7 +225,10 @@ class DatabaseLockedError(DatabaseUnavailableError):
 class DatabaseReadOnlyError(DatabaseUnavailableError):
     """The database cannot be written; nothing was changed."""
 
-    advice = "check the permissions of the file and its folder, or connect to the primary server"
+    advice = (
+        "check the permissions of the file and its folder; on PostgreSQL connect to the primary server, with a role "
+        "and an engine whose default_transaction_read_only is off"
+    )
 
 
 class DatabaseFullError(DatabaseUnavailableError):

@@ -317,7 +317,8 @@ class EngineNotConfiguredError(ActionError):
     def __str__(self) -> str:
         return (
             f"this engine is not configured ({self.detail}): on SQLite, call "
-            "operator_core.db.configure_engine(engine) right after you create it; on PostgreSQL, use READ COMMITTED"
+            "operator_core.db.configure_engine(engine) right after you create it; on PostgreSQL, use READ COMMITTED, "
+            "and give its sessions what is named here, in connect_args or by ALTER ROLE ... SET"
         )
 
 

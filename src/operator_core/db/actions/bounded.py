@@ -17,6 +17,7 @@ from operator_core.db.engine.urls import shown
 from operator_core.db.units import translated
 
 T = TypeVar("T")
+_UNBOUNDED = (-1.0, True)  # not even for a unit that begins at the deadline, with 0 seconds left
 _NEARLY = 0.9  # a bound that is nearly right is not set again: that would be a round trip
 _GRACE = 1.0  # seconds: the server ends a wait itself, with a better message; ours is for one that does not answer
 
@@ -33,7 +34,7 @@ class BoundedConnection:
         self._engine, self._url = engine, url
         self._connection: AsyncConnection | None = None
         self._driver: Any = None
-        self._bounds = (0.0, True)
+        self._bounds = _UNBOUNDED
         self.session: barrier.Session | None = None
         """What the connection is on the server; None before there is one."""
         self.began_at: datetime | None = None
@@ -72,7 +73,7 @@ class BoundedConnection:
             level = "READ COMMITTED" if shares_sessions(self._engine) else "AUTOCOMMIT"
             await self._connection.execution_options(isolation_level=level)
             self._driver = (await self._connection.get_raw_connection()).driver_connection
-            self._bounds = (0.0, True)
+            self._bounds = _UNBOUNDED
         connection, (bound, durable) = self._connection, self._bounds
         if shares_sessions(self._engine):
             async with connection.begin():

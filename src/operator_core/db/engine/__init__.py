@@ -16,7 +16,8 @@ from operator_core.actions.errors import (
 )
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.sqlite import BEGIN
-from operator_core.db.engine.urls import file_of, names_pgbouncer, shown
+from operator_core.db.engine.url_options import names_pgbouncer
+from operator_core.db.engine.urls import file_of, shown
 
 LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
 LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
@@ -93,12 +94,16 @@ _configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is
 
 
 def require_configured(connection: sa.Connection) -> None:
-    """See that a host's SQLite engine has the settings, by asking its connection.
+    """See that a host's engine has the settings, by asking its connection.
 
     Raises:
         EngineNotConfiguredError: It has not.
     """
-    if not is_sqlite(connection) or connection.dialect in _configured:
+    if connection.dialect in _configured:
+        return
+    if not is_sqlite(connection):
+        postgresql.require_session_settings(connection)
+        _configured.add(connection.dialect)
         return
     for pragma, wanted in (
         ("foreign_keys", (1,)),
@@ -115,10 +120,12 @@ def require_configured(connection: sa.Connection) -> None:
 
 
 def check_version(connection: sa.Connection) -> None:
-    """See that the engine is new enough, that a server speaks UTF-8, and how the role is set up behind PgBouncer.
+    """See that the engine is new enough, that a server keeps Unicode, and how the role is set up behind PgBouncer.
 
     Raises:
-        EngineVersionError: It is not.
+        EngineVersionError: It is older.
+        DatabaseEncodingError: The database keeps something else.
+        EngineNotConfiguredError: The guards do not work in the sessions of this role.
         DatabaseUrlError: The role lacks settings; the error names the statements that set them.
     """
     found = tuple(connection.dialect.server_version_info or (0,))
@@ -127,9 +134,7 @@ def check_version(connection: sa.Connection) -> None:
         version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))
         raise EngineVersionError(engine=name, version=version, lowest=wanted)
     if not is_sqlite(connection):
-        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
-        if encoding != "UTF8":
-            raise EngineVersionError(engine="PostgreSQL with encoding", version=str(encoding), lowest="UTF8")
+        postgresql.require_suitable(connection)
     if shares_sessions(connection):
         postgresql.require_role_settings(connection)
 

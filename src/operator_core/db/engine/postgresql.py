@@ -1,9 +1,8 @@
 """The settings of PostgreSQL, also behind PgBouncer, and how a connection that was idle is asked whether it lives."""
 
 import asyncio
-import inspect
 import time
-from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -13,9 +12,17 @@ from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from operator_core.actions.errors import DatabaseUrlError
+from operator_core.actions.errors import (
+    ActionError,
+    DatabaseEncodingError,
+    DatabaseUnavailableError,
+    DatabaseUrlError,
+    EngineNotConfiguredError,
+)
+from operator_core.db.engine.drivers import COMMAND_TIMEOUT_SECONDS, connect_arguments, engine_url
 from operator_core.db.engine.sockets import hang_up, remember_drivers
-from operator_core.db.engine.urls import PGBOUNCER, names_pgbouncer, shown
+from operator_core.db.engine.url_options import names_pgbouncer
+from operator_core.db.engine.urls import shown
 
 IDLE_SECONDS = 10.0
 IDLE_SINCE = "operator_core_idle_since"
@@ -24,58 +31,46 @@ IDLE_SINCE = "operator_core_idle_since"
 SHARES_SESSIONS = "operator_core_shares_sessions"
 """The execution option of an engine whose sessions on the server are shared with others, by PgBouncer."""
 
-CONNECT_TIMEOUT_SECONDS = 10
-COMMAND_TIMEOUT_SECONDS = 330.0
-"""For one statement, longer than the server's own timeout: for a server that does not answer at all."""
-
 PING_TIMEOUT_SECONDS = 5.0
 """For the question whether a connection that was idle still lives."""
 
+_NAME = {"application_name": "operator_core"}
+_PINNED = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+    "statement_timeout": "300000",
+    "idle_in_transaction_session_timeout": "60000",
+    "idle_session_timeout": "0",
+}
+"""What every session of ours has, whatever the server, the database or the role says: see docs/adr/0017."""
+
 
 def _settings(lock_timeout: float) -> dict[str, str]:
-    return {
-        "application_name": "operator_core",
-        "timezone": "UTC",
-        "default_transaction_isolation": "read committed",
-        "lock_timeout": f"{round(lock_timeout * 1000)}",
-        "statement_timeout": "300000",
-        "idle_in_transaction_session_timeout": "60000",
-    }
-
-
-def _require_known_options(url: URL) -> None:
-    """Name an option that asyncpg does not have, which would be a bare TypeError when it connects."""
-    driver: Any = import_module("asyncpg")
-    known = {*inspect.signature(driver.connect).parameters, *_OPTIONS_OF_SQLALCHEMY}
-    unknown = sorted(set(url.query) - known)
-    if unknown:
-        raise DatabaseUrlError(f"asyncpg has no option {', '.join(unknown)}: take it out of the URL {shown(url)}")
-
-
-_OPTIONS_OF_SQLALCHEMY = ("async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func")
+    return {**_NAME, **_PINNED, "lock_timeout": f"{round(lock_timeout * 1000)}"}
 
 
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     """Return an engine for a URL; nothing is opened yet."""
-    settings = _settings(lock_timeout)
     shared = names_pgbouncer(url)
-    url = url.difference_update_query([PGBOUNCER])
-    arguments: dict[str, Any]
-    if url.get_driver_name() == "asyncpg":
-        _require_known_options(url)
-        arguments = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
-        arguments |= _UNNAMED if shared else {"server_settings": settings}
-    else:
-        arguments = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "client_encoding": "utf8"}
-        arguments["async_creator_fn"] = _bounded_psycopg().connect
-        given = url.query.get("options", "")
-        arguments |= _NEVER_PREPARED if shared else {"options": f"{_as_options(settings)} {given}"}
+    settings = _NAME if shared else _settings(lock_timeout)
     if shared:
         options = {**options, "execution_options": {SHARES_SESSIONS: True}}
-    engine = create_async_engine(url, connect_args=arguments, json_deserializer=from_json, **options)
+    arguments = connect_arguments(url, settings)
+    if url.get_driver_name() != "asyncpg":
+        arguments["async_creator_fn"] = _bounded_psycopg().connect
+    engine = create_async_engine(engine_url(url), connect_args=arguments, json_deserializer=from_json, **options)
     remember_drivers(engine.sync_engine)
     _ping_after_idle(engine.sync_engine)
-    _recognise_pgbouncer(engine.sync_engine)
+    _connect_with_care(engine.sync_engine, shown(url), pin=not shared)
     return engine
 
 
@@ -94,41 +89,92 @@ def _bounded_psycopg() -> Any:
     return BoundedAsyncConnection
 
 
-def _as_options(settings: Mapping[str, str]) -> str:
-    escaped = {name: value.replace(" ", "\\ ") for name, value in settings.items()}
-    return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+# -- connecting --------------------------------------------------------------------------------------------------------
+
+_REFUSED_SETTING = "unsupported startup parameter"  # PgBouncer speaks English only
+_SETTING_CODES = ("22", "42601", "42704", "0A", "55P02")
+"""What a server says of a setting that a URL, a role or a database gives to a session (SQLSTATE, or its class)."""
 
 
-# -- PgBouncer ---------------------------------------------------------------------------------------------------------
-
-# A statement with a name stays in the session of the server, where the next transaction does not find it, or finds
-# somebody else's. Without caches none has a name: it is parsed and executed before PgBouncer lends the session on.
-_UNNAMED: dict[str, Any] = {
-    "server_settings": {"application_name": "operator_core"},
-    "statement_cache_size": 0,
-    "prepared_statement_cache_size": 0,
-}
-_NEVER_PREPARED: dict[str, Any] = {"application_name": "operator_core", "prepare_threshold": None}
-
-_REFUSED_SETTING = "unsupported startup parameter"
-
-
-def _recognise_pgbouncer(engine: Engine) -> None:
-    """Say what to do where PgBouncer refuses the settings of a session, which it does in its own words."""
+def _connect_with_care(engine: Engine, url: str, *, pin: bool) -> None:
+    """Pin the settings of each new session, and say what to do where a driver cannot connect."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _record: object, arguments: Any, options: Any) -> Any:
+        is_known = pin and _knows_transaction_timeout(dialect)
+        if is_known:
+            options = _with_transaction_timeout(options)
         try:
-            return dialect.connect(*arguments, **options)
-        except dialect.loaded_dbapi.Error as error:
-            if _REFUSED_SETTING not in str(error):
+            connection = dialect.connect(*arguments, **options)
+            if pin:
+                _pin_the_rest(connection, with_timeout=not is_known)
+        except (ActionError, OSError):
+            raise
+        except Exception as error:  # drivers raise ValueError, TypeError and errors of their own
+            with suppress(AttributeError, TypeError):
+                error._pgconn = None  # type: ignore[attr-defined]  # noqa: SLF001 - psycopg keeps the password there
+            problem = _problem_of(error, dialect, url)
+            if problem is None:
                 raise
-            raise DatabaseUrlError(
-                f"{shown(engine.url)} is PgBouncer, which refuses the settings of a session. Open it with "
-                "ActionDB(url, pgbouncer=True), or write pgbouncer=true into the URL. Migrations and every "
-                "`operator-core db` command need the URL of the server itself"
-            ) from None  # the words of PgBouncer would be taken for a server that is away
+        else:
+            return connection
+        raise problem  # out of the block: a value that a driver names may be a secret, and stays out of the context
 
+
+_REPORTED = ("datestyle", "timezone")
+"""Settings that libpq takes from the environment (PGDATESTYLE, PGTZ), and which then win over the options of a URL."""
+_TRANSACTION_TIMEOUT_SINCE = 17
+
+
+def _knows_transaction_timeout(dialect: Dialect) -> bool:
+    version: tuple[int, ...] = getattr(dialect, "server_version_info", None) or (0,)  # None before it has connected
+    return version[0] >= _TRANSACTION_TIMEOUT_SINCE
+
+
+def _with_transaction_timeout(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a driver with a setting that older servers do not know, and refuse."""
+    if "server_settings" in options:
+        return {**options, "server_settings": {**options["server_settings"], "transaction_timeout": "0"}}
+    return {**options, "options": f"{options['options']} -c transaction_timeout=0"}
+
+
+def _pin_the_rest(connection: Any, *, with_timeout: bool) -> None:
+    """Set in a new session what could not be set while connecting; a round trip that is needed once, or never."""
+    driver = connection.driver_connection
+    if hasattr(driver, "get_server_version"):  # asyncpg, which takes no setting from the environment
+        statements, version = list[str](), driver.get_server_version().major
+    else:
+        wrong = [name for name in _REPORTED if driver.info.parameter_status(name) != _PINNED[name]]
+        statements = [f"SET {name} = '{_PINNED[name]}'" for name in wrong]
+        version = driver.info.server_version // 10000
+    if with_timeout and version >= _TRANSACTION_TIMEOUT_SINCE:
+        statements.append("SET transaction_timeout = 0")
+    if statements:
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.close()
+        connection.commit()
+
+
+def _problem_of(error: Exception, dialect: Dialect, url: str) -> ActionError | None:
+    code, is_drivers = getattr(error, "sqlstate", None), isinstance(error, dialect.loaded_dbapi.Error)
+    if _REFUSED_SETTING in str(error):
+        return DatabaseUrlError(
+            f"{url} is PgBouncer, which refuses the settings of a session. Open it with "
+            "ActionDB(url, pgbouncer=True), or write pgbouncer=true into the URL. Migrations and every "
+            "`operator-core db` command need the URL of the server itself"
+        )
+    if code is not None:
+        is_setting = code.startswith(_SETTING_CODES)
+        return DatabaseUnavailableError(url=url, detail=str(error), code=code) if is_setting else None
+    if is_drivers:
+        return None
+    detail = str(error) if type(error).__module__.startswith("asyncpg") else f"{type(error).__name__} while connecting"
+    return DatabaseUnavailableError(url=url, detail=f"{detail}; see the URL and the environment variables PG...")
+
+
+# -- PgBouncer ---------------------------------------------------------------------------------------------------------
 
 _ROLE_SETTINGS = {
     "default_transaction_isolation": "read committed",
@@ -138,9 +184,17 @@ _ROLE_SETTINGS = {
     "idle_in_transaction_session_timeout": "1min",
 }
 """What the role must have behind PgBouncer; any time will do for the timeouts, but none at all."""
+_ROLE_DEFAULTS = {
+    "datestyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "default_transaction_read_only": "off",
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
+}
+"""What it has unless somebody has changed it."""
 _FOUND_SETTINGS = text(
-    "SELECT quote_ident(current_user) AS role, "
-    + ", ".join(f"lower(current_setting('{name}')) AS {name}" for name in _ROLE_SETTINGS)
+    "SELECT session_user AS role, "
+    + ", ".join(f"lower(current_setting('{name}')) AS {name}" for name in (*_ROLE_SETTINGS, *_ROLE_DEFAULTS))
 )
 
 
@@ -151,18 +205,84 @@ def require_role_settings(connection: Connection) -> None:
         DatabaseUrlError: It has not; the error names the statements that set them.
     """
     found = connection.execute(_FOUND_SETTINGS).one()
-    wrong = [name for name, wanted in _ROLE_SETTINGS.items() if not _is_set(getattr(found, name), wanted)]
+    role = connection.dialect.identifier_preparer.quote(found.role)  # quote_ident obeys one of the settings
+    needed = {**_ROLE_SETTINGS, **_ROLE_DEFAULTS}
+    wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name), wanted)]
     if wrong:
         told = ", ".join(f"{name} is {getattr(found, name)}" for name in wrong)
-        statements = " ".join(f"ALTER ROLE {found.role} SET {name} = '{_ROLE_SETTINGS[name]}';" for name in wrong)
+        statements = " ".join(f"ALTER ROLE {role} SET {name} = '{needed[name]}';" for name in wrong)
         raise DatabaseUrlError(
-            f"behind PgBouncer a session has the settings of its role, and for {found.role} {told}. "
+            f"behind PgBouncer a session has the settings of its role, and for {role} {told}. "
             f"Run: {statements} Then RECONNECT on the console of PgBouncer"
         )
 
 
 def _is_set(found: str, wanted: str) -> bool:
+    if wanted == _ROLE_DEFAULTS["datestyle"]:
+        return found.startswith("iso,")
+    if wanted == _ROLE_DEFAULTS["extra_float_digits"]:
+        return int(found) >= 1
     return found != "0" if wanted[0].isdecimal() else found == wanted.lower()
+
+
+# -- any session -------------------------------------------------------------------------------------------------------
+
+_DATABASE = text(
+    "SELECT current_setting('server_encoding') AS encoding, quote_ident(session_user) AS role, "
+    "current_setting('session_replication_role') AS triggers"
+)
+
+
+def require_suitable(connection: Connection) -> None:
+    """See that the database keeps Unicode, and that its guards work in this session.
+
+    Raises:
+        DatabaseEncodingError: It keeps something else.
+        EngineNotConfiguredError: The session leaves triggers out.
+    """
+    found = connection.execute(_DATABASE).one()
+    if found.encoding != "UTF8":
+        raise DatabaseEncodingError(url=shown(connection.engine.url), encoding=found.encoding)
+    require_triggers(found.triggers, found.role)
+
+
+def require_triggers(replication_role: str, role: str) -> None:
+    """See that a session obeys triggers, by its setting `session_replication_role`.
+
+    Raises:
+        EngineNotConfiguredError: It does not.
+    """
+    if replication_role != "origin":
+        raise EngineNotConfiguredError(
+            detail=f"session_replication_role is {replication_role}, so no guard works in its sessions; "
+            f"ALTER ROLE {role} RESET session_replication_role"
+        )
+
+
+_HOST_SETTINGS = {
+    "extra_float_digits": "1",
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
+}
+_READ_AS_TEXT = {"client_encoding": "UTF8", "datestyle": "ISO, MDY"}  # by psycopg; asyncpg takes them in binary
+_OF_HOST = text(
+    "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in (*_HOST_SETTINGS, *_READ_AS_TEXT))
+)
+
+
+def require_session_settings(connection: Connection) -> None:
+    """See that the sessions of a host's engine have the settings that the promises rest on.
+
+    Raises:
+        EngineNotConfiguredError: They have not; the error names them, and the right ones.
+    """
+    needed = _HOST_SETTINGS if connection.dialect.driver == "asyncpg" else {**_HOST_SETTINGS, **_READ_AS_TEXT}
+    found = connection.execute(_OF_HOST).one()
+    wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name).lower(), wanted)]
+    if wrong:
+        raise EngineNotConfiguredError(
+            detail="; ".join(f"{name} is {getattr(found, name)}, set {name} = '{needed[name]}'" for name in wrong)
+        )
 
 
 # -- connections that were idle ----------------------------------------------------------------------------------------

@@ -1,25 +1,31 @@
 """Which database a target means, and how it is shown."""
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import quote, unquote
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
 from operator_core.actions.errors import DatabaseCorruptError, DatabaseNotFoundError, DatabaseUrlError
+from operator_core.db.engine.driver_options import PGBOUNCER
+from operator_core.db.engine.url_options import names_pgbouncer, read_options, shown_options
+from operator_core.db.engine.url_text import UNREADABLE, hosts_of, looks_like_a_url, parse, require_printable
 
 URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
 DEFAULT_PATH = Path("ops.db")
 
-PGBOUNCER = "pgbouncer"
-"""The parameter of a URL that says whether PgBouncer, in transaction mode, stands in front of the server."""
-
-_SECRET_WORDS = ("pass", "secret", "token", "key")
 _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
 _KNOWN_DRIVERS = {"sqlite": ("aiosqlite",), "postgresql": ("asyncpg", "psycopg", "psycopg_async")}
+_OTHER_BACKENDS = ("cockroachdb", "mariadb", "mssql", "mysql", "oracle")
+_OTHER_DRIVERS = ("pg8000", "psycopg2cffi", "pysqlcipher", "aioodbc")
+_MAX_NAME = 63  # bytes of a role or database: a server cuts longer ones off
+_MAX_FILE_NAME = 255  # bytes, on every file system in use
+_HARMLESS_NAME = re.compile(r"[\w.$-]+")
+_PLACES = {"user": "username", "password": "password", "dbname": "database", "database": "database"}
 
 
 def target_url(target: Path | str | URL | None) -> URL:
@@ -28,55 +34,113 @@ def target_url(target: Path | str | URL | None) -> URL:
     None means the environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
 
     Raises:
-        DatabaseUrlError: A text that is no URL, or a URL of a database that this library does not work with.
+        DatabaseUrlError: A text that is not a URL, a URL of a database that this library does not work with, or one
+            with an option that cannot be obeyed.
     """
     if target is None:
         target = os.environ.get(URL_VARIABLE) or DEFAULT_PATH
     if isinstance(target, Path):
-        return URL.create("sqlite+aiosqlite", database=str(target))
-    if isinstance(target, str):
-        target = _parse(target)
-    if "@" in (target.host or ""):
-        raise _unreadable()
-    if target.drivername.startswith("sqlite") and target.host:
-        raise DatabaseUrlError(f"SQLite has no host: for the file {target.host} write sqlite:///{target.host}")
-    backend, _, driver = target.drivername.partition("+")
+        return _checked_file(URL.create("sqlite+aiosqlite", database=str(target)))
+    url = _with_driver(parse(target) if isinstance(target, str) else target)
+    return _checked_file(url) if url.get_backend_name() == "sqlite" else _checked_server(url)
+
+
+def file_or_url(text: str) -> URL:
+    """Return the URL that a text means which may also be the path of a file, as on a command line.
+
+    Raises:
+        DatabaseUrlError: As for `target_url`; or the text is a path that looks like a mistyped URL.
+    """
+    if "://" in text:
+        return target_url(text)
+    if looks_like_a_url(text):
+        raise DatabaseUrlError(
+            f"this is neither a file nor a database URL. {UNREADABLE[0].upper()}{UNREADABLE[1:]}. "
+            "A file whose name looks like a URL is written ./name or sqlite:///name"
+        )
+    require_printable(text, "this path")
+    return target_url(Path(text))
+
+
+def _with_driver(url: URL) -> URL:
+    backend, _, driver = url.drivername.partition("+")
     if backend not in _DRIVERS:
-        raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {backend!r}: {shown(target)}")
+        other = repr(backend) if backend in _OTHER_BACKENDS else "another database"
+        raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {other}")
     backend = "postgresql" if backend == "postgres" else backend
     if driver in ("", "pysqlite", "psycopg2"):
         driver = _DRIVERS[backend]
     if driver not in _KNOWN_DRIVERS[backend]:
         names = " or ".join(_KNOWN_DRIVERS[backend])
-        raise DatabaseUrlError(f"for {backend} the driver is {names}, not {driver!r}: {shown(target)}")
-    return _normalised(target.set(drivername=f"{backend}+{driver}"), driver)
+        other = repr(driver) if driver in _OTHER_DRIVERS else "another one"
+        raise DatabaseUrlError(f"for {backend} the driver is {names}, not {other}")
+    return url.set(drivername=f"{backend}+{driver}")
 
 
-def _parse(text: str) -> URL:
-    try:
-        return make_url(text)
-    except (ArgumentError, ValueError):
-        if any(sign in text for sign in ("://", "@", "=")):
-            raise _unreadable() from None
-    raise DatabaseUrlError(
-        f"{text!r} is not a database URL. For a file write Path({text!r}) or 'sqlite:///{text}', "
-        "for a server 'postgresql://user@host/name'"
-    )
+def _checked_file(url: URL) -> URL:
+    """Return the URL of a SQLite file, with all that its options say."""
+    database = url.database or ""
+    if url.host or url.username or url.password:
+        raise DatabaseUrlError("SQLite has no host, user or password: for a file write sqlite:///path")
+    if "\0" in database or any(len(os.fsencode(part)) > _MAX_FILE_NAME for part in Path(database).parts):
+        raise DatabaseUrlError("no file can have such a name: it is too long, or holds the character NUL")
+    read_options(url)
+    is_uri = database.startswith("file:")
+    if is_uri and any(sign in database for sign in "?#"):
+        raise DatabaseUrlError("a ? or # stands in the path of this SQLite URL: give options as options, ?mode=ro")
+    if url.query and not is_uri:
+        raise DatabaseUrlError(
+            f"the options of a SQLite URL need a path that begins with file: as in sqlite:///file:ops.db?mode=ro; "
+            f"without it SQLite would take no notice of {', '.join(url.query)}"
+        )
+    if is_uri and url.query.get("uri") == "false":
+        raise DatabaseUrlError("uri=false in a SQLite URL contradicts its path, which begins with file:")
+    return url.update_query_dict({"uri": "true"}) if is_uri else url
 
 
-def _unreadable() -> DatabaseUrlError:
-    # The text may hold a password: it is not repeated.
-    return DatabaseUrlError(
-        "this database URL cannot be read; it is written postgresql://user:password@host:port/name, "
-        "with special characters in the password percent-encoded"
-    )
-
-
-def _normalised(url: URL, driver: str) -> URL:
-    """Speak each driver's dialect of one setting that everybody writes the way libpq does."""
-    if driver == "asyncpg" and "sslmode" in url.query:
-        return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
+def _checked_server(url: URL) -> URL:
+    """Return the URL of a server with user, password and database in their places, and with known options alone."""
+    for option, place in _PLACES.items():
+        value = url.query.get(option)
+        if value is None:
+            continue
+        if not value or not isinstance(value, str) or getattr(url, place):
+            raise DatabaseUrlError(f"{option} is empty or given twice in this database URL")
+        parts: dict[str, Any] = {place: value}
+        url = url.difference_update_query([option]).set(**parts)
+    for part, what in ((url.username, "the user"), (url.database, "the name of the database")):
+        require_printable(part or "", f"{what} in this database URL")
+        if len((part or "").encode()) > _MAX_NAME:
+            raise DatabaseUrlError(f"{what} in this database URL is longer than a server's names, {_MAX_NAME} bytes")
+    if "\0" in str(url.password or "") or not _is_unicode(str(url.password or "")):
+        raise DatabaseUrlError("the password in this database URL holds a character that no server can be given")
+    hosts_of(url)
+    read_options(url)
+    if names_pgbouncer(url):
+        _check_for_pgbouncer(url)
     return url
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+_NO_PREPARED_STATEMENTS = {
+    "statement_cache_size": "0",
+    "prepared_statement_cache_size": "0",
+    "prepare_threshold": "none",
+}
+
+
+def _check_for_pgbouncer(url: URL) -> None:
+    for name, value in _NO_PREPARED_STATEMENTS.items():
+        if url.query.get(name, value) != value:
+            raise DatabaseUrlError(f"behind PgBouncer no statement is prepared: leave {name} out of the database URL")
+    if "options" in url.query:
+        raise DatabaseUrlError(
+            "PgBouncer refuses the settings of a session, so options cannot stand in the database URL; give them to "
+            "the role: ALTER ROLE ... SET"
+        )
 
 
 def through_pgbouncer(url: URL) -> URL:
@@ -87,29 +151,40 @@ def through_pgbouncer(url: URL) -> URL:
     """
     if url.get_backend_name() != "postgresql":
         raise DatabaseUrlError(f"PgBouncer stands in front of PostgreSQL only, not of {shown(url)}")
+    _check_for_pgbouncer(url)
     return url.update_query_dict({PGBOUNCER: "true"})
 
 
-def names_pgbouncer(url: URL) -> bool:
-    """Tell whether a URL says that PgBouncer stands in front of the server.
-
-    Raises:
-        DatabaseUrlError: It says neither that nor the opposite.
-    """
-    said = url.query.get(PGBOUNCER, "false")
-    if said not in ("true", "false"):
-        raise DatabaseUrlError(f"pgbouncer is {said!r} in {shown(url)}; it is true or false")
-    return said == "true"
-
-
 def shown(url: URL) -> str:
-    """Return a URL as it may be shown: a path for a file; without passwords, in the place for them or in the query."""
+    """Return a URL as it may be shown: a path for a file; of a server only what cannot be a secret."""
     file = file_of(url)
     if file is not None:
         return str(file)
-    hidden = {name: "hidden" for name in url.query if any(word in name.lower() for word in _SECRET_WORDS)}
-    url = url.update_query_dict(hidden) if hidden else url
-    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        database = url.database or ""
+        return f"sqlite:///{database}" if _HARMLESS_NAME.fullmatch(database.replace(":", "")) else "sqlite://"
+    user = _harmless(url.username) + (":***" if url.password else "") + "@" if url.username or url.password else ""
+    options = "&".join(f"{name}={value}" for name, value in shown_options(url))
+    database = f"/{_harmless(url.database)}" if url.database else "/" if options else ""
+    return f"{backend}://{user}{_shown_hosts(url)}{database}" + f"?{options}" * bool(options)
+
+
+def _harmless(text: str | None) -> str:
+    return text if text and _HARMLESS_NAME.fullmatch(text) else "***" if text else ""
+
+
+def _shown_hosts(url: URL) -> str:
+    try:
+        hosts = hosts_of(url)
+    except DatabaseUrlError:  # of a host's engine
+        return "***"
+    return ",".join(_shown_host(host, port) for host, port in hosts)
+
+
+def _shown_host(host: str, port: int | None) -> str:
+    name = f"[{quote(host, safe=':')}]" if ":" in host else quote(host, safe="")
+    return name if port is None else f"{name}:{port}"
 
 
 def file_of(url: URL) -> Path | None:

@@ -28,6 +28,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.values import check_seconds
 from operator_core.db import latch_verification
+from operator_core.db.engine import check_version
 from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
 from operator_core.db.guards import inspect, names
 from operator_core.db.migrate.alone import run_alone
@@ -216,6 +217,7 @@ def report(target: Path | str | URL | None = None) -> Report:
 
 def report_on(connection: sa.Connection) -> Report:
     """Look how a database stands, besides its guards and tables at its latch and its counters of ids."""
+    check_version(connection)
     found = current(connection)
     if found is None or (found in REVISIONS and found != HEAD):
         return Report(found, Standing.BEHIND)

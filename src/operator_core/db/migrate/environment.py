@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from operator_core.actions.errors import ConstraintError, DatabaseLockedError, DatabaseUrlError
 from operator_core.db import migrate
-from operator_core.db.engine import is_sqlite, require_configured
+from operator_core.db.engine import check_version, is_sqlite, require_configured
 from operator_core.db.engine.urls import shown, target_url
 from operator_core.db.migrate import DDL_LOCK_TIMEOUT, VERSION_TABLE
 from operator_core.db.migrate.alone import run_alone
@@ -155,7 +155,8 @@ def _run_alone_on(connection: sa.Connection, configure: Callable[..., _Migration
 _BOUNDS = sa.text(
     "SELECT set_config(s.name, v.value, true) FROM pg_catalog.pg_settings AS s JOIN (VALUES "
     "('lock_timeout', CAST(:lock_timeout AS text)), ('statement_timeout', '0'), ('transaction_timeout', '0'), "
-    "('idle_in_transaction_session_timeout', '0'), ('standard_conforming_strings', 'on')) AS v (name, value) "
+    "('idle_in_transaction_session_timeout', '0'), ('standard_conforming_strings', 'on'), "
+    "('quote_all_identifiers', 'off')) AS v (name, value) "
     "ON v.name = s.name"
 )
 
@@ -188,6 +189,7 @@ def require_schema(connection: sa.Connection) -> None:
 def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
     connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
+    check_version(connection)
     wait_for_lock(connection, "pg_try_advisory_lock", between=connection.rollback)
     connection.commit()
     try:

@@ -1,0 +1,149 @@
+"""The options of a database URL, read by the table of its driver: obeyed or refused, never dropped in silence."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from operator_core.actions.errors import DatabaseUrlError
+from operator_core.db.engine.driver_options import OPTIONS, PGBOUNCER, UNFIT, Obeyed, Option, Refused
+
+HOST_OPTIONS = ("host", "port")
+"""Options that name a place, as `hosts_of` reads them."""
+
+PINNED_SETTINGS = frozenset(
+    {
+        "bytea_output",
+        "client_encoding",
+        "datestyle",
+        "default_transaction_deferrable",
+        "default_transaction_isolation",
+        "default_transaction_read_only",
+        "exit_on_error",
+        "extra_float_digits",
+        "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
+        "intervalstyle",
+        "lock_timeout",
+        "session_replication_role",
+        "standard_conforming_strings",
+        "statement_timeout",
+        "timezone",
+        "transaction_timeout",
+    }
+)
+"""Settings of a session that the promises rest on: the library sets or checks them, so a URL cannot."""
+
+
+@dataclass
+class Options:
+    """The options of a URL, with the values that the driver takes."""
+
+    keyword: dict[str, Any] = field(default_factory=dict)
+    dsn: dict[str, Any] = field(default_factory=dict)
+    setting: dict[str, str] = field(default_factory=dict)
+
+
+def _known(url: URL) -> Mapping[str, Option]:
+    return OPTIONS.get(url.get_driver_name().removesuffix("_async"), {})
+
+
+def read_options(url: URL) -> Options:
+    """Return the options of a URL with the values that its driver takes.
+
+    Raises:
+        DatabaseUrlError: An option that is unknown, refused, given twice, or has a value that it cannot have. Nothing
+            of what was given is repeated but the name of an option that is known.
+    """
+    known, found, taken = _known(url), Options(), dict[str, str]()
+    for position, (name, value) in enumerate(url.query.items(), start=1):
+        if name in HOST_OPTIONS and url.get_backend_name() == "postgresql":
+            continue
+        option = known.get(name)
+        if option is None:
+            raise DatabaseUrlError(_unknown(position, name, url.get_driver_name(), known))
+        if isinstance(option, Refused):
+            raise DatabaseUrlError(f"the option {name} of this database URL is refused: {option.instead}")
+        if not isinstance(value, str):
+            raise DatabaseUrlError(f"the option {name} is given twice in this database URL")
+        key = option.name or name
+        if key in taken:
+            raise DatabaseUrlError(f"the options {taken[key]} and {name} of this database URL mean the same: give one")
+        taken[key] = name
+        _put(found, option, key, _read(name, option, value))
+    return found
+
+
+def _unknown(position: int, name: str, driver: str, known: Mapping[str, Option]) -> str:
+    others = [other for other, table in OPTIONS.items() if name in table]
+    if others:
+        return f"the option {name} of this database URL is one of {' and '.join(others)}, not of {driver}; leave it out"
+    near = get_close_matches(name.lower(), [*known, *HOST_OPTIONS], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"option number {position} of this database URL is not one that {driver} or this library has{hint}"
+
+
+def _read(name: str, option: Obeyed, text: str) -> Any:
+    value = option.reader.convert(text)
+    if value is UNFIT:
+        raise DatabaseUrlError(f"the option {name} of this database URL cannot be that; it is {option.reader.expects}")
+    return value
+
+
+def _put(found: Options, option: Obeyed, key: str, value: Any) -> None:
+    match option.taken_as:
+        case "keyword":
+            found.keyword[key] = value
+        case "dsn":
+            found.dsn[key] = value
+        case "setting":
+            found.setting[key] = value
+        case "settings":
+            _require_free(value)
+            found.setting |= {name: text for name, text in value.items() if name not in found.setting}
+        case "always" | "ours":
+            pass
+
+
+def _require_free(settings: Mapping[str, str]) -> None:
+    pinned = sorted(PINNED_SETTINGS & settings.keys())
+    if pinned:
+        raise DatabaseUrlError(
+            f"options in this database URL sets {', '.join(pinned)}, which the promises rest on; "
+            "the library sees to it itself: leave it out"
+        )
+
+
+def names_pgbouncer(url: URL) -> bool:
+    """Tell whether a URL says that PgBouncer stands in front of the server."""
+    return url.query.get(PGBOUNCER) == "true"
+
+
+def shown_options(url: URL) -> Iterator[tuple[str, str]]:
+    """Yield the options of a URL as they may be shown: a secret could stand in every text that is free."""
+    for name, value in url.query.items():
+        option = _known(url).get(name)
+        if name in HOST_OPTIONS or not isinstance(option, Obeyed):
+            continue
+        is_fit = isinstance(value, str) and option.reader.shown and option.reader.convert(value) is not UNFIT
+        yield name, str(value) if is_fit else "***"
+
+
+def require_supported(driver: str, keywords: Mapping[str, Any]) -> None:
+    """See that the installed libpq has an option: each version brings new ones.
+
+    Raises:
+        DatabaseUrlError: It has not.
+    """
+    if driver != "psycopg":
+        return
+    pq: Any = import_module("psycopg.pq")
+    supported = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"prepare_threshold"}
+    for name in keywords:
+        if name not in supported:
+            raise DatabaseUrlError(
+                f"the option {name} of this database URL needs a newer libpq than version {pq.version()}"
+            )
