@@ -18,7 +18,7 @@ from operator_core.actions import (
 )
 from operator_core.db import ActionDB
 from operator_core.db.actions import execution, in_flight, own, owned, transaction
-from operator_core.db.engine import postgresql
+from operator_core.db.engine import drivers, postgresql
 from tests.support.factories import proposal, stored
 from tests.support.frozen_proxy import FrozenProxy, frozen_proxy
 from tests.support.patience import PATIENCE
@@ -38,7 +38,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "WRITE_MARGIN_SECONDS", 0.5)
     monkeypatch.setattr(execution, "SETTLE_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(transaction, "ROLLBACK_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(postgresql, "CONNECT_TIMEOUT_SECONDS", 3)
+    monkeypatch.setattr(drivers, "CONNECT_TIMEOUT_SECONDS", 3)
 
 
 @pytest.fixture
