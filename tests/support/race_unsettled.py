@@ -13,19 +13,19 @@ from pathlib import Path
 
 from operator_core.actions import DatabaseLockedError
 from operator_core.db import ActionDB
-from operator_core.db.actions import own, owned
+from operator_core.db.actions import own, owned, transaction
 from tests.support import race_steps
 from tests.support.ledger import Ledger
 from tests.support.race_sweep import Circumstance, sweep
 
 
-async def _unsettled(work: Awaitable[object]) -> object:
+async def _unsettled(work: Awaitable[object], _limit: object = None) -> object:
     return await work
 
 
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
-    own.settled = owned.settled = _unsettled  # type: ignore[assignment]
+    own.settled = owned.settled = transaction.settled = _unsettled  # type: ignore[assignment]
     race_steps.server_patience = 1.0  # there is damage, and it stays
     tried = 0
     # One cancellation is survived without it, by what SQLAlchemy clears up; a second one interrupts that.

@@ -292,8 +292,8 @@ async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_be
     assert db._own is not None
     claimed, once = asyncio.Event(), db._own._once
 
-    async def answer_late(kind: Any, unit: Any, results: list[Any]) -> None:
-        await once(kind, unit, results)
+    async def answer_late(kind: Any, unit: Any, results: list[Any], call: Any) -> None:
+        await once(kind, unit, results, call)
         if isinstance(results[0], tuple):
             claimed.set()
             await asyncio.sleep(0.05)

@@ -23,6 +23,7 @@
     ├── ValueNotStorableError          a value would not come back equal (not a ValueError: Pydantic lets it through)
     ├── IsolationLevelError            an action was started outside READ COMMITTED
     ├── NotOpenError                   an ActionDB was used before `open` or after `close`
+    │   └── OpenedElsewhereError       it was opened in another process or event loop
     ├── SessionBusyError               two tasks use one session at the same moment
     ├── EngineNotConfiguredError       a host's engine was not passed to `configure_engine`
     └── DatabaseError
@@ -85,6 +86,7 @@ from operator_core.actions.errors.ledger import (
     NotNewError,
     NotOpenError,
     NotRetryableError,
+    OpenedElsewhereError,
     OwnTransactionsError,
     ProposalExpiredError,
     ProposalNotFoundError,
@@ -129,6 +131,7 @@ __all__ = [
     "NotNewError",
     "NotOpenError",
     "NotRetryableError",
+    "OpenedElsewhereError",
     "OwnTransactionsError",
     "ProposalExpiredError",
     "ProposalNotFoundError",

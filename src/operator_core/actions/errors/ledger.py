@@ -289,6 +289,16 @@ class NotOpenError(ActionError):
 
 
 @dataclass(eq=False)
+class OpenedElsewhereError(NotOpenError):
+    """An `ActionDB`, or what it has given out, was used in another process or event loop than it was opened in."""
+
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.target} was opened {self.where}: open an ActionDB of its own here"
+
+
+@dataclass(eq=False)
 class SessionBusyError(ActionError):
     """Two tasks use one session at the same moment, where one of them cannot wait for the other; nothing was done."""
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from operator_core.actions.errors import ActionError, DatabaseUnavailableError
 from operator_core.db import barrier
 from operator_core.db.engine import shares_sessions
-from operator_core.db.engine.beside import hang_up
+from operator_core.db.engine.sockets import hang_up
 from operator_core.db.engine.urls import shown
 from operator_core.db.units import translated
 

@@ -7,6 +7,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from operator_core.db.actions.passed_over import PassedOver
+from operator_core.db.engine.home import Home
 from operator_core.db.reading import Found
 from operator_core.db.units import Kind
 
@@ -20,6 +21,9 @@ class Calls(ABC):
 
     _joined = True
     """Whether the transaction is a host's, so that what is done counts only at its commit."""
+
+    _home: Home | None = None
+    """Where an `ActionDB` was opened; a session belongs to its host, which knows where it may be used."""
 
     @abstractmethod
     def _passing_over(self) -> PassedOver:

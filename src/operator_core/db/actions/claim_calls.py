@@ -115,7 +115,7 @@ class ClaimCalls(Calls):
         await self._run(Kind.STEPS, executions.give_back, error, held.worker)
 
     def _hold(self, claim: Claim, begun: float) -> Execution:
-        return Execution(self._run, self._tell, claim, begun=begun, joined=self._joined)
+        return Execution(self._run, self._tell, claim, begun=begun, joined=self._joined, home=self._home)
 
     async def _claimed(self, held: Lease) -> Execution | None:
         """Return what was claimed under a key before; nobody knows how long ago."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
@@ -23,7 +23,8 @@ from operator_core.actions.stops import StopRequest
 from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.db import executions, leases, stop_status
 from operator_core.db.actions.arguments import ending_
-from operator_core.db.actions.settled import settled
+from operator_core.db.actions.settled import SETTLE_TIMEOUT_SECONDS, Limit, in_time, settled
+from operator_core.db.engine.home import Home
 from operator_core.db.reading import shown
 from operator_core.db.units import Kind
 from operator_core.logs import get_logger
@@ -58,12 +59,13 @@ class Execution:
         *,
         begun: float,
         joined: bool,
+        home: Home | None = None,
     ) -> None:
         self.proposal, self.record = claim
         self.stop_requested: StopRequest | None = None
         self.lease_lost: LeaseLostError | None = None
         self._run, self._tell = run, tell
-        self._joined = joined
+        self._joined, self._home = joined, home
         self._renewed = begun  # by the monotonic clock of this machine, and not after the database has renewed it
         self._stopped = asyncio.Event()
         self._ending = False
@@ -104,6 +106,10 @@ class Execution:
     def _id(self) -> int:
         return self.record.id or 0
 
+    def _require_home(self) -> None:
+        if self._home is not None:
+            self._home.require()
+
     # -- while it runs -------------------------------------------------------------------------------------------------
 
     async def heartbeat(self) -> StopRequest | None:
@@ -131,6 +137,7 @@ class Execution:
         Raises:
             LeaseLostError: Somebody has recovered it since: nothing may be done.
         """
+        self._require_home()
         if time.monotonic() - self._renewed >= self._between:
             await self.heartbeat()
 
@@ -140,7 +147,10 @@ class Execution:
         Raises:
             StopRequestedError: It was asked to stop; out of the block, this answers the stop.
             LeaseLostError: Somebody else has ended it.
+            OpenedElsewhereError: This process was forked, and hears of nothing; a thread may look.
         """
+        if self._home is not None:
+            self._home.require_process()
         if self.lease_lost is not None:
             raise self.lease_lost
         if self.stop_requested is not None:
@@ -149,6 +159,7 @@ class Execution:
 
     async def wait_for_stop(self) -> StopRequest:
         """Wait until it is asked to stop, and return what was asked; within the block only."""
+        self._require_home()
         await self._stopped.wait()
         assert self.stop_requested is not None  # noqa: S101 - it was set before the event
         return self.stop_requested
@@ -219,6 +230,7 @@ class Execution:
         return await self._end(outcome, None, None)
 
     async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
+        self._require_home()
         self._decided = outcome, ending_(outcome, error, result)
         return await self.record_decided()
 
@@ -285,8 +297,8 @@ class Execution:
         try:
             await self.hold()
         except asyncio.CancelledError:
-            with suppress(ActionError):  # then its lease runs out
-                await settled(self.fail("it never began: who claimed it was cancelled"))
+            with suppress(ActionError, TimeoutError):  # then its lease runs out
+                await in_time(self.fail("it never began: who claimed it was cancelled"), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
         self._owner = asyncio.current_task()
         self._keeper = asyncio.create_task(self._keep(), name=f"heartbeats of record {self._id}")
@@ -316,6 +328,7 @@ class Execution:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._keeper is not None  # noqa: S101 - `__aenter__` has set it
+        self._require_home()
         if error is not None or self._ended:
             self._keeper.cancel()  # else the lease is kept until the outcome is recorded
         try:
@@ -330,15 +343,26 @@ class Execution:
         if self.lease_lost is not None and not self._ended:
             if error is not self.lease_lost:
                 raise self.lease_lost from error
-        elif self._ended:
-            pass
-        elif self._decided is not None:
-            await settled(self.record_decided())
-        elif error is None:
-            await settled(self.complete())
-        elif self._was_asked and (isinstance(error, asyncio.CancelledError) or is_only(error, StopRequestedError)):
-            await settled(self.acknowledge_stop())
-        elif isinstance(error, Exception):
-            await settled(self.fail(error))
-        else:
-            await settled(self.abandon(f"broken off by {error_text(error)}"))
+        elif not self._ended:
+            await self._record_end(self._end_of_block(error), error)
+
+    def _end_of_block(self, error: BaseException | None) -> Coroutine[Any, Any, ActionRecord]:
+        if self._decided is not None:
+            return self.record_decided()
+        if error is None:
+            return self.complete()
+        if self._was_asked and (isinstance(error, asyncio.CancelledError) or is_only(error, StopRequestedError)):
+            return self.acknowledge_stop()
+        if isinstance(error, Exception):
+            return self.fail(error)
+        return self.abandon(f"broken off by {error_text(error)}")
+
+    async def _record_end(self, end: Coroutine[Any, Any, ActionRecord], error: BaseException | None) -> None:
+        """Record how it ended; of a task that is cancelled, for no longer than it may settle."""
+        if not isinstance(error, asyncio.CancelledError):
+            await settled(end, Limit(SETTLE_TIMEOUT_SECONDS))
+            return
+        try:
+            await in_time(end, Limit(SETTLE_TIMEOUT_SECONDS))
+        except TimeoutError:
+            log.warning("the end of record %s could not be recorded in time: its lease runs out", self._id)

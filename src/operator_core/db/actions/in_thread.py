@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.actions.errors import ActionError
@@ -143,3 +144,12 @@ class InThread:
             self._writer = None
         while self._idle:
             await self._idle.pop().connection.close()
+
+    def forget(self) -> None:
+        """Let go of all, so that the pool hears no more of them."""
+        for lent in (*self._idle, self._writer):
+            if lent is not None and lent.connection.sync_connection is not None:
+                with suppress(SQLAlchemyError):  # it was lost before
+                    lent.connection.sync_connection.detach()
+        self._idle.clear()
+        self._writer = None

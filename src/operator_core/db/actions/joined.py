@@ -7,13 +7,14 @@ from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from operator_core.actions.errors import EngineNotConfiguredError, RetryTransactionError
+from operator_core.actions.errors import ConnectionLostError, EngineNotConfiguredError, RetryTransactionError
 from operator_core.db.actions.turns import alone_in, alone_on, flush, naming_a_busy_session, turns_of
 from operator_core.db.engine import check_version, refusal_aborts, require_configured
+from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of
 from operator_core.db.migrate import check
 from operator_core.db.transitions import RefusedError
@@ -59,13 +60,23 @@ def run_on(
     **kwargs: P.kwargs,
 ) -> T:
     """Run `unit` in the open transaction of a connection that nobody else uses meanwhile."""
-    with translated(connection.engine.url), _told_to_run_again():
+    with translated(connection.engine.url), _told_to_run_again(), naming_a_lost_transaction(connection):
         _check_once(connection)
         _require_transaction(connection)
         try:
             return _guarded(connection, kind, unit, *args, **kwargs)
         except RefusedError as refused:
             raise refused.explain(connection) from refused.__cause__
+
+
+@contextmanager
+def naming_a_lost_transaction(connection: sa.Connection) -> Generator[None]:
+    """Say that a connection is gone, and its transaction with it: SQLAlchemy asks for a rollback."""
+    try:
+        yield
+    except PendingRollbackError as error:
+        lost = "the transaction was lost with its connection, before this call"
+        raise ConnectionLostError(url=shown(connection.engine.url), detail=lost) from error
 
 
 @contextmanager

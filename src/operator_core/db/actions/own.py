@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import DatabaseLockedError, RetryTransactionError
+from operator_core.db.actions.in_flight import HANG_UP_TIMEOUT_SECONDS, WRITE_MARGIN_SECONDS, ClosingPool, InFlight
 from operator_core.db.actions.in_thread import InThread
-from operator_core.db.actions.settled import settled
+from operator_core.db.actions.settled import SETTLE_TIMEOUT_SECONDS, Limit, in_time, settled
 from operator_core.db.engine import CONNECTIONS, autocommitting, is_sqlite, reading, transacting
+from operator_core.db.engine.forks import forget
 from operator_core.db.engine.kept import KeptConnections
 from operator_core.db.engine.urls import file_of, shown
 from operator_core.db.transitions import RefusedError
@@ -61,7 +63,8 @@ class OwnTransactions:
             Kind.TRANSACTION: self._running(several),
         }
         self._gates, self._gates_of_open = _gates(engine, in_memory=file_of(url) is None, ours=ours)
-        self._under_way = 0
+        self.settle_timeout = None if is_sqlite(engine) else lock_timeout + WRITE_MARGIN_SECONDS
+        self._under_way: set[InFlight] = set()
         self._all_over = asyncio.Event()
 
     def _running(self, engine: Engine) -> "_Run":
@@ -74,48 +77,59 @@ class OwnTransactions:
     ) -> T:
         """Run a unit, and again when it met another transaction; it is settled before a cancellation is delivered.
 
+        On a server a call that only reads is not settled: where it does not end at once, its connection is closed.
+
         Args:
             kind: What it needs.
             unit: The function of a store.
             lost: What to do with a result that a cancelled caller will not see.
         """
         results: list[T] = []
-        self._under_way += 1
+        call = InFlight(self.settle_timeout, reads=kind in READING)
+        self._under_way.add(call)
         try:
-            await self._in_turn(kind, unit, results)
+            await self._enter(self._gates[kind])  # a call that is cancelled in the queue has done nothing
+        except BaseException:
+            self._is_over(call)
+            raise
+        work = self._to_its_end(kind, unit, results, call)
+        try:
+            await (work if self._threads else settled(work, call))  # a thread settles by itself what it has begun
         except asyncio.CancelledError:
             if results and lost is not None:
-                await settled(lost(results[0]))
+                with suppress(TimeoutError):
+                    await in_time(lost(results[0]), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._all_over.set()
         return results[0]
 
-    async def _in_turn(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
-        gates = self._gates[kind]
-        await self._enter(gates)  # who is cancelled in the queue has done nothing
+    async def _to_its_end(
+        self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T], call: InFlight
+    ) -> None:
         try:
-            work = self._repeated(kind, unit, results)
-            await (work if self._threads else settled(work))  # a thread settles by itself what it has begun
+            await self._repeated(kind, unit, results, call)
         finally:
-            _leave(gates)
+            _leave(self._gates[kind])
+            self._is_over(call)
 
-    async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
+    def _is_over(self, call: InFlight) -> None:
+        self._under_way.discard(call)
+        if not self._under_way:
+            self._all_over.set()
+
+    async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T], call: InFlight) -> None:
         for attempt in range(1, _ATTEMPTS):
             try:
-                return await self._once(kind, unit, results)
+                return await self._once(kind, unit, results, call)
             except RetryTransactionError:
                 await asyncio.sleep(0.01 * attempt)  # nothing of it was kept
-        return await self._once(kind, unit, results)
+        return await self._once(kind, unit, results, call)
 
-    async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
+    async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T], call: InFlight) -> None:
         with translated(self._url):
             if self._threads is not None:
                 await self._threads.run(kind, unit, results)
             else:
-                results.append(await self._bridge.run_sync(partial(_explained, self._run[kind], unit)))
+                results.append(await self._bridge.run_sync(partial(_explained, self._run[kind], unit, call)))
 
     async def _enter(self, gates: Sequence[asyncio.Semaphore]) -> None:
         """Queue for SQLite's one write lock and for a connection: in its pool nobody would hear of one that is kept."""
@@ -152,11 +166,35 @@ class OwnTransactions:
 
     async def dispose(self) -> None:
         """Let the calls under way come to their end, then close all: a connection in use would be left open."""
-        while self._under_way:
-            self._all_over.clear()
-            await self._all_over.wait()
+        await self._all_calls(self.settle_timeout)
+        for call in self._under_way:
+            call.hang_up()
+        await self._all_calls(HANG_UP_TIMEOUT_SECONDS)
         await self.spare()
-        await self.engine.dispose()
+        await close_pool(self.engine)
+
+    def forget(self) -> None:
+        """Let all connections go without their event loop: it is closed, or the parent's."""
+        for kept in (self._threads, self._kept):
+            if kept is not None:
+                kept.forget()
+        forget(self.engine.sync_engine)
+
+    async def _all_calls(self, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._under_way:
+                    self._all_over.clear()
+                    await self._all_over.wait()
+
+
+async def close_pool(engine: AsyncEngine) -> None:
+    """Close the idle connections of an engine of ours; a server that does not answer keeps nobody waiting for long."""
+    if is_sqlite(engine):
+        await engine.dispose()
+        return
+    with suppress(TimeoutError):
+        await in_time(engine.dispose(), ClosingPool(engine))
 
 
 def _leave(gates: Sequence[asyncio.Semaphore]) -> None:
@@ -164,11 +202,13 @@ def _leave(gates: Sequence[asyncio.Semaphore]) -> None:
         gate.release()
 
 
-def _explained(run: _Run, unit: Callable[[sa.Connection], T], _session: Session) -> T:
+def _explained(run: _Run, unit: Callable[[sa.Connection], T], call: InFlight, _session: Session) -> T:
     try:
-        return run(unit)
+        return run(call.beginning(unit))
     except RefusedError as refused:
-        raise run(refused.explain) from refused.__cause__
+        raise run(call.beginning(refused.explain)) from refused.__cause__
+    finally:
+        call.end()
 
 
 _Gates = tuple[asyncio.Semaphore, ...]

@@ -23,7 +23,8 @@ from operator_core.actions.stops import KillSwitchStatus, Scope, Stop, StopRecei
 from operator_core.actions.values import check_integer, check_name, check_seconds, check_text
 from operator_core.db import kill_switch, migrate
 from operator_core.db.actions.engage import Order, engage
-from operator_core.db.actions.own import OwnTransactions
+from operator_core.db.actions.in_flight import InFlight
+from operator_core.db.actions.own import OwnTransactions, close_pool
 from operator_core.db.actions.passed_over import OnUnreadable, PassedOver
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.actions.settled import settled
@@ -41,10 +42,16 @@ from operator_core.db.engine import (
     transacting,
 )
 from operator_core.db.engine.beside import Bell
+from operator_core.db.engine.home import Home
 from operator_core.db.engine.sqlite import BEGIN
 from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url, through_pgbouncer
 from operator_core.db.executions import Claim
 from operator_core.db.units import Kind, translated
+
+OPEN_TIMEOUT_SECONDS = 30.0
+"""How long opening a ledger on a server may take, in which it only reads."""
+
+_OPEN_CANCEL_SECONDS = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,7 +103,6 @@ class ActionDB(WaitingCalls):
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._own: OwnTransactions | None = None
-        self._opening = asyncio.Lock()
         self._passed_over = PassedOver(on_unreadable)
 
     def __repr__(self) -> str:
@@ -111,13 +117,34 @@ class ActionDB(WaitingCalls):
             MissingDriverError, EngineVersionError, EngineNotConfiguredError: The engine cannot be used.
             SchemaOutOfDateError, SchemaTooNewError, GuardMissingError: The schema cannot be used.
             DatabaseUnavailableError: It cannot be reached or worked with.
+            OpenedElsewhereError: It is open in another event loop, or was when this process was forked.
         """
-        async with self._opening:
-            if self._own is None:
-                await settled(self._open())
+        if self._home is None or (self._own is None and self._home.is_gone):
+            self._home = Home(repr(self))
+        home = self._home
+        home.require()
+        home.opening += 1
+        try:
+            async with home.lock:
+                if self._own is None:
+                    await self._open_in_time(home)
+        finally:
+            home.opening -= 1
+            if self._own is None and not home.opening:
+                self._home = None  # it may be opened elsewhere
         return self
 
-    async def _open(self) -> None:
+    async def _open_in_time(self, home: Home) -> None:
+        is_file = self._url.get_backend_name() == "sqlite"
+        limit = InFlight(None if is_file else _OPEN_CANCEL_SECONDS, connecting=_OPEN_CANCEL_SECONDS)
+        try:
+            async with asyncio.timeout(None if is_file else OPEN_TIMEOUT_SECONDS):
+                await settled(self._open(home, limit), limit)
+        except TimeoutError as error:
+            detail = f"no answer within {OPEN_TIMEOUT_SECONDS:g} s"
+            raise DatabaseUnavailableError(url=shown(self._url), detail=detail) from error
+
+    async def _open(self, home: Home, limit: InFlight) -> None:
         if self._given is None:
             migrate.require_free_file(self._url)
         if self._migrate == "check":
@@ -127,19 +154,21 @@ class ActionDB(WaitingCalls):
         )
         try:
             with translated(self._url):
-                autocommit = await self._prepare(engine)
+                autocommit = await self._prepare(engine, limit)
+            limit.require_awaited()
         except BaseException:
             if self._given is None:
-                await engine.dispose()
+                await close_pool(engine)
             raise
         ours = self._given is None
         self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit, ours=ours)
-        self._bell = Bell(engine)
+        self._bell = Bell(engine, home)
 
-    async def _prepare(self, engine: AsyncEngine) -> bool:
+    async def _prepare(self, engine: AsyncEngine, limit: InFlight) -> bool:
         """Check the ledger, and migrate one on SQLite that is behind; return whether it autocommits safely."""
 
         def look(connection: sa.Connection) -> bool:
+            limit.begin(connection)
             check_version(connection)
             if self._given is not None:
                 require_configured(connection)
@@ -186,15 +215,28 @@ class ActionDB(WaitingCalls):
             await settled(self._upgrade_on(self._given))
 
     async def close(self) -> None:
-        """Close all connections, unless the engine is a host's; a second call does nothing."""
-        own, self._own = self._own, None
-        bell, self._bell = self._bell, None
-        await settled(self._close(bell, own))
+        """Close all connections, unless the engine is a host's; a second call does nothing.
 
-    async def _close(self, bell: Bell | None, own: OwnTransactions | None) -> None:
-        if bell is not None:
-            await bell.close()
-        if own is not None and self._given is None:
+        Calls under way come to their end first, on PostgreSQL for as long as a cancelled call may take. In a forked
+        child, and once the event loop of `open` is closed, nothing is said on any connection: they are let go.
+
+        Raises:
+            OpenedElsewhereError: It was opened in another event loop, which must close it.
+        """
+        home, own, bell = self._home, self._own, self._bell
+        if home is None or own is None or bell is None:
+            return
+        if not home.is_gone:
+            home.require()
+        self._home = self._own = self._bell = None
+        if not home.is_gone:
+            await settled(self._close(bell, own))
+        elif self._given is None:
+            own.forget()
+
+    async def _close(self, bell: Bell, own: OwnTransactions) -> None:
+        await bell.close()
+        if self._given is None:
             await own.dispose()
 
     async def __aenter__(self) -> Self:
@@ -224,8 +266,9 @@ class ActionDB(WaitingCalls):
         return await self._opened().run(Kind.STEPS, work, lost=self._give_back)
 
     def _opened(self) -> OwnTransactions:
-        if self._own is None:
+        if self._own is None or self._home is None:
             raise NotOpenError(target=repr(self))
+        self._home.require()
         return self._own
 
     # -- kill switch ---------------------------------------------------------------------------------------------------
@@ -295,14 +338,14 @@ class ActionDB(WaitingCalls):
         left with an exception, raises `NotOpenError`. On SQLite the block holds the one write lock of the file from its
         first call on.
         """
-        own = self._opened()
+        own, home = self._opened(), self._home
         async with own.transacting():
             session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
-            tx = Transaction(session, self._passed_over)
+            tx = Transaction(session, self._passed_over, own.settle_timeout, home)
             try:
                 yield tx
-                await settled(tx.commit())
+                await tx.commit()
                 if tx.changed:
                     self._tell()
             finally:
-                await settled(tx.close())
+                await tx.close()

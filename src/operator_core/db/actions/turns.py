@@ -148,7 +148,8 @@ _BUSY = {
 _under_way: dict[int, Call] = {}  # by the id of the driver's connection, which lives as long as the call
 _watched: WeakSet[Dialect] = WeakSet()  # a dialect belongs to one engine, whatever its options
 
-os.register_at_fork(after_in_child=_under_way.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_under_way.clear)
 
 
 @contextmanager

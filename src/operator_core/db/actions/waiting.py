@@ -1,11 +1,12 @@
 """The calls that wait until something has happened in the ledger."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from operator_core.actions.errors import NotOpenError, ProposalNotFoundError, WaitTimeoutError
+from operator_core.actions.errors import DatabaseUnavailableError, NotOpenError, ProposalNotFoundError, WaitTimeoutError
 from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
 from operator_core.actions.stops import KillSwitchChange
 from operator_core.actions.types import ActionProposal
@@ -14,6 +15,9 @@ from operator_core.db import stop_status
 from operator_core.db.actions.repository import ActionRepository
 from operator_core.db.engine.beside import Bell
 from operator_core.db.units import Kind
+
+LOOK_TIMEOUT_SECONDS = 1.0
+"""How long the last look of `wait_for` may take, beyond its timeout: a server may not answer."""
 
 
 class WaitingCalls(ActionRepository):
@@ -54,20 +58,29 @@ class WaitingCalls(ActionRepository):
         Args:
             proposal_id: Of what is waited for.
             until: `finished`, or the state that it must have come to.
-            timeout: Seconds; None means for ever.
+            timeout: Seconds, and one more at most for the last look; None means for ever.
             poll: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
 
         Raises:
             ProposalNotFoundError: There is no such proposal.
             WaitTimeoutError: It has not come so far in time.
+            DatabaseUnavailableError: The database did not answer in time.
         """
         number = check_integer(proposal_id, "proposal_id")
         wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
         pause = check_seconds(poll, "poll")
         deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
+        proposal: ActionProposal | None = None
         async with self.hints() as hint:
             while True:
-                proposal = await self.get_proposal(number)
+                try:
+                    proposal = await self._get_before(number, deadline)
+                except TimeoutError as error:
+                    if proposal is None:
+                        raise DatabaseUnavailableError(url=repr(self), detail="no answer in time") from error
+                    raise WaitTimeoutError(
+                        proposal_id=number, current=proposal.status, seconds=timeout or 0.0
+                    ) from error
                 if proposal is None:
                     raise ProposalNotFoundError(proposal_id=number)
                 if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
@@ -77,13 +90,19 @@ class WaitingCalls(ActionRepository):
                     raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
                 await hint(left)
 
+    async def _get_before(self, proposal_id: int, deadline: float | None) -> ActionProposal | None:
+        seconds = None if deadline is None else max(deadline - time.monotonic(), LOOK_TIMEOUT_SECONDS)
+        async with asyncio.timeout(seconds):
+            return await self.get_proposal(proposal_id)
+
     @asynccontextmanager
     async def hints(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
         """Give a function that waits so many seconds, or less when something has happened in the ledger.
 
         It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
         """
-        if self._bell is None:
+        if self._bell is None or self._home is None:
             raise NotOpenError(target=repr(self))
+        self._home.require()
         async with self._bell.heard() as hint:
             yield hint

@@ -11,6 +11,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.db.engine import is_sqlite, share_sessions, shares_sessions
+from operator_core.db.engine.home import Home
+from operator_core.db.engine.sockets import hang_up
 from operator_core.db.engine.urls import file_of
 
 STOPS, STEPS = "operator_core", "operator_core_steps"
@@ -18,7 +20,8 @@ STOPS, STEPS = "operator_core", "operator_core_steps"
 
 _RECONNECT_SECONDS = 2.0
 _TELL_SECONDS = 0.02
-_PATIENCE_SECONDS = 2.0
+CONNECT_PATIENCE_SECONDS = 2.0
+"""How long a listener that is still connecting is waited for when nobody waits for it any more."""
 
 
 def beside(engine: AsyncEngine) -> AsyncEngine:
@@ -41,13 +44,6 @@ def without_waiting(connection: sa.Connection) -> None:
     cursor.close()
 
 
-def hang_up(driver: Any) -> None:
-    """End the connection of a driver at once, without a word to a server that may not answer."""
-    end = getattr(driver, "terminate", None) or getattr(getattr(driver, "pgconn", None), "finish", None)
-    if end is not None:
-        end()
-
-
 class Bell:
     """Wakes whoever waits for a change: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
@@ -57,7 +53,8 @@ class Bell:
     that all commits would queue, and a stop behind them.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, home: Home) -> None:
+        self._home = home
         self._telling: asyncio.Task[None] | None = None
         deaf = is_sqlite(engine) or engine.dialect.driver != "asyncpg" or shares_sessions(engine)
         self._engine = None if deaf else engine
@@ -75,6 +72,7 @@ class Bell:
         self._waiting.add(rung)
 
         async def wait(seconds: float) -> None:
+            self._home.require()
             self._listen()
             with suppress(TimeoutError):
                 await asyncio.wait_for(rung.wait(), seconds)
@@ -84,6 +82,7 @@ class Bell:
             yield wait
         finally:
             self._waiting.discard(rung)
+            self._home.require()
             if not self._waiting:
                 await self._rest()
 
@@ -134,6 +133,7 @@ class Bell:
         dead, self._dead = self._dead, None
         with suppress(Exception):  # it is broken, whatever else is wrong with it
             if dead is not None:
+                hang_up((await dead.get_raw_connection()).driver_connection)  # the server may not answer
                 await dead.invalidate()
                 await dead.close()
 
@@ -141,13 +141,14 @@ class Bell:
         """Listen no more, until somebody waits again."""
         busy = {task for task in (self._connecting, self._telling) if task is not None}
         self._connecting = self._telling = None
+        await self._hang_up()
         if busy:
             # A driver that is cancelled while it connects leaves its socket open.
-            _, still_busy = await asyncio.wait(busy, timeout=_PATIENCE_SECONDS)
+            _, still_busy = await asyncio.wait(busy, timeout=CONNECT_PATIENCE_SECONDS)
             for task in still_busy:
                 task.cancel()
-            await asyncio.wait(busy)
-        await self._hang_up()
+            await asyncio.wait(busy, timeout=CONNECT_PATIENCE_SECONDS)
+            await self._hang_up()
         own, self._own = self._own, None
         self._tried = -_RECONNECT_SECONDS
         if own is not None:

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from operator_core.db.engine import postgresql
@@ -61,6 +63,12 @@ class KeptConnections:
             if not kept.connection.invalidated:
                 kept.connection.info[postgresql.IDLE_SINCE] = kept.since
             kept.connection.close()
+
+    def forget(self) -> None:
+        """Let go of all, so that the pool hears no more of them."""
+        while self._idle:
+            with suppress(SQLAlchemyError):  # it was lost before
+                self._idle.pop().connection.detach()
 
     def _take(self) -> _Kept:
         if self._idle:

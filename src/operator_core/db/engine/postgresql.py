@@ -1,5 +1,6 @@
 """The settings of PostgreSQL, also behind PgBouncer, and how a connection that was idle is asked whether it lives."""
 
+import asyncio
 import inspect
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import DatabaseUrlError
+from operator_core.db.engine.sockets import hang_up, remember_drivers
 from operator_core.db.engine.urls import PGBOUNCER, names_pgbouncer, shown
 
 IDLE_SECONDS = 10.0
@@ -22,7 +24,12 @@ IDLE_SINCE = "operator_core_idle_since"
 SHARES_SESSIONS = "operator_core_shares_sessions"
 """The execution option of an engine whose sessions on the server are shared with others, by PgBouncer."""
 
-_SILENCE_SECONDS = 330.0  # for one statement: longer than the server's own timeout, for a server that does not answer
+CONNECT_TIMEOUT_SECONDS = 10
+COMMAND_TIMEOUT_SECONDS = 330.0
+"""For one statement, longer than the server's own timeout: for a server that does not answer at all."""
+
+PING_TIMEOUT_SECONDS = 5.0
+"""For the question whether a connection that was idle still lives."""
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:
@@ -56,18 +63,35 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
     arguments: dict[str, Any]
     if url.get_driver_name() == "asyncpg":
         _require_known_options(url)
-        arguments = {"timeout": 10, "command_timeout": _SILENCE_SECONDS}
+        arguments = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
         arguments |= _UNNAMED if shared else {"server_settings": settings}
     else:
-        arguments = {"connect_timeout": 10, "client_encoding": "utf8"}
+        arguments = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "client_encoding": "utf8"}
+        arguments["async_creator_fn"] = _bounded_psycopg().connect
         given = url.query.get("options", "")
         arguments |= _NEVER_PREPARED if shared else {"options": f"{_as_options(settings)} {given}"}
     if shared:
         options = {**options, "execution_options": {SHARES_SESSIONS: True}}
     engine = create_async_engine(url, connect_args=arguments, json_deserializer=from_json, **options)
+    remember_drivers(engine.sync_engine)
     _ping_after_idle(engine.sync_engine)
     _recognise_pgbouncer(engine.sync_engine)
     return engine
+
+
+def _bounded_psycopg() -> Any:
+    """Return psycopg's connection with a timeout for each answer of the server, which asyncpg has by itself."""
+    base: Any = import_module("psycopg").AsyncConnection
+
+    class BoundedAsyncConnection(base):  # type: ignore[misc]
+        async def wait(self, *args: Any, **kwargs: Any) -> Any:
+            timer = asyncio.get_running_loop().call_later(COMMAND_TIMEOUT_SECONDS, hang_up, self)
+            try:
+                return await base.wait(self, *args, **kwargs)
+            finally:
+                timer.cancel()
+
+    return BoundedAsyncConnection
 
 
 def _as_options(settings: Mapping[str, str]) -> str:
@@ -164,7 +188,10 @@ def _ping_after_idle(engine: Engine) -> None:
 
 
 def _answers(engine: Engine, connection: Any) -> bool:
+    timer = asyncio.get_running_loop().call_later(PING_TIMEOUT_SECONDS, hang_up, connection.driver_connection)
     try:
         return bool(engine.dialect.do_ping(connection))
     except engine.dialect.loaded_dbapi.Error:
         return False
+    finally:
+        timer.cancel()

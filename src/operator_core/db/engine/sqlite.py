@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import DatabaseAccessError, DatabaseNotFoundError
 from operator_core.db.engine.file_watch import FileWatch
+from operator_core.db.engine.sockets import remember_drivers
 from operator_core.db.engine.sqlite_connection import connection_of, open_connection
 from operator_core.db.engine.urls import file_of, shown
 
@@ -50,6 +51,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         return await open_connection(database, _pragmas(lock_timeout), require_same_file, uri=uri)
 
     engine = create_async_engine(url, async_creator=connect, **options)
+    remember_drivers(engine.sync_engine)
     _begin_as_told(engine.sync_engine)
     if watch is not None:
         watch.attach(engine.sync_engine)
@@ -74,6 +76,7 @@ def _require_access(file: Path, url: str) -> None:
 
 def configure(engine: AsyncEngine, lock_timeout: float) -> None:
     """Give a host's engine our settings, whenever it connects and begins."""
+    remember_drivers(engine.sync_engine)
     _connect_in_one_hop(engine.sync_engine)
     _set_on_connect(engine.sync_engine, lock_timeout)
     _begin_as_told(engine.sync_engine)
