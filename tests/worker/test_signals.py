@@ -19,6 +19,7 @@ from operator_core.worker import Worker, persistence, worker
 from operator_core.worker.signals import SIGNALS
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE
 from tests.support.workbench import Diary, FaultyDB, at_work, ready, registry_of
 
 Handlers = dict[int, Any]
@@ -63,7 +64,7 @@ async def outcome(db: ActionDB, number: int) -> ActionOutcome | None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -232,7 +233,7 @@ async def test_a_forked_child_ends_by_a_signal_as_it_did_before(db: ActionDB) ->
         if not child:
             os.write(writing, b"ready")  # what comes before is lost: Python forgets what was pending at the fork
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(60)
+            signal.alarm(int(PATIENCE))
             signal.pause()
             os._exit(0)
         assert os.read(reading, 5) == b"ready"
@@ -279,7 +280,7 @@ async def test_a_program_that_awaits_run_lets_what_runs_finish_and_ends_by_itsel
         )
         assert await asyncio.to_thread(program.stdout.readline) == "begun\n"
         program.send_signal(number)
-        out, err = await asyncio.to_thread(program.communicate, timeout=60)
+        out, err = await asyncio.to_thread(program.communicate, timeout=PATIENCE)
 
         assert (program.returncode, out) == (0, "1 0\n"), err
         assert await outcome(db, made.id or 0) is ActionOutcome.SUCCEEDED
@@ -304,7 +305,7 @@ async def test_a_stop_in_a_handler_of_the_host_wakes_the_worker(db: ActionDB) ->
         working = asyncio.create_task(stopped.run(handle_signals=False))
         await asyncio.sleep(0.2)
         send(signal.SIGTERM)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await working
 
 
