@@ -16,7 +16,8 @@ from operator_core.db import ActionDB
 from operator_core.db.units import Kind
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
-from tests.support.postgres import PrivatePostgres, _free_port
+from tests.support.postgres import PrivatePostgres
+from tests.support.postgres_host import free_port
 from tests.support.stop_steps import stop
 
 SECRET = "hunter2"  # noqa: S105 - it must not be seen
@@ -49,7 +50,7 @@ async def ask(target: str | URL, statement: str) -> object:
 @pytest.fixture
 def dead() -> str:
     """Is an address at which nothing listens."""
-    return f"127.0.0.1:{_free_port()}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ async def test_where_no_host_is_wanted_an_error_of_ours_says_so(url: URL, dead: 
 
 
 async def test_where_no_host_answers_all_are_named(url: URL, dead: str) -> None:
-    other = f"127.0.0.1:{_free_port()}"
+    other = f"127.0.0.1:{free_port()}"
 
     with pytest.raises(DatabaseUnavailableError, match=rf"{dead},{other}/"):
         await ActionDB(text_of(url, f"{dead},{other}")).open()

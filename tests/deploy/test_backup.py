@@ -246,7 +246,7 @@ async def test_a_restore_without_owner_and_privileges_is_found_and_repaired(back
     repaired = await command(other.url(OWNER), "db", "repair")
     other.run(AFTER_EACH_UPGRADE, OWNER)
 
-    assert (found[0], "may call" in found[1]) == (3, True)
+    assert (found[0], "may be called" in found[1]) == (3, True)
     assert repaired[0] == 0, repaired[1]
     await is_stopped(other, app)
 

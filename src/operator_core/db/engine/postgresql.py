@@ -51,7 +51,7 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "60000",
     "idle_session_timeout": "0",
 }
-"""What every session of ours has, whatever the server, the database or the role says: see docs/adr/0017."""
+"""What every session of ours has, whatever the server, the database or the role says: see docs/adr/0016."""
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:

@@ -28,6 +28,7 @@ PINNED_SETTINGS = frozenset(
         "idle_session_timeout",
         "intervalstyle",
         "lock_timeout",
+        "quote_all_identifiers",
         "session_replication_role",
         "standard_conforming_strings",
         "statement_timeout",

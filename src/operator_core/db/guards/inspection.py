@@ -22,13 +22,20 @@ def inspect(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ..
     A text ends in the statement that mends it where `operator-core db repair` does not. With `exactly=False`
     definitions may differ from those of this version, as on a schema one revision newer.
     """
-    found = missing_guards(connection, exactly=exactly)
-    return (*found, *_engine(connection).inspect_schema(connection)) if exactly else found
+    engine = _engine(connection)
+    found = list(engine.inspect_guards(connection, exactly=exactly))
+    if exactly:
+        found += engine.inspect_schema(connection)
+    return _with_latch(connection, found)
 
 
 def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
     """Return what is wrong with the guards and the latch alone, on which a stop stands; waits for no lock."""
-    found = list(_engine(connection).inspect_guards(connection, exactly=exactly))
+    return _with_latch(connection, list(_engine(connection).inspect_guards(connection, exactly=exactly)))
+
+
+def _with_latch(connection: sa.Connection, found: list[str]) -> tuple[str, ...]:
+    """Add what is wrong with the latch; last, as on PostgreSQL a table that cannot be read ends the transaction."""
     try:
         found += _latch(connection)
     except DBAPIError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TextIO, cast
 
-import alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - first: see ADR 0014
+import alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - first: see ADR 0013
 import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, RevisionStep
