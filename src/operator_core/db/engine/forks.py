@@ -59,10 +59,10 @@ def _redirect(drivers: tuple[Any, ...]) -> None:
 def _keep(drivers: tuple[Any, ...]) -> None:
     """Let no connection to SQLite ever be closed, not at the end of the interpreter either: SQLite forbids that."""
     for driver in drivers:
-        vars(driver)["_running"] = False  # its thread is not in the child, so that nobody may wait for it
-        connection: object = vars(driver)["_connection"]
-        if connection is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        inside: dict[str, Any] = vars(driver)
+        inside["_running"] = False  # its thread is not in the child, so that nobody may wait for it
+        if inside["_connection"] is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inside["_connection"]))
 
 
 def _lock_again(file: Path) -> None:
