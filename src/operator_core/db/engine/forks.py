@@ -4,7 +4,7 @@ import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.engine import Engine
 
@@ -59,10 +59,11 @@ def _redirect(drivers: tuple[Any, ...]) -> None:
 def _keep(drivers: tuple[Any, ...]) -> None:
     """Let no connection to SQLite ever be closed, not at the end of the interpreter either: SQLite forbids that."""
     for driver in drivers:
-        inside: dict[str, Any] = vars(driver)
+        inside = cast("dict[str, object]", vars(driver))
         inside["_running"] = False  # its thread is not in the child, so that nobody may wait for it
-        if inside["_connection"] is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inside["_connection"]))
+        connection = inside["_connection"]
+        if connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _lock_again(file: Path) -> None:
