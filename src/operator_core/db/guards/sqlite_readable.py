@@ -22,7 +22,7 @@ _PIECE = 512  # bytes
 _HIGHEST = 309  # digits of the largest number of double precision
 _LITERAL_OR = r"'[^']*'|\b(?:{})\b"
 _IN_LIST = r"(\w+) (NOT )?IN \(('[^)]*')\)"
-_NOT_ASCII = "GLOB '*[^ -~\t\n]*'"
+_NOT_ASCII = "GLOB '*[^ -~\n]*'"
 _ONE_BYTE, _CONTINUATION = "[0-7]*", "[89AB]*"
 _LEADS = {  # the well-formed sequences of UTF-8 as hexadecimal digits, Unicode Standard, table 3-7
     1: ("C[2-9A-F][89AB]*", "D?[89AB]*"),
