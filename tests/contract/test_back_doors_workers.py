@@ -10,10 +10,12 @@ from operator_core.actions.lifecycle import OUTCOMES, TERMINAL
 from operator_core.actions.types import utc_now
 from operator_core.db.guards.rules import (
     CHANGE_REFUSED,
+    CHECK_BROKEN,
     EXPIRED,
     FINDING_COLUMNS,
     NOT_RETRYABLE,
     RECORD_DISAGREES,
+    UNREADABLE,
 )
 from operator_core.db.schema import NOTES
 from tests.support.claims import claimed, recovered, unknown
@@ -281,10 +283,12 @@ async def test_what_has_expired_does_not_start_in_plain_sql(db, plain, ledger):
     assert codes == {EXPIRED}
 
 
-async def test_what_has_expired_does_not_start_by_its_status_alone(db, plain):
+async def test_what_has_expired_does_not_start_by_its_status_alone(db, plain, ledger):
     number = (await stored(db, ActionStatus.VALIDATED, valid_until=PAST)).id
 
-    assert attack(plain, step_alone(number, ActionStatus.EXECUTING)) == EXPIRED
+    code = CHECK_BROKEN if ledger.is_sqlite else EXPIRED  # on SQLite no guard writes the time of the step
+
+    assert attack(plain, step_alone(number, ActionStatus.EXECUTING)) == code
 
 
 @pytest.mark.parametrize("value", [f"'{LATER}'", "NULL"])
@@ -299,7 +303,7 @@ async def test_nobody_prolongs_what_is_valid(db, plain, ledger, value):
 @on_sqlite
 @pytest.mark.parametrize("value", ["teatime", "2026-01-02", "9999-12-31 23:59:59.999999", 7])
 async def test_a_time_that_nobody_could_read_is_refused(plain, value):
-    assert attack(plain, new(valid_until=value)) == CHANGE_REFUSED
+    assert attack(plain, new(valid_until=value)) == UNREADABLE
 
 
 # -- retries -----------------------------------------------------------------------------------------------------------

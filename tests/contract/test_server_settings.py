@@ -270,6 +270,7 @@ async def test_a_transaction_has_no_timeout_but_ours(url: URL, postgres: Private
     async with ActionDB(url) as db:
         first = await db._run(Kind.READ, lambda connection: connection.exec_driver_sql(TIMEOUT).scalar())
         assert db._own is not None
+        await db._own.spare()
         await db._own.engine.dispose()
         async with db.transaction() as tx:
             await tx.list_proposals()

@@ -6,7 +6,13 @@ from contextlib import ExitStack
 import pytest
 from sqlalchemy.engine import make_url
 
-from operator_core.actions import ActionStatus, KillSwitchEngagedError, StopReceipt, StopUnconfirmedError
+from operator_core.actions import (
+    ActionStatus,
+    DatabaseReadOnlyError,
+    KillSwitchEngagedError,
+    StopReceipt,
+    StopUnconfirmedError,
+)
 from operator_core.db import ActionDB, upgrade
 from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
@@ -98,6 +104,16 @@ async def test_an_acknowledged_stop_holds_on_the_synchronous_standby_that_is_pro
 
     print(f"replication, primary killed after the receipt: {held} of {ROUNDS} stops hold on the promoted standby")
     assert held == ROUNDS
+
+
+async def test_a_standby_is_read_and_says_that_it_takes_no_writes(pair):
+    ledger = pair.create_ledger()
+    pair.standby.catch_up(pair.primary)
+
+    async with ActionDB(pair.standby.url(str(make_url(str(ledger.target)).database))) as db:
+        assert await db.list_proposals() == []
+        with pytest.raises(DatabaseReadOnlyError):
+            await db.create_proposal(proposal())
 
 
 async def test_what_the_stop_could_not_sweep_does_not_start_on_the_promoted_server(pair):

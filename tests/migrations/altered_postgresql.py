@@ -113,10 +113,10 @@ ON_POSTGRESQL = {
         "ALTER TABLE action_records ENABLE TRIGGER ALL",
         "the foreign key fk_action_records_proposal_id_action_proposals of action_records is not enforced",
     ),
-    "guards that no session fires": (
-        "ALTER DATABASE {database} SET session_replication_role = 'replica'",
-        "ALTER DATABASE {database} RESET session_replication_role",
-        "its session_replication_role is replica",
+    "a role in whose sessions no guard fires": (
+        "CREATE ROLE mute; ALTER ROLE mute IN DATABASE {database} SET session_replication_role = 'replica'",
+        "DROP ROLE mute",
+        "no guard fires in sessions of mute",
     ),
     "a table of another owner": (
         "ALTER TABLE action_events OWNER TO pg_monitor",

@@ -46,7 +46,8 @@ CORRUPTIONS: dict[str, tuple[str, str]] = {
     "two starts": (
         (
             'INSERT INTO action_events SELECT id + 1000, proposal_id, from_status, to_status, at, "by", reason, '
-            f"generation, data FROM action_events WHERE to_status = 'executing' AND proposal_id = {OF_COMPLETED}"
+            "generation, data, recorded_at FROM action_events "
+            f"WHERE to_status = 'executing' AND proposal_id = {OF_COMPLETED}"
         ),
         "became executing 2 times",
     ),

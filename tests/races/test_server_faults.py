@@ -14,7 +14,6 @@ from operator_core.actions import ActionStatus
 from operator_core.actions.errors import (
     DatabaseAccessError,
     DatabaseNotFoundError,
-    DatabaseReadOnlyError,
     DatabaseUnavailableError,
     StopFailedError,
 )
@@ -53,16 +52,6 @@ async def test_a_user_without_grants_is_an_error_of_access(postgres: PrivatePost
 
     with pytest.raises(DatabaseAccessError, match="permission denied"):
         await created(postgres.url(str(database), user=name, password=name))
-
-
-async def test_a_server_that_only_reads_is_an_error(postgres_url: str) -> None:
-    ledger = Ledger(postgres_url)
-    database = psycopg.conninfo.conninfo_to_dict(ledger.dsn)["dbname"]
-    with closing(ledger.connect()) as admin:
-        admin.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
-
-    with pytest.raises(DatabaseReadOnlyError):
-        await created(postgres_url)
 
 
 @pytest.fixture(scope="module")

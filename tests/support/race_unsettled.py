@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from itertools import product
 from pathlib import Path
 
-from operator_core.actions import DatabaseLockedError
+from operator_core.actions import ActionError
 from operator_core.db import ActionDB
 from operator_core.db.actions import own, owned, transaction
 from tests.support import race_steps
@@ -26,15 +26,16 @@ async def _unsettled(work: Awaitable[object], _limit: object = None) -> object:
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
     own.settled = owned.settled = transaction.settled = _unsettled  # type: ignore[assignment]
+    own.in_time = owned.in_time = transaction.in_time = _unsettled  # type: ignore[assignment]
     race_steps.server_patience = 1.0  # there is damage, and it stays
     tried = 0
     # One cancellation is survived without it, by what SQLAlchemy clears up; a second one interrupts that.
-    for name, how in product(("transaction", "start_execution"), ("twice", "again and again")):
+    for name, how in product(("engage_kill_switch", "transaction", "start_execution"), ("twice", "again and again")):
         db = await ActionDB(ledger.target, lock_timeout=1.0).open()
         try:
             moments, damage = await asyncio.wait_for(sweep(ledger, db, name, how, Circumstance.COLD), 20)
-        except DatabaseLockedError as error:  # nobody else is there who could hold it
-            moments, damage = 1, [f"a later call finds a lock: {error}"]
+        except ActionError as error:  # nobody else is there who could hold a lock, or take a step
+            moments, damage = 1, [f"a later call meets what was given up: {error}"]
         except TimeoutError:
             moments, damage = 1, ["a later call waits for ever"]
         tried += moments

@@ -4,6 +4,7 @@ import inspect
 import re
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import aiosqlite
 import asyncpg
@@ -106,11 +107,11 @@ SAMPLES = {
         "sslmode": ("require", "ssl", "require"),
         "direct_tls": ("true", "direct_tls", True),
         "sslnegotiation": ("direct", "direct_tls", True),
-        "sslcert": (__file__, "dsn", f"postgresql://?sslcert={__file__.replace('/', '%2F')}"),
-        "sslkey": (__file__, "dsn", f"postgresql://?sslkey={__file__.replace('/', '%2F')}"),
-        "sslrootcert": (__file__, "dsn", f"postgresql://?sslrootcert={__file__.replace('/', '%2F')}"),
-        "sslcrl": (__file__, "dsn", f"postgresql://?sslcrl={__file__.replace('/', '%2F')}"),
-        "sslpassword": ("p q", "dsn", "postgresql://?sslpassword=p+q"),
+        "sslcert": (__file__, "dsn", f"postgresql://?sslcert={quote(__file__, safe='')}"),
+        "sslkey": (__file__, "dsn", f"postgresql://?sslkey={quote(__file__, safe='')}"),
+        "sslrootcert": (__file__, "dsn", f"postgresql://?sslrootcert={quote(__file__, safe='')}"),
+        "sslcrl": (__file__, "dsn", f"postgresql://?sslcrl={quote(__file__, safe='')}"),
+        "sslpassword": ("p q", "dsn", "postgresql://?sslpassword=p%20q"),
         "ssl_min_protocol_version": ("TLSv1.2", "dsn", "postgresql://?ssl_min_protocol_version=TLSv1.2"),
         "ssl_max_protocol_version": ("tlsv1.3", "dsn", "postgresql://?ssl_max_protocol_version=TLSv1.3"),
         "target_session_attrs": ("read-write", "target_session_attrs", "read-write"),

@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -43,11 +43,14 @@ async def run_joined(
 
     def whole(sync: Session) -> T:
         with naming_a_busy_session(), alone_in(sync, call):
-            connection = sync.connection()
+            with translated(url), _told_to_run_again():
+                connection = sync.connection()  # on SQLite this begins, so it may find the write lock taken
             with alone_on(connection, call):
                 flush(sync)
                 return run_on(connection, kind, unit, *args, **kwargs)
 
+    bind: Any = session.sync_session.get_bind()
+    url: URL = bind.engine.url
     async with turns_of(session).turn() as call:
         return await session.run_sync(whole)
 

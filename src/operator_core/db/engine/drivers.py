@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from sqlalchemy.engine import URL
 
@@ -59,7 +59,7 @@ def connect_arguments(url: URL, settings: dict[str, str]) -> dict[str, Any]:
     make = _for_asyncpg if is_asyncpg else _for_psycopg
     arguments = make(hosts, timeout, {**settings, **given.setting}) | given.keyword
     if given.dsn:
-        arguments["dsn"] = f"postgresql://?{urlencode(given.dsn)}"
+        arguments["dsn"] = f"postgresql://?{urlencode(given.dsn, quote_via=quote)}"
     driver = "asyncpg" if is_asyncpg else "psycopg"
     require_supported(driver, given.keyword)
     return arguments | (_NO_PREPARED_STATEMENTS[driver] if names_pgbouncer(url) else {})

@@ -79,9 +79,6 @@ _FAULTS = (
                   i.inhrelid::regclass, i.inhparent::regclass)
     FROM pg_inherits AS i JOIN ledger AS l ON l.oid IN (i.inhrelid, i.inhparent)""",
     """
-    SELECT 'no guard fires in this session: its session_replication_role is replica'
-    WHERE current_setting('session_replication_role') = 'replica'""",
-    """
     SELECT 'no guard fires in sessions of ' || CASE
         WHEN s.setrole = 0 THEN format('this database: ALTER DATABASE %I RESET session_replication_role', d.datname)
         WHEN s.setdatabase = 0 THEN format('%1$I: ALTER ROLE %1$I RESET session_replication_role', r.rolname)

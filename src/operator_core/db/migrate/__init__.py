@@ -105,16 +105,17 @@ def require_free_file(url: URL) -> None:
         NameTakenError: One has.
     """
     file = file_of(url)
-    if file is None or not file.is_file():
+    if file is None:
         return
 
-    # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.
-    options = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
-
     def connect() -> sqlite3.Connection:
+        # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.
+        options = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
         return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=0)
 
-    with suppress(sqlite3.Error, DatabaseError):  # whoever opens it hears why it cannot be read
+    with suppress(OSError, sqlite3.Error, DatabaseError):  # whoever opens it hears why it cannot be read
+        if not file.is_file():
+            return
         with closing(connect()) as plain:
             if plain.execute(str(names.VERSION_ON_SQLITE)).fetchone():
                 return
