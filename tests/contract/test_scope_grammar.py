@@ -1,6 +1,7 @@
 """The guard of the latch accepts exactly the scopes that the library reads, limits included."""
 
 import sqlite3
+import sys
 
 import psycopg
 import pytest
@@ -96,6 +97,10 @@ def test_any_scope_is_accepted_exactly_where_it_is_read(plain):
         assert is_accepted(plain, name + value) == is_read(name + value), name + value
 
     check()
+
+
+def test_whitespace_is_all_that_python_strips() -> None:
+    assert [code for code in range(sys.maxunicode + 1) if chr(code).isspace()] == list(WHITESPACE)
 
 
 @on_sqlite

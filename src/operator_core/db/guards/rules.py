@@ -89,8 +89,8 @@ class Latch:
         return f"{self.covers} AND k.generation > {self.row}.generation"
 
 
-WHITESPACE = tuple(code for code in range(0x110000) if chr(code).isspace())
-"""What `str.strip` removes: a name of nothing else names nothing."""
+WHITESPACE = tuple(code for code in range(0x3001) if chr(code).isspace())
+"""What `str.strip` removes, up to the last such character, U+3000: a name of nothing else names nothing."""
 
 _NAMED_SCOPES = ("action_name=", "proposed_by=")
 _TICKET = "ticket_id="

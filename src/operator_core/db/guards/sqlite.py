@@ -1,6 +1,8 @@
 """The guards of SQLite: triggers; the single writer takes the place of the lock."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from types import MappingProxyType
 
 import sqlalchemy as sa
 
@@ -330,6 +332,7 @@ def _append_only() -> Iterator[tuple[str, str]]:
     yield _trigger("kill_switch_delete", "BEFORE DELETE ON kill_switch", _refuse(CHANGE_REFUSED, "1"))
 
 
-def triggers() -> dict[str, str]:
+@cache
+def triggers() -> Mapping[str, str]:
     """Return the name and the text of every trigger."""
-    return dict([*_proposals(), *_events(), *_records(), *_kill_switch(), *_append_only()])
+    return MappingProxyType(dict([*_proposals(), *_events(), *_records(), *_kill_switch(), *_append_only()]))
