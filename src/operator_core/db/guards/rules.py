@@ -213,6 +213,9 @@ HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OL
 BORN_LATER = " OR ".join(f"NEW.{status}_at IS NOT NULL" for status in TIMED if status is not ActionStatus.CANCELLED)
 """Is true of a new proposal that claims to have been further already."""
 
+BORN_BY_ANOTHER = f"NEW.status = '{INITIAL}' AND (NEW.status_by <> NEW.proposed_by OR NEW.status_reason IS NOT NULL)"
+"""Is true of a new proposal whose row says of its first step what its event will not say."""
+
 PROPOSAL_TIMES = ("proposed_at", "status_at", "valid_until")
 RECORD_TIMES = (
     "started_at",

@@ -110,7 +110,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         ),
         _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
-        _refuse(CHANGE_REFUSED, rules.BORN_LATER),
+        _refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR ({rules.BORN_BY_ANOTHER})"),
         _refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED),
         *_refuse_row(proposals),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
