@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from operator_core.actions import ActionOutcome, ActionRecord, LeaseLostError, S
 from operator_core.actions.failures import is_only
 from operator_core.actions.results import to_result
 from operator_core.db import Execution
-from operator_core.db.actions.settled import settled
+from operator_core.db.actions.settled import SETTLE_TIMEOUT_SECONDS, Limit, in_time
 from operator_core.logs import get_logger
 from operator_core.worker.containment import within_action
 from operator_core.worker.persistence import UNAVAILABLE, Persistence
@@ -94,7 +95,8 @@ class Doing:
         try:
             await self._persistently(end, give_up=False)
         except asyncio.CancelledError:
-            await settled(end())
+            with suppress(TimeoutError):
+                await in_time(end(), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
         finally:
             self.recording.discard(task)
