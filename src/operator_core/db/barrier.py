@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,8 +13,6 @@ from operator_core.db.engine.beside import STOPS
 from operator_core.db.engine.postgresql import require_triggers
 from operator_core.db.faults import code_of
 from operator_core.db.guards.plpgsql import START_LOCK
-
-_WAL_WRITE_LOCK = 120  # the byte of the -shm file that the one writer locks, sqlite.org/walformat.html
 
 
 @dataclass(frozen=True)
@@ -145,22 +142,3 @@ _CANCEL = sa.text("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid
 def stop_waiting_for_standby(connection: sa.Connection, pid: int) -> bool:
     """End the wait of a commit for a synchronous standby that does not answer: it is committed, but only here."""
     return bool(connection.scalar(_CANCEL, {"pid": pid}))
-
-
-def writer_of(file: Path) -> int | None:
-    """Return the process that holds the write lock of a SQLite file, where the system tells (Linux)."""
-    try:
-        found = file.with_name(file.name + "-shm").stat()
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    inode = f"{found.st_dev >> 8:02x}:{found.st_dev & 0xFF:02x}:{found.st_ino}"
-    for words in map(str.split, lines):
-        # number, POSIX, ADVISORY, WRITE, pid, major:minor:inode, start, end
-        if "->" not in words and words[3] == "WRITE" and words[5] == inode and _covers(words[6], words[7]):
-            return int(words[4])
-    return None
-
-
-def _covers(start: str, end: str) -> bool:
-    return int(start) <= _WAL_WRITE_LOCK and (end == "EOF" or int(end) >= _WAL_WRITE_LOCK)

@@ -1,7 +1,10 @@
 """Turns what drivers raise into this library's errors, by SQLSTATE and SQLite's error name, never by class."""
 
+import errno
+import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import sqlalchemy.exc
 
@@ -20,6 +23,7 @@ from operator_core.actions.errors import (
     GuardMissingError,
     NameTakenError,
     RetryTransactionError,
+    TooManyOpenFilesError,
     UnreadableRowError,
 )
 
@@ -124,7 +128,7 @@ def describe(error: BaseException) -> str:
 _MAX_DESCRIPTION = 200  # characters
 
 
-def translate(error: BaseException, url: str) -> ActionError | None:  # noqa: PLR0911 - one return for each kind
+def translate(error: BaseException, url: str) -> ActionError | None:
     """Return this library's error for a driver's, or None for an error that is no driver's.
 
     `url` is shown in the message, so it must come without its password.
@@ -140,10 +144,31 @@ def translate(error: BaseException, url: str) -> ActionError | None:  # noqa: PL
         return ConstraintError(code=code, detail=message)
     if code in _TAKEN or (code == "SQLITE_ERROR" and any(words in message for words in _TAKEN_ON_SQLITE)):
         return NameTakenError(url=url, names=(message.removesuffix(" already exists"),))
+    kind = _kind_of(code)
+    return None if kind is None else kind(url=url, detail=message, code=code)
+
+
+def _kind_of(code: str) -> type[DatabaseUnavailableError] | None:
+    if code.startswith("SQLITE_CANTOPEN") and _no_descriptor_is_left():
+        return TooManyOpenFilesError
     known = [prefix for prefix in _UNAVAILABLE if code.startswith(prefix)]
-    if known:
-        return _UNAVAILABLE[max(known, key=len)](url=url, detail=message, code=code)
-    return None
+    return _UNAVAILABLE[max(known, key=len)] if known else None
+
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+_DESCRIPTORS_OF_SQLITE = 4  # the file, its -wal, its -shm, and one more
+
+
+def _no_descriptor_is_left() -> bool:
+    """Tell whether SQLite, which keeps the reason to itself, could not open a file because none can be opened."""
+    with ExitStack() as taken:
+        for _ in range(_DESCRIPTORS_OF_SQLITE):
+            try:
+                descriptor = os.open(os.sep, os.O_RDONLY)  # a folder: to close the file would drop SQLite's locks
+            except OSError as error:
+                return error.errno in _NO_DESCRIPTOR
+            taken.callback(os.close, descriptor)
+    return False
 
 
 def _undecodable(error: BaseException) -> ActionError | None:
@@ -161,7 +186,8 @@ def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionEr
     if disconnected:
         return ConnectionLostError(url=url, detail=message)
     if isinstance(error, OSError | sqlalchemy.exc.InterfaceError):
-        return DatabaseUnavailableError(url=url, detail=message)
+        is_left = getattr(error, "errno", None) not in _NO_DESCRIPTOR
+        return (DatabaseUnavailableError if is_left else TooManyOpenFilesError)(url=url, detail=message)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         kinds = (kind for words, kind in _OF_LIBPQ.items() if words.search(message))
         return next(kinds, DatabaseUnavailableError)(url=url, detail=message)

@@ -48,7 +48,9 @@
             ├── DatabaseReadOnlyError  it cannot be written
             ├── DatabaseFullError      no room is left on the disk
             ├── DatabaseCorruptError   the file is damaged, or is no database
-            └── DatabaseReplacedError  the file was deleted or replaced while it was open
+            ├── DatabaseReplacedError  the file or its log was deleted or replaced while it was open
+            ├── DatabaseAliasError     the file has a second name: a hard link, or a mount
+            └── TooManyOpenFilesError  no file descriptor is left
 
 Each carries its data as attributes, builds its own message, and survives pickling. A driver's error is its `__cause__`.
 """
@@ -57,6 +59,7 @@ from operator_core.actions.errors.database import (
     ConnectionLostError,
     ConstraintError,
     DatabaseAccessError,
+    DatabaseAliasError,
     DatabaseCorruptError,
     DatabaseEncodingError,
     DatabaseError,
@@ -76,6 +79,7 @@ from operator_core.actions.errors.database import (
     SchemaError,
     SchemaOutOfDateError,
     SchemaTooNewError,
+    TooManyOpenFilesError,
     UnreadableRowError,
 )
 from operator_core.actions.errors.ledger import (
@@ -111,6 +115,7 @@ __all__ = [
     "ConnectionLostError",
     "ConstraintError",
     "DatabaseAccessError",
+    "DatabaseAliasError",
     "DatabaseCorruptError",
     "DatabaseEncodingError",
     "DatabaseError",
@@ -150,6 +155,7 @@ __all__ = [
     "StopNotEngagedError",
     "StopRequestedError",
     "StopUnconfirmedError",
+    "TooManyOpenFilesError",
     "TransitionNotAllowedError",
     "UnreadableRowError",
     "ValueNotStorableError",

@@ -244,6 +244,18 @@ class DatabaseCorruptError(DatabaseUnavailableError):
 
 
 class DatabaseReplacedError(DatabaseUnavailableError):
-    """The database file was deleted or replaced while it was open: writes would go to the file that is gone."""
+    """The SQLite file or its log was deleted or replaced while it was open: nobody else sees what is written to it."""
 
-    advice = "nothing was written; open the database anew"
+    advice = "count on nothing that was under way; open the database anew"
+
+
+class DatabaseAliasError(DatabaseUnavailableError):
+    """The SQLite file has a second name; what one writes by one name, a stop for instance, others do not see."""
+
+    advice = "SQLite keeps a log for each name of a file, so a ledger must have one name"
+
+
+class TooManyOpenFilesError(DatabaseUnavailableError):
+    """The process or the machine has no file descriptor left."""
+
+    advice = "no file descriptor is left: close what is not needed, or raise the limit (ulimit -n)"

@@ -4,7 +4,6 @@ In SQLAlchemy's greenlet each statement would hop by itself and pay for asyncio:
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from operator_core.actions.errors import ActionError
 from operator_core.db.actions.settled import settled
 from operator_core.db.engine.sqlite import in_thread_of
-from operator_core.db.engine.sqlite_connection import OneHopConnection
+from operator_core.db.engine.sqlite_connection import OneHopConnection, WatchedConnection
 from operator_core.db.transitions import RefusedError
 from operator_core.db.units import READING, Kind
 
@@ -36,18 +35,22 @@ class _Lent:
     failed: bool = False
 
 
-def _transact(
-    raw: sqlite3.Connection, connection: sa.Connection, begin: str | None, unit: Callable[[sa.Connection], T]
-) -> T:
+def _transact(raw: WatchedConnection, connection: sa.Connection, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
+    begin = _BEGIN.get(kind)
     # What SQLAlchemy begins by itself is nothing to SQLite, so it is never ended.
     try:
         if begin is not None:
             raw.execute(begin).close()
+        elif kind not in READING:
+            raw.require_same_file()  # the statement commits by itself
         result = unit(connection)
         if begin is not None:
-            raw.commit()
+            raw.commit()  # looks at the file, before and after
+        else:
+            raw.require_same_file()
     except BaseException:
         raw.rollback()
+        raw.require_same_file()  # the true cause
         raise
     return result
 
@@ -86,17 +89,16 @@ class InThread:
             self._writing -= 1
 
     async def _run(self, lent: _Lent, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
-        lent.driver.require_same_file()
-        begin, wanted = _BEGIN.get(kind), True
+        wanted = True
 
-        def whole(raw: sqlite3.Connection) -> None:
+        def whole(raw: Any) -> None:
             if not wanted:
                 return
             connection = lent.inner = lent.inner or self._connect_in_thread(raw)
             try:
-                results.append(_transact(raw, connection, begin, unit))
+                results.append(_transact(raw, connection, kind, unit))
             except RefusedError as refused:
-                raise _transact(raw, connection, begin, refused.explain) from refused.__cause__
+                raise _transact(raw, connection, kind, refused.explain) from refused.__cause__
 
         try:
             await lent.driver.hop(whole)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import ConnectionLostError, EngineNotConfiguredError, RetryTransactionError
 from operator_core.db.actions.turns import alone_in, alone_on, flush, naming_a_busy_session, turns_of
-from operator_core.db.engine import check_version, refusal_aborts, require_configured
+from operator_core.db.engine import check_version, refusal_aborts, require_configured, require_same_file
 from operator_core.db.engine.urls import shown
 from operator_core.db.faults import code_of
 from operator_core.db.migrate import check
@@ -64,6 +64,8 @@ def run_on(
 ) -> T:
     """Run `unit` in the open transaction of a connection that nobody else uses meanwhile."""
     with translated(connection.engine.url), _told_to_run_again(), naming_a_lost_transaction(connection):
+        require_configured(connection)
+        require_same_file(connection)
         _check_once(connection)
         _require_transaction(connection)
         try:
@@ -125,7 +127,6 @@ def _savepoint(connection: sa.Connection) -> Generator[None]:
 
 def _check_once(connection: sa.Connection) -> None:
     if connection.dialect not in _checked:
-        require_configured(connection)
         check_version(connection)
         check(connection, connection.engine.url)
         _checked.add(connection.dialect)

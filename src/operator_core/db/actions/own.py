@@ -15,7 +15,7 @@ from operator_core.actions.errors import DatabaseLockedError, RetryTransactionEr
 from operator_core.db.actions.in_flight import HANG_UP_TIMEOUT_SECONDS, WRITE_MARGIN_SECONDS, ClosingPool, InFlight
 from operator_core.db.actions.in_thread import InThread
 from operator_core.db.actions.settled import SETTLE_TIMEOUT_SECONDS, Limit, in_time, settled
-from operator_core.db.engine import CONNECTIONS, autocommitting, is_sqlite, reading, transacting
+from operator_core.db.engine import CONNECTIONS, autocommitting, is_sqlite, reading, require_configured, transacting
 from operator_core.db.engine.forks import forget
 from operator_core.db.engine.kept import KeptConnections
 from operator_core.db.engine.urls import file_of, shown
@@ -33,6 +33,7 @@ class _Run(Protocol):
 
 def _transact(engine: Engine, unit: Callable[[sa.Connection], T]) -> T:
     with engine.begin() as connection:
+        require_configured(connection)
         return unit(connection)
 
 

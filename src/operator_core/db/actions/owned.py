@@ -44,7 +44,14 @@ from operator_core.db.engine import (
 from operator_core.db.engine.beside import Bell
 from operator_core.db.engine.home import Home
 from operator_core.db.engine.sqlite import BEGIN
-from operator_core.db.engine.urls import file_of, require_ledger_file, shown, target_url, through_pgbouncer
+from operator_core.db.engine.urls import (
+    file_of,
+    require_ledger_file,
+    shown,
+    target_url,
+    through_pgbouncer,
+    with_absolute_path,
+)
 from operator_core.db.executions import Claim
 from operator_core.db.units import Kind, translated
 
@@ -96,7 +103,7 @@ class ActionDB(WaitingCalls):
         if migrate not in ("auto", "check"):
             raise ValueNotStorableError(path="migrate", why=f"is {migrate!a}; it is 'auto' or 'check'")
         self._given = target if isinstance(target, AsyncEngine) else None
-        self._url = target.url if isinstance(target, AsyncEngine) else target_url(target)
+        self._url = with_absolute_path(target.url) if isinstance(target, AsyncEngine) else target_url(target)
         if pgbouncer:
             self._url = through_pgbouncer(self._url)
             self._given = self._given and share_sessions(self._given)

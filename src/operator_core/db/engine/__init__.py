@@ -8,12 +8,7 @@ from sqlalchemy.engine import URL, Dialect, Engine
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from operator_core.actions.errors import (
-    DatabaseUrlError,
-    EngineNotConfiguredError,
-    EngineVersionError,
-    MissingDriverError,
-)
+from operator_core.actions.errors import DatabaseUrlError, EngineVersionError, MissingDriverError
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.sqlite import BEGIN
 from operator_core.db.engine.url_options import names_pgbouncer
@@ -94,29 +89,29 @@ _configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is
 
 
 def require_configured(connection: sa.Connection) -> None:
-    """See that a host's engine has the settings, by asking its connection.
+    """Check once that a host's engine has the settings that the guarantees rest on, by asking its connection.
+
+    On SQLite once for each connection, because a PRAGMA belongs to one; on PostgreSQL once for each engine.
 
     Raises:
         EngineNotConfiguredError: It has not.
     """
-    if connection.dialect in _configured:
-        return
-    if not is_sqlite(connection):
+    if is_sqlite(connection):
+        sqlite.require_configured(connection)
+    elif connection.dialect not in _configured:
         postgresql.require_session_settings(connection)
         _configured.add(connection.dialect)
-        return
-    for pragma, wanted in (
-        ("foreign_keys", (1,)),
-        ("synchronous", (2, 3)),
-        ("journal_mode", ("wal", "memory")),
-    ):
-        found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
-        if found not in wanted:
-            raise EngineNotConfiguredError(detail=f"{pragma} is {found}")
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        raise EngineNotConfiguredError(detail="transactions begin without a lock")
-    _configured.add(connection.dialect)
+
+
+def require_same_file(connection: sa.Connection) -> None:
+    """Check that whoever opens the SQLite file of a connection now gets the same file, with the same log.
+
+    Raises:
+        DatabaseReplacedError: The file or its log was deleted or replaced.
+        DatabaseAliasError: The file has a second name.
+    """
+    if is_sqlite(connection):
+        sqlite.require_same_file(connection)
 
 
 def check_version(connection: sa.Connection) -> None:
@@ -133,7 +128,9 @@ def check_version(connection: sa.Connection) -> None:
     if found < lowest:
         version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))
         raise EngineVersionError(engine=name, version=version, lowest=wanted)
-    if not is_sqlite(connection):
+    if is_sqlite(connection):
+        sqlite.require_suitable(connection)
+    else:
         postgresql.require_suitable(connection)
     if shares_sessions(connection):
         postgresql.require_role_settings(connection)

@@ -38,9 +38,10 @@ def beside(engine: AsyncEngine) -> AsyncEngine:
 
 
 def without_waiting(connection: sa.Connection) -> None:
-    """Have SQLite say at once that a lock is taken."""
+    """Have SQLite say at once that a lock is taken, and have a commit wait for the disk, whatever a host has set."""
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 0")
+    cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 
 

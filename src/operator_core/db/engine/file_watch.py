@@ -1,48 +1,233 @@
-"""Notices that a SQLite file was replaced or deleted under a live pool: writes would go to the file that is gone."""
+"""Which files a connection to SQLite has open, and whether others still see the same ones.
 
+SQLite finds the log of a file by its name. When the -wal or the -shm is removed, or the file moved, whoever opens it
+next gets another log: two parties then write to one file, each blind to the other, and a stop reaches only one of them.
+"""
+
+import atexit
+import os
+import sqlite3
+import struct
+import threading
+from contextlib import suppress
+from os import stat
 from pathlib import Path
+from weakref import WeakSet
 
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from operator_core.actions.errors import DatabaseReplacedError, DatabaseUnavailableError
+from operator_core.db.engine.file_names import linked_error, open_failure, require_folder_mount, require_openable
 
-from operator_core.actions.errors import DatabaseReplacedError
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody removes a file that is open
+    fcntl = None  # type: ignore[assignment]
+
+DESCRIPTORS = "/proc/self/fd"
+_SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
+"""The bytes of a database file that SQLite locks: for itself alone when it folds the log into the file as it closes."""
+
+_OPEN_FAILURES = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_PERM", "SQLITE_FULL")
+
+_Identity = tuple[int, int]
+
+
+class FileView:
+    """The database file, -wal and -shm of one connection, as they were when it opened them.
+
+    Args:
+        path: The database file by the name that SQLite has for it, without symbolic links.
+        given: The name that the user has for it, absolute.
+        url: How it is shown in errors.
+
+    Raises:
+        DatabaseReplacedError: They were replaced while they were opened.
+        DatabaseAliasError: The file has a second name.
+    """
+
+    def __init__(self, path: str, given: str | None, url: str) -> None:
+        self._url = url
+        self._file, self._wal, self._shm = path, f"{path}-wal", f"{path}-shm"
+        self._given: str | None = None
+        try:
+            file, wal, shm = stat(self._file), stat(self._wal), stat(self._shm)
+        except FileNotFoundError as error:
+            raise self._replaced() from error
+        self.identity: _Identity = (file.st_dev, file.st_ino)
+        self._seen = (file.st_ino, file.st_dev, 1, wal.st_ino, wal.st_dev, shm.st_ino, shm.st_dev)
+        if given is not None and given != path:
+            with suppress(OSError):  # a host that connects by itself may have any URL
+                self._given = given if _identity(given) == self.identity else None
+        self.require_unchanged()
+        require_folder_mount(path, url)
+        if not _are_open({self.identity, (wal.st_dev, wal.st_ino), (shm.st_dev, shm.st_ino)}):
+            raise self._replaced()
+        with _live_lock:
+            _live.add(self)
+
+    def require_unchanged(self) -> None:
+        """See that whoever opens the file now gets the same files; a part of every call, so it is quick.
+
+        Raises:
+            DatabaseReplacedError: The file, its -wal or its -shm is gone, or there is another in its place.
+            DatabaseAliasError: The file has a second name now.
+        """
+        try:
+            file, wal, shm = stat(self._file), stat(self._wal), stat(self._shm)
+            found = (file.st_ino, file.st_dev, file.st_nlink, wal.st_ino, wal.st_dev, shm.st_ino, shm.st_dev)
+            if found == self._seen and (self._given is None or _identity(self._given) == self.identity):
+                return
+        except OSError as error:
+            raise self._what_changed() from error
+        raise self._what_changed()
+
+    def _what_changed(self) -> DatabaseUnavailableError:
+        try:
+            for name in filter(None, (self._file, self._given)):
+                found = stat(name)
+                if (found.st_dev, found.st_ino) != self.identity:
+                    return self._replaced("the file was")
+                if found.st_nlink > 1:
+                    return linked_error(name, self._url)
+        except OSError:
+            return self._replaced("the file was")
+        return self._replaced()
+
+    def _replaced(self, what: str = "the -wal or -shm of the file was") -> DatabaseReplacedError:
+        return DatabaseReplacedError(url=self._url, detail=f"{what} deleted or replaced while it was open")
+
+    def close(self) -> None:
+        """Leave the files to whoever has opened other ones since: call it right before the connection is closed.
+
+        SQLite folds the log into the file when its last connection closes, and removes -wal and -shm by their names.
+        Those may belong to others by now, and a stop may be in them.
+        """
+        with _live_lock:
+            _live.discard(self)
+        with suppress(OSError):
+            if _identity(self._file) == self.identity and self._others_have_opened_it():
+                _keep_open(self._file, self.identity)
+
+    def _others_have_opened_it(self) -> bool:
+        seen = {self._wal: (self._seen[4], self._seen[3]), self._shm: (self._seen[6], self._seen[5])}
+        for name, identity in seen.items():
+            with suppress(FileNotFoundError):
+                if _identity(name) != identity:
+                    return True
+        return False
+
+
+def _identity(path: str) -> _Identity:
+    found = stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _are_open(wanted: set[_Identity]) -> bool:
+    """Tell whether this process has all of these files open; on Linux alone, else they are taken to be."""
+    try:
+        numbers = os.listdir(DESCRIPTORS)
+    except (FileNotFoundError, PermissionError):
+        return True
+    for number in numbers:
+        with suppress(OSError):  # another thread has closed it
+            found = os.fstat(int(number))
+            wanted = wanted - {(found.st_dev, found.st_ino)}
+    return not wanted
+
+
+_live: WeakSet[FileView] = WeakSet()
+_live_lock = threading.Lock()
+_kept_open: dict[_Identity, int] = {}
+
+
+def _keep_open(path: str, identity: _Identity) -> None:
+    """Keep SQLite from taking the file for itself alone when it closes, until this process ends.
+
+    The descriptor is never closed: that would drop the locks which SQLite has in this process.
+    """
+    if fcntl is None or not hasattr(fcntl, "F_OFD_SETLK") or identity in _kept_open:
+        return
+    _kept_open[identity] = descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close the views of connections that were never closed: the interpreter closes those as it ends."""
+    with _live_lock:
+        views = list(_live)
+    for view in views:
+        view.close()
 
 
 class FileWatch:
-    """Refuses every connection, pooled or new, once the file is no longer the one that was opened first.
+    """What an engine needs to know of its file: where it is, and which one it was when it was opened first.
 
-    `url` is shown in the error.
+    Args:
+        file: The file of the URL, made absolute here, once; None in memory.
+        url: How it is shown in errors.
     """
 
-    def __init__(self, file: Path, url: str) -> None:
-        self._file, self._url = file, url
-        self._opened: tuple[int, int] | None = None
+    def __init__(self, file: Path | None, url: str) -> None:
+        self._file, self._url = None if file is None else file.absolute(), url
+        self._opened: _Identity | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Watch the connections of an engine."""
-        event.listen(engine, "do_connect", self.compare)  # before SQLite would make a file where there is none
-        event.listen(engine, "connect", self._remember)
-        event.listen(engine, "checkout", self.compare)
-        event.listen(engine, "engine_disposed", self._forget)
-
-    def compare(self, *_: object) -> None:
-        """See that the file is the one that was opened first.
+    def before_open(self) -> None:
+        """See that the file may be opened, before SQLite touches it: it would make one where one was deleted.
 
         Raises:
-            DatabaseReplacedError: It is not.
+            DatabaseReplacedError: It is not the one that this engine opened first, or a connection of this process has
+                it open by another log.
+            DatabaseUnavailableError: It cannot be opened; see `require_openable`.
         """
-        if self._opened is not None and self._opened != self._identity():
+        if self._file is None:
+            return
+        if self._opened is not None and self._opened != _identity_or_none(self._file):
             raise DatabaseReplacedError(url=self._url, detail="the file was deleted or replaced while it was open")
+        require_safe_to_open(self._file, self._url)
 
-    def _remember(self, *_: object) -> None:
-        self._opened = self._opened or self._identity()
+    def after_open(self, path: str) -> FileView:
+        """Return the view of a connection that has begun to use the log, by the path that SQLite names."""
+        view = FileView(path, None if self._file is None else str(self._file), self._url)
+        self._opened = self._opened or view.identity
+        return view
 
-    def _forget(self, *_: object) -> None:
+    def absolute(self, database: str) -> str:
+        """Return what a host's engine connects to, with the path of a `file:` URI made absolute."""
+        path, mark, options = database.partition("?")
+        if self._file is None or not path.startswith("file:") or path.startswith("file:/"):
+            return database
+        return f"{self._file.as_uri()}{mark}{options}"
+
+    def explain(self, error: sqlite3.Error) -> DatabaseUnavailableError | None:
+        """Return the error that says why SQLite could not open the file, if that is seen."""
+        code = getattr(error, "sqlite_errorname", "")
+        if self._file is None or not code.startswith(_OPEN_FAILURES):
+            return None
+        return open_failure(self._file, self._url, code)
+
+    def forget(self, *_: object) -> None:
+        """Let the next connection open any file."""
         self._opened = None
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            found = self._file.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+
+def _identity_or_none(file: Path) -> _Identity | None:
+    try:
+        return _identity(str(file))
+    except OSError:
+        return None
+
+
+def require_safe_to_open(file: Path, url: str) -> None:
+    """See that a file can be opened without a second log of it, before anything of SQLite touches it.
+
+    Raises:
+        DatabaseUnavailableError: It cannot; see `require_openable`.
+        DatabaseReplacedError: A connection of this process has it open by another log than the one that lies there.
+    """
+    require_openable(file, url)
+    identity = _identity_or_none(file)
+    with _live_lock:
+        views = [view for view in _live if view.identity == identity]
+    for view in views:
+        view.require_unchanged()

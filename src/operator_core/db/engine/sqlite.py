@@ -4,7 +4,6 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import aiosqlite
@@ -13,94 +12,114 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from operator_core.actions.errors import DatabaseAccessError, DatabaseNotFoundError
-from operator_core.db.engine.file_watch import FileWatch
+from operator_core.actions.errors import DatabaseUnavailableError, EngineNotConfiguredError
+from operator_core.db.engine.file_watch import FileView, FileWatch
 from operator_core.db.engine.sockets import remember_drivers
-from operator_core.db.engine.sqlite_connection import connection_of, open_connection
+from operator_core.db.engine.sqlite_connection import OneHopConnection, WatchedConnection, connection_of
+from operator_core.db.engine.sqlite_settings import (
+    FILE,
+    FUNCTIONS_QUERY,
+    QUERY,
+    VIEW_QUERY,
+    pins,
+    require_functions,
+    require_settings,
+    require_unconverted,
+)
 from operator_core.db.engine.urls import file_of, shown
 
 BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
+_VIEW = "operator_core_view"
+"""Where the pool keeps the `FileView` of a connection; None in memory."""
+_WATCH = "operator_core_watch"
+"""Where the pool keeps the `FileWatch` of a host's connection until it is used."""
 
-def _pragmas(lock_timeout: float) -> tuple[str, ...]:
-    return (
-        f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}",  # first: the others may meet a lock
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-    )
+
+# -- an engine of ours -------------------------------------------------------------------------------------------------
 
 
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     """Return an engine for a URL; nothing is opened yet."""
-    file = file_of(url)
-    if file is not None:
-        _require_access(file, shown(url))
     (database,), arguments = url.get_dialect()().create_connect_args(url)
+    watch = FileWatch(file_of(url), shown(url))
 
-    watch = None if file is None else FileWatch(file, shown(url))
-
-    def require_same_file() -> None:
-        if watch is not None:
-            watch.compare()
+    def open_in_thread() -> sqlite3.Connection:
+        return _open(database, watch, lock_timeout, uri=bool(arguments.get("uri")))
 
     async def connect() -> aiosqlite.Connection:
-        require_same_file()
-        uri = bool(arguments.get("uri"))
-        return await open_connection(database, _pragmas(lock_timeout), require_same_file, uri=uri)
+        try:
+            return await OneHopConnection(open_in_thread)
+        except RuntimeError as error:  # no thread can be started
+            raise DatabaseUnavailableError(url=shown(url), detail=str(error)) from error
 
     engine = create_async_engine(url, async_creator=connect, **options)
     remember_drivers(engine.sync_engine)
     _begin_as_told(engine.sync_engine)
-    if watch is not None:
-        watch.attach(engine.sync_engine)
+    event.listen(engine.sync_engine, "engine_disposed", watch.forget)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def keep_view(connection: Any, record: Any) -> None:
+        record.info[_VIEW] = connection.driver_connection.view
+
     return engine
 
 
-def _require_access(file: Path, url: str) -> None:
-    """Say what SQLite calls "unable to open database file"."""
+def _open(database: str, watch: FileWatch, lock_timeout: float, *, uri: bool) -> sqlite3.Connection:
+    """Return a connection that has begun nothing, has our settings, and watches its file."""
+    watch.before_open()
+    try:
+        connection = sqlite3.connect(database, isolation_level=None, uri=uri, factory=WatchedConnection)
+        try:
+            for pragma in pins(lock_timeout):
+                connection.execute(pragma).close()
+            file = require_settings(connection.execute(QUERY).fetchone())
+            connection.view = watch.after_open(file) if file else None
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        failure = watch.explain(error)
+        if failure is not None:
+            raise failure from error
+        raise
+    return connection
 
-    def permitted(path: Path, mode: int) -> bool:
-        return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
-    if not file.parent.is_dir():
-        raise DatabaseNotFoundError(url=url, detail=f"there is no folder {file.parent}")
-    if not permitted(file.parent, os.X_OK):
-        raise DatabaseAccessError(url=url, detail=f"the folder {file.parent} may not be entered")
-    if file.is_dir():
-        raise DatabaseNotFoundError(url=url, detail="this is a folder, not a file")
-    if file.exists() and not permitted(file, os.R_OK):
-        raise DatabaseAccessError(url=url, detail="the file may not be read")
+# -- a host's engine ---------------------------------------------------------------------------------------------------
 
 
 def configure(engine: AsyncEngine, lock_timeout: float) -> None:
     """Give a host's engine our settings, whenever it connects and begins."""
     remember_drivers(engine.sync_engine)
-    _connect_in_one_hop(engine.sync_engine)
-    _set_on_connect(engine.sync_engine, lock_timeout)
+    watch = FileWatch(file_of(engine.url), shown(engine.url))
+    _before_connect(engine.sync_engine, watch)
+    _set_on_connect(engine.sync_engine, watch, lock_timeout)
     _begin_as_told(engine.sync_engine)
-    file = file_of(engine.url)
-    if file is not None:
-        FileWatch(file, shown(engine.url)).attach(engine.sync_engine)
+    event.listen(engine.sync_engine, "engine_disposed", watch.forget)
 
 
-def _connect_in_one_hop(engine: Engine) -> None:
-    """Have a host's engine make connections that hop once for a statement, unless it connects in a way of its own."""
+def _before_connect(engine: Engine, watch: FileWatch) -> None:
+    """Look at the file; have connections hop once for a statement, unless the engine connects in a way of its own."""
 
     @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+    def connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        watch.before_open()
+        arguments[:] = [watch.absolute(str(database)) for database in arguments]
+        require_unconverted(options.get("detect_types", 0))
         options.setdefault("async_creator_fn", connection_of)
 
 
-def _set_on_connect(engine: Engine, lock_timeout: float) -> None:
+def _set_on_connect(engine: Engine, watch: FileWatch, lock_timeout: float) -> None:
     @event.listens_for(engine, "connect")
-    def set_pragmas(connection: Any, _record: object) -> None:
+    def set_pragmas(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # sqlite3 must not begin on its own: we do, and say how
         cursor = connection.cursor()
-        for pragma in _pragmas(lock_timeout):
+        for pragma in pins(lock_timeout):
             cursor.execute(pragma)
         cursor.close()
+        record.info[_WATCH] = watch
 
 
 def _begin_as_told(engine: Engine) -> None:
@@ -109,6 +128,87 @@ def _begin_as_told(engine: Engine) -> None:
         how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
         if how != "NONE":
             connection.exec_driver_sql(f"BEGIN {how}")
+        require_same_file(connection)
+
+    @event.listens_for(engine, "commit")
+    def commit(connection: sa.Connection) -> None:
+        if not isinstance(connection.connection.driver_connection, OneHopConnection):  # which looks by itself
+            require_same_file(connection)
+
+
+# -- both --------------------------------------------------------------------------------------------------------------
+
+
+def require_same_file(connection: sa.Connection) -> None:
+    """See that whoever opens the file of a connection now gets the same one, with the same log.
+
+    Raises:
+        DatabaseReplacedError, DatabaseAliasError: They would not.
+    """
+    info = connection.info
+    if _VIEW not in info:
+        info[_VIEW] = _view_of(connection)
+    view: FileView | None = info[_VIEW]
+    if view is not None:
+        view.require_unchanged()
+
+
+def _view_of(connection: sa.Connection) -> FileView | None:
+    """Return the view of a host's connection when it is used for the first time, and watch what it commits."""
+    watch: FileWatch | None = connection.info.get(_WATCH)
+    if watch is None:  # nobody has called `configure_engine`
+        url = connection.engine.url
+        watch = FileWatch(file_of(url), shown(url))
+    mode, encoding, path = connection.exec_driver_sql(VIEW_QUERY).one()
+    if not path or (mode, encoding) != ("wal", "UTF-8"):  # in memory; or it is refused as soon as a ledger is used
+        return None
+    view = watch.after_open(os.fsdecode(path))
+    raw = getattr(connection.connection.driver_connection, "_conn", None)
+    if isinstance(raw, WatchedConnection):
+        raw.view = view
+    return view
+
+
+def path_of(connection: sa.Connection) -> str:
+    """Return the path of the file of a connection, without symbolic links; empty in memory."""
+    return os.fsdecode(connection.exec_driver_sql(FILE).scalar() or b"")
+
+
+_CHECKED = "operator_core_settings"
+
+
+def require_configured(connection: sa.Connection) -> None:
+    """See that a host's connection has the settings that the promises rest on, by asking it, once.
+
+    Raises:
+        EngineNotConfiguredError: It has not; the error names the first that is missing.
+        EngineVersionError: SQLite was built without what guards need.
+    """
+    if connection.info.get(_CHECKED):
+        return
+    driver = _plain_driver(connection)
+    require_settings(connection.exec_driver_sql(QUERY).one())
+    if not driver.in_transaction and connection.get_execution_options().get(BEGIN) != "NONE":
+        raise EngineNotConfiguredError(detail="transactions begin without a lock")
+    connection.info[_CHECKED] = True
+
+
+def _plain_driver(connection: sa.Connection) -> Any:
+    driver: Any = connection.connection.driver_connection
+    if driver.row_factory is not None or driver.text_factory is not str:
+        raise EngineNotConfiguredError(detail="row_factory or text_factory of the driver is set")
+    return driver
+
+
+def require_suitable(connection: sa.Connection) -> None:
+    """See that SQLite has the functions that guards and statements call, and that they are its own.
+
+    Raises:
+        EngineVersionError: SQLite was built without one of them.
+        EngineNotConfiguredError: Somebody has put another one in its place.
+    """
+    _plain_driver(connection)
+    require_functions(connection.exec_driver_sql(FUNCTIONS_QUERY))
 
 
 def in_thread_of(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Connection]:

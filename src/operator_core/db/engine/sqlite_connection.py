@@ -7,10 +7,13 @@ cursor does all of it in the one hop of `execute`, and a commit or rollback with
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import aiosqlite
+
+from operator_core.db.engine.file_watch import FileView
 
 _Parameters = Iterable[Any]
 
@@ -108,25 +111,51 @@ class BufferedCursor:
             await self._connection.hop(lambda _: cursor.close())
 
 
+class WatchedConnection(sqlite3.Connection):
+    """A connection that sees, whenever it commits, that others will see it too."""
+
+    view: FileView | None = None
+    """The files that it has open; None in memory, and for a host's connection before its first use."""
+
+    def require_same_file(self) -> None:
+        """See that whoever opens the file now gets the same one, with the same log.
+
+        Raises:
+            DatabaseReplacedError, DatabaseAliasError: They would not.
+        """
+        if self.view is not None:
+            self.view.require_unchanged()
+
+    def commit(self) -> None:
+        """Commit to the files that others see; if they still are that afterwards, a stop by another log comes later."""
+        self.require_same_file()
+        super().commit()
+        self.require_same_file()
+
+    def close(self) -> None:
+        """Close it, and leave alone what others have put in the place of its files."""
+        if self.view is not None:
+            self.view.close()
+        super().close()
+
+
+@cache
+def _watched(factory: type[sqlite3.Connection]) -> type[sqlite3.Connection]:
+    """Return the class of a host's connections, watched."""
+    return type(f"Watched{factory.__name__}", (WatchedConnection, factory), {})
+
+
 class OneHopConnection(aiosqlite.Connection):
-    """Runs a statement, its fetch and its close in one hop.
+    """Runs a statement, its fetch and its close in one hop."""
 
-    Args:
-        connector: Connects.
-        require_same_file: Raises where the file is no longer the one that was opened.
-        iter_chunk_size: For aiosqlite's own cursors.
-    """
-
-    def __init__(
-        self,
-        connector: Callable[[], sqlite3.Connection],
-        require_same_file: Callable[[], None] = lambda: None,
-        *,
-        iter_chunk_size: int = 64,
-    ) -> None:
+    def __init__(self, connector: Callable[[], sqlite3.Connection], *, iter_chunk_size: int = 64) -> None:
         super().__init__(connector, iter_chunk_size)
-        self.require_same_file = require_same_file
         self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
+
+    @property
+    def view(self) -> FileView | None:
+        """The files that it has open, where it is watched."""
+        return getattr(self._conn, "view", None)
 
     async def _connect(self) -> Self:
         """Connect, or fail with the thread gone: its last answer must not come to a loop that is closed."""
@@ -148,9 +177,11 @@ class OneHopConnection(aiosqlite.Connection):
         return BufferedCursor(self)
 
     async def commit(self) -> None:
-        """Commit, if anything is open."""
+        """Commit, if anything is open; what committed by itself is looked at afterwards."""
         if self.in_transaction:
             await super().commit()
+        elif self.view is not None:
+            self.view.require_unchanged()
 
     async def rollback(self) -> None:
         """Roll back, if anything is open."""
@@ -158,24 +189,7 @@ class OneHopConnection(aiosqlite.Connection):
             await super().rollback()
 
 
-def open_connection(
-    path: Path | str, pragmas: Sequence[str], require_same_file: Callable[[], None], *, uri: bool = False
-) -> OneHopConnection:
-    """Return a connection that, once awaited, has begun nothing and obeys `pragmas`; all in its first hop."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, uri=uri)
-        try:
-            for pragma in pragmas:
-                connection.execute(pragma).close()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    return OneHopConnection(connect, require_same_file)
-
-
 def connection_of(database: Path | str, *, iter_chunk_size: int = 64, **options: Any) -> OneHopConnection:
     """Return a connection for a host, which takes what `aiosqlite.connect` takes, and has the host's settings."""
+    options["factory"] = _watched(options.get("factory", sqlite3.Connection))
     return OneHopConnection(lambda: sqlite3.connect(database, **options), iter_chunk_size=iter_chunk_size)

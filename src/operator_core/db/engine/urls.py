@@ -12,6 +12,8 @@ from sqlalchemy.engine import URL
 
 from operator_core.actions.errors import DatabaseCorruptError, DatabaseNotFoundError, DatabaseUrlError
 from operator_core.db.engine.driver_options import PGBOUNCER
+from operator_core.db.engine.file_names import FileURL, absolute
+from operator_core.db.engine.file_watch import require_safe_to_open
 from operator_core.db.engine.url_options import names_pgbouncer, read_options, shown_options
 from operator_core.db.engine.url_text import UNREADABLE, hosts_of, looks_like_a_url, parse, require_printable
 
@@ -37,12 +39,16 @@ def target_url(target: Path | str | URL | None) -> URL:
         DatabaseUrlError: A text that is not a URL, a URL of a database that this library does not work with, or one
             with an option that cannot be obeyed.
     """
+    if isinstance(target, FileURL):
+        return target
     if target is None:
         target = os.environ.get(URL_VARIABLE) or DEFAULT_PATH
     if isinstance(target, Path):
-        return _checked_file(URL.create("sqlite+aiosqlite", database=str(target)))
+        return with_absolute_path(_checked_file(URL.create("sqlite+aiosqlite", database=str(target))))
     url = _with_driver(parse(target) if isinstance(target, str) else target)
-    return _checked_file(url) if url.get_backend_name() == "sqlite" else _checked_server(url)
+    if url.get_backend_name() == "sqlite":
+        return with_absolute_path(_checked_file(url))
+    return _checked_server(url)
 
 
 def file_or_url(text: str) -> URL:
@@ -75,6 +81,12 @@ def _with_driver(url: URL) -> URL:
         other = repr(driver) if driver in _OTHER_DRIVERS else "another one"
         raise DatabaseUrlError(f"for {backend} the driver is {names}, not {other}")
     return url.set(drivername=f"{backend}+{driver}")
+
+
+def with_absolute_path(url: URL) -> URL:
+    """Return a URL that names the same file after the current folder has changed; it is shown as before."""
+    file = file_of(url)
+    return url if file is None else absolute(url, file)
 
 
 def _checked_file(url: URL) -> URL:
@@ -159,7 +171,7 @@ def shown(url: URL) -> str:
     """Return a URL as it may be shown: a path for a file; of a server only what cannot be a secret."""
     file = file_of(url)
     if file is not None:
-        return str(file)
+        return url.shown_as if isinstance(url, FileURL) and url.shown_as else str(file)
     backend = url.get_backend_name()
     if backend == "sqlite":
         database = url.database or ""
@@ -207,7 +219,8 @@ def require_ledger_file(url: URL) -> None:
     file = file_of(url)
     if file is None:
         return
-    if not file.is_file():
+    require_safe_to_open(file, shown(url))
+    if not file.exists():
         raise DatabaseNotFoundError(url=shown(url), detail="there is no such file")
     try:
         # Read only: our own settings would turn any SQLite file into a WAL one.

@@ -29,6 +29,7 @@ from operator_core.actions.errors import (
 from operator_core.actions.values import check_seconds
 from operator_core.db import latch_verification
 from operator_core.db.engine import check_version
+from operator_core.db.engine.file_watch import require_safe_to_open
 from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
 from operator_core.db.guards import inspect, names
 from operator_core.db.migrate.alone import run_alone
@@ -107,6 +108,7 @@ def require_free_file(url: URL) -> None:
     file = file_of(url)
     if file is None:
         return
+    require_safe_to_open(file, shown(url))
 
     def connect() -> sqlite3.Connection:
         # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.

@@ -9,31 +9,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
-from operator_core.actions.errors import ActionError
 from operator_core.db.engine import create_engine
-from operator_core.db.engine.urls import shown
-from operator_core.db.faults import translate
+from operator_core.db.units import translated
 
 T = TypeVar("T")
 
 
 def run_alone(url: URL, act: Callable[[sa.Connection], T], *, lock_timeout: float = 10.0) -> T:
     """Connect, call `act` with the connection, and return what it returns; errors of the driver come as ours."""
-    with ThreadPoolExecutor(1) as executor:
+    with translated(url), ThreadPoolExecutor(1) as executor:  # a loop may fail too: it needs file descriptors
         return executor.submit(lambda: asyncio.run(_connect_and(url, act, lock_timeout))).result()
 
 
 async def _connect_and(url: URL, act: Callable[[sa.Connection], T], lock_timeout: float) -> T:
     engine = create_engine(url, lock_timeout=lock_timeout, poolclass=NullPool)
     try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(act)
-    except ActionError:
-        raise
-    except Exception as error:
-        known = translate(error, shown(url))
-        if known is None:
-            raise
-        raise known from error
+        with translated(url):
+            async with engine.connect() as connection:
+                return await connection.run_sync(act)
     finally:
         await engine.dispose()

@@ -8,9 +8,9 @@ transaction of the three.
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from operator_core.actions.errors import StopUnconfirmedError
+from operator_core.actions.errors import ActionError, DatabaseNotFoundError, StopUnconfirmedError
 from operator_core.actions.stops import StopReceipt
-from operator_core.db.actions.engage.order import Order, Progress
+from operator_core.db.actions.engage.order import Order, Progress, failed
 from operator_core.db.actions.engage.server import on_server
 from operator_core.db.actions.engage.sqlite import on_sqlite
 from operator_core.db.engine import is_sqlite
@@ -28,7 +28,12 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
         StopFailedError: The stop is not engaged, after tries until the deadline.
         StopUnconfirmedError: It is engaged, but a start that was under way could still get through.
     """
-    require_ledger_file(url)
+    try:
+        require_ledger_file(url)
+    except DatabaseNotFoundError:
+        raise
+    except ActionError as error:  # a stop by a second name would reach nobody
+        raise failed(url, order, str(error)) from error
     own = beside(engine)
     progress = Progress()
     try:

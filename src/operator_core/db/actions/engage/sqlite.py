@@ -7,12 +7,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from operator_core.actions.errors import ActionError, DatabaseFullError, DatabaseLockedError
+from operator_core.actions.errors import (
+    ActionError,
+    DatabaseFullError,
+    DatabaseLockedError,
+    DatabaseReplacedError,
+)
 from operator_core.actions.stops import Scope, Stop
-from operator_core.db import barrier, kill_switch
+from operator_core.db import kill_switch
 from operator_core.db.actions.engage.order import PAUSE, Order, Progress, failed, look
+from operator_core.db.engine import require_same_file
 from operator_core.db.engine.beside import without_waiting
-from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.file_holders import holders_by_another_log, writer_of
+from operator_core.db.engine.sqlite import BEGIN, path_of
 from operator_core.db.engine.urls import file_of
 from operator_core.db.units import translated
 
@@ -29,13 +36,18 @@ async def on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Progr
                     await connection.execution_options(**{BEGIN: "NONE"})
                     await connection.run_sync(without_waiting)
                     await _begin_by_polling(connection, url, order)
-                    await _stop_at_once(connection, url, order, progress, unit)
+                    try:
+                        await connection.run_sync(require_same_file)
+                        await _stop_at_once(connection, url, order, progress, unit)
+                    except DatabaseReplacedError:
+                        await connection.invalidate()  # the next one gets the files that others see
+                        raise
+                    await _see_who_has_other_files(connection, order, progress)
                     return
         except DatabaseFullError as error:
             problem, unit = str(error), kill_switch.engage_without_sweep
         except DatabaseLockedError:
-            file = file_of(url)
-            pid = None if file is None else barrier.writer_of(file)
+            pid = writer_of(file_of(url))
             problem = f"{'another process' if pid is None else f'process {pid}'} holds the file; no other start can "
             problem += "commit either; end that process"
         except ActionError as error:
@@ -72,3 +84,19 @@ async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, pro
     else:
         progress.executing, progress.unswept, missing = seen
         progress.problems += missing
+
+
+async def _see_who_has_other_files(connection: AsyncConnection, order: Order, progress: Progress) -> None:
+    """Report who has the file open with a log that was removed: the stop is in another one, and could be undone.
+
+    A program of this library notices that before its next call, and starts nothing. Others do not.
+    """
+    path = await connection.run_sync(path_of)
+    while pids := holders_by_another_log(path):
+        if order.left <= 0:  # who is just opening it is seen for a moment
+            progress.problems += [
+                f"process {pid} has the file open with a log that was removed, where this stop is not: end it"
+                for pid in sorted(pids)
+            ]
+            return
+        await asyncio.sleep(PAUSE)

@@ -1,0 +1,128 @@
+"""The settings of a connection to SQLite that the promises rest on: an engine of ours has them, a host's is checked."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from operator_core.actions.errors import EngineNotConfiguredError, EngineVersionError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A PRAGMA of a connection.
+
+    Attributes:
+        name: Of the PRAGMA.
+        pinned: What an engine of ours, or one after `configure_engine`, sets it to.
+        allowed: What it may be read as.
+    """
+
+    name: str
+    pinned: str
+    allowed: tuple[object, ...]
+
+
+SETTINGS = (
+    Setting("locking_mode", "NORMAL", ("normal",)),  # EXCLUSIVE: no other process gets in, a stop neither
+    Setting("journal_mode", "WAL", ("wal",)),
+    Setting("synchronous", "FULL", (2, 3)),
+    Setting("foreign_keys", "ON", (1,)),
+    Setting("ignore_check_constraints", "OFF", (0,)),
+    Setting("writable_schema", "OFF", (0,)),
+    Setting("trusted_schema", "ON", (1,)),  # OFF: SQLite before 3.41 runs no JSON in a guard
+    Setting("read_uncommitted", "OFF", (0,)),
+    Setting("count_changes", "OFF", (0,)),  # ON: a statement that writes returns a row of its own
+    Setting("full_column_names", "OFF", (0,)),
+    Setting("empty_result_callbacks", "OFF", (0,)),
+)
+"""What must be so in every connection. All else is harmless: `tests/contract/test_sqlite_settings.py` tries it."""
+
+FUNCTIONS = (
+    *("abs", "char", "coalesce", "count", "glob", "hex", "instr", "json", "json_extract", "json_object", "json_type"),
+    *("json_valid", "length", "lower", "max", "min", "replace", "strftime", "substr", "sum", "trim", "typeof"),
+    "zeroblob",
+)
+"""What guards and statements call: each must be SQLite's own."""
+
+
+def pins(lock_timeout: float) -> Iterator[str]:
+    """Yield the statements that set a connection up, the one first that lets the others wait for a lock."""
+    yield f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}"
+    for setting in SETTINGS:
+        yield f"PRAGMA {setting.name} = {setting.pinned}"
+
+
+DECLARED_TYPES = ("BIGINT", "BOOLEAN", "DATETIME", "DOUBLE", "INTEGER", "JSON", "TEXT")
+"""How the columns of the ledger are declared, by which `detect_types` finds a converter."""
+
+
+def require_unconverted(detect_types: int) -> None:
+    """See that the driver of a host hands the columns of the ledger over as SQLite keeps them.
+
+    Raises:
+        EngineNotConfiguredError: A converter is registered for one of them.
+    """
+    converted = [name for name in DECLARED_TYPES if name in sqlite3.converters]
+    if detect_types & sqlite3.PARSE_DECLTYPES and converted:
+        raise EngineNotConfiguredError(detail=f"detect_types converts columns declared {', '.join(converted)}")
+
+
+FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+"""What reads the path of the file of a connection, in bytes: a name need not be text; empty in memory."""
+
+VIEW_QUERY = f"SELECT (SELECT * FROM pragma_journal_mode), (SELECT * FROM pragma_encoding), ({FILE})"  # noqa: S608 - ours
+"""One statement that reads what is needed to watch the files of a connection."""
+
+QUERY = ", ".join(
+    [
+        f"SELECT ({FILE})",
+        "(SELECT * FROM pragma_encoding)",
+        "'a' < 'b' COLLATE BINARY AND 'a' < 'a ' COLLATE BINARY AND 'A' < 'a' COLLATE BINARY",
+        *(f"(SELECT * FROM pragma_{setting.name})" for setting in SETTINGS),  # noqa: S608 - our own names
+    ]
+)
+"""One statement that reads the file of a connection, how texts are kept and compared, and every setting."""
+
+
+def require_settings(row: Sequence[Any]) -> str:
+    """See that the row of `QUERY` is as it must be, and return the path of the file; it is empty in memory.
+
+    Raises:
+        EngineNotConfiguredError: A setting is another one; the error names it.
+        EngineVersionError: The file keeps texts in another encoding.
+    """
+    file, encoding, compares, *found = row
+    if encoding != "UTF-8":  # as on PostgreSQL
+        raise EngineVersionError(engine="SQLite with encoding", version=encoding, lowest="UTF-8")
+    if not compares:
+        raise EngineNotConfiguredError(detail="the collation BINARY is redefined")
+    for setting, value in zip(SETTINGS, found, strict=True):
+        allowed = ("memory",) if setting.name == "journal_mode" and not file else setting.allowed
+        if value not in allowed:
+            raise EngineNotConfiguredError(detail=f"{setting.name} is {value}")
+    return os.fsdecode(file or b"")
+
+
+FUNCTIONS_QUERY = "SELECT name, builtin FROM pragma_function_list"
+"""One statement that reads which functions there are, and whether they are SQLite's own; it takes a millisecond."""
+
+
+def require_functions(rows: Iterable[Sequence[Any]]) -> None:
+    """See that the rows of `FUNCTIONS_QUERY` are as they must be.
+
+    Raises:
+        EngineVersionError: SQLite was built without one of them.
+        EngineNotConfiguredError: Somebody has put another one in its place.
+    """
+    found: dict[str, set[bool]] = {name: set() for name in FUNCTIONS}
+    for name, is_builtin in rows:
+        if name in found:
+            found[name].add(bool(is_builtin))
+    missing = [name for name, kinds in found.items() if True not in kinds]
+    if missing:
+        raise EngineVersionError(engine="SQLite", version=f"without {', '.join(missing)}", lowest="a build with JSON")
+    redefined = [name for name, kinds in found.items() if False in kinds]
+    if redefined:
+        raise EngineNotConfiguredError(detail=f"functions of SQLite are redefined: {', '.join(redefined)}")

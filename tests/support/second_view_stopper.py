@@ -1,0 +1,33 @@
+"""Runs as a process of its own: gives a ledger a second view and stops it there, as often as it is told to.
+
+Reads lines `PATH WAY`, and writes for each the time at which the stop was engaged (a clock of the whole machine).
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from operator_core.actions import Scope
+from operator_core.actions.errors import StopUnconfirmedError
+from operator_core.db.actions.engage import Order, engage
+from operator_core.db.engine import create_engine
+from operator_core.db.engine.urls import target_url
+from tests.support.second_views import WAYS
+
+
+async def stop(file: Path) -> None:
+    url = target_url(file)
+    engine = create_engine(url, lasting=False)
+    try:
+        await engage(engine, url, Order(Scope(), "eve", "smoke", 0.0, terminate=False))
+    except StopUnconfirmedError:
+        pass  # it names the process that has the file open
+    finally:
+        await engine.dispose()
+
+
+for line in sys.stdin:
+    path, way = line.split()
+    asyncio.run(stop(WAYS[way](Path(path))))
+    print(time.monotonic(), flush=True)
