@@ -20,6 +20,7 @@ from operator_core.actions.errors import (
     DatabaseAccessError,
     DatabaseReadOnlyError,
     DatabaseUnavailableError,
+    DatabaseUrlError,
     EngineNotConfiguredError,
     EngineVersionError,
 )
@@ -29,6 +30,9 @@ from operator_core.db.guards import statements
 from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
+
+SQLITE_FUNCTION = 31
+"""The action code of a function call; the module has a name for it from Python 3.14 on."""
 
 Change = Callable[[AsyncEngine], None]
 
@@ -258,6 +262,7 @@ DRIVER_REFUSED: dict[str, tuple[Change, str]] = {
     "json_valid": (defining("json_valid", 1), "redefined: json_valid"),
     "coalesce": (defining("coalesce", -1), "redefined: coalesce"),
     "glob": (defining("glob", 2), "redefined: glob"),
+    "like": (defining("like", 2), "redefined: like"),
     "text_factory": (_set("text_factory", bytes), "text_factory of the driver is set"),
     "row_factory": (_set("row_factory", lambda cursor, row: list(row)), "row_factory or"),
     "BINARY": (
@@ -302,6 +307,16 @@ async def test_how_a_host_has_its_driver_begin_is_harmless(sqlite_path: Path, gi
     assert check_history(Ledger(sqlite_path)) == []
 
 
+async def test_a_shared_cache_is_refused_for_a_file_but_not_in_memory(sqlite_path: Path) -> None:
+    async with host(Path(f"file:{sqlite_path}?cache=shared&uri=true")) as engine:
+        with pytest.raises(EngineNotConfiguredError, match="cache is shared"):
+            await ActionDB(engine).open()
+    with pytest.raises(DatabaseUrlError, match="cache=shared in a SQLite URL needs mode=memory"):
+        ActionDB(f"sqlite:///file:{sqlite_path}?cache=shared")
+
+    assert ActionDB("sqlite:///file:shared?mode=memory&cache=shared")
+
+
 async def test_an_isolation_level_that_reads_what_is_not_committed_is_refused(sqlite_path: Path) -> None:
     async with host(sqlite_path, isolation_level="READ UNCOMMITTED") as engine, ActionDB(engine) as db:
         assert await db.list_proposals() == []  # our settings come later
@@ -337,6 +352,21 @@ def test_every_function_that_a_guard_or_a_check_calls_is_looked_at() -> None:
         known = {name for (name,) in connection.execute("SELECT DISTINCT name FROM pragma_function_list")}
 
     assert called & known <= set(FUNCTIONS)
+
+
+async def test_every_function_that_a_call_makes_sqlite_run_is_looked_at(sqlite_path: Path) -> None:
+    called = set[str]()
+
+    def note(action: int, _: str | None, name: str | None, *_rest: object) -> int:
+        if action == SQLITE_FUNCTION and name is not None:
+            called.add(name)
+        return sqlite3.SQLITE_OK
+
+    change = connecting(lambda driver: driver._conn.set_authorizer(note))
+    async with host(sqlite_path, change, connect_args={"check_same_thread": False}) as engine, ActionDB(engine) as db:
+        await work_out(db)
+
+    assert called - {"like"} <= set(FUNCTIONS)  # that one is tried, see `QUERY`
 
 
 def test_every_type_that_a_column_is_declared_with_is_looked_at() -> None:

@@ -435,6 +435,7 @@ UNREADABLE = [
     f"sqlite:///file:ops.db?{S}=1",
     f"sqlite:///file:ops.db?mode={S}",
     "sqlite:///file:ops.db?uri=false",
+    "sqlite:///file:ops.db?cache=shared",
     "sqlite:///file:ops.db%3Fmode=ro",
     "sqlite:///ops.db\n",
     "sqlite:///ops.db ",
@@ -480,7 +481,7 @@ def test_other_targets_are_read_as_strictly(url: URL | Path) -> None:
 def test_a_path_with_file_in_front_is_an_sqlite_uri() -> None:
     url = target_url("sqlite:///file:ops.db?mode=ro")
 
-    assert (file_of(url), dict(url.query)) == (Path("ops.db"), {"mode": "ro", "uri": "true"})
+    assert (file_of(url), dict(url.query)) == (Path("ops.db").absolute(), {"mode": "ro", "uri": "true"})
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
@@ -519,7 +520,7 @@ def test_the_url_of_a_hosts_engine_shows_no_secret() -> None:
     "name", ["ops.db", "a b.db", "/srv/ops.db", "./u:p@h", "../x=y.db", "C:\\ops.db", "ä.db", "100%"]
 )
 def test_a_file_is_named_by_its_path(name: str) -> None:
-    assert file_of(file_or_url(name)) == Path(name)
+    assert file_of(file_or_url(name)) == Path(name).absolute()
 
 
 @pytest.mark.parametrize(

@@ -160,11 +160,11 @@ _DESCRIPTORS_OF_SQLITE = 4  # the file, its -wal, its -shm, and one more
 
 
 def _no_descriptor_is_left() -> bool:
-    """Tell whether SQLite, which keeps the reason to itself, could not open a file because none can be opened."""
+    """Return whether no file can be opened; SQLite itself does not say why it could not open one."""
     with ExitStack() as taken:
         for _ in range(_DESCRIPTORS_OF_SQLITE):
             try:
-                descriptor = os.open(os.sep, os.O_RDONLY)  # a folder: to close the file would drop SQLite's locks
+                descriptor = os.open(os.sep, os.O_RDONLY)  # a folder: closing the file would drop SQLite's locks
             except OSError as error:
                 return error.errno in _NO_DESCRIPTOR
             taken.callback(os.close, descriptor)

@@ -45,12 +45,12 @@ def _transact(raw: WatchedConnection, connection: sa.Connection, kind: Kind, uni
             raw.require_same_file()  # the statement commits by itself
         result = unit(connection)
         if begin is not None:
-            raw.commit()  # looks at the file, before and after
+            raw.commit()  # checks the files before and after
         else:
             raw.require_same_file()
     except BaseException:
         raw.rollback()
-        raw.require_same_file()  # the true cause
+        raw.require_same_file()  # if they were replaced, that is the true cause
         raise
     return result
 

@@ -1,4 +1,4 @@
-"""Which processes have a SQLite file open, where the system tells (Linux)."""
+"""The processes that have a SQLite file open, as far as the system tells (on Linux, by `/proc/locks`)."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 LOCKS = Path("/proc/locks")
 
 # Bytes that SQLite locks, sqlite.org/src/doc/trunk/src/os.h and sqlite.org/walformat.html
-_OPEN = 0x4000_0002  # of the file: shared by whoever has it open with a log
-_WRITING = 120  # of the -shm: by the one who writes
-_MAPPED = 128  # of the -shm: shared by whoever uses that log
+_OPEN = 0x4000_0002  # of the file: locked, shared, by every process that has it open with a log
+_WRITING = 120  # of the -shm: locked by the writer
+_MAPPED = 128  # of the -shm: locked, shared, by every process that uses this log
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class _Lock:
 
 
 def writer_of(file: Path | None) -> int | None:
-    """Return the process that holds the write lock of a file."""
+    """Return the process id of the holder of a file's write lock."""
     return None if file is None else min(_pids(f"{os.path.realpath(file)}-shm", _WRITING, is_write=True), default=None)
 
 
 def holders_by_another_log(path: str) -> set[int]:
-    """Return the processes that have a file open with another log than the one that lies beside it now.
+    """Return the ids of the processes that have a file open with a log other than the one on disk.
 
-    One that is just opening the file is among them for a moment. Processes of other containers are not seen.
+    A process that is just opening the file is among them for a moment. Processes in other containers are not seen.
     """
     return _pids(path, _OPEN) - _pids(f"{path}-shm", _MAPPED)
 
@@ -51,7 +51,7 @@ def _pids(path: str, byte: int, *, is_write: bool = False) -> set[int]:
 
 def _locks() -> Iterator[_Lock]:
     for words in map(str.split, LOCKS.read_text(encoding="ascii").splitlines()):
-        # number, POSIX, ADVISORY, WRITE, pid, major:minor:inode, start, end; who waits has an arrow behind the number
+        # number, POSIX, ADVISORY, WRITE, pid, major:minor:inode, start, end; a waiter has an arrow after the number
         if "->" not in words:
             last = 2**63 - 1 if words[7] == "EOF" else int(words[7])
             yield _Lock(int(words[4]), words[3] == "WRITE", words[5], int(words[6]), last)

@@ -1,7 +1,7 @@
-"""The names of a SQLite file: its path, made absolute once, and further names, which would each get a log of their own.
+"""The names of a SQLite file: its absolute path, and the second names that a ledger must not have.
 
-SQLite keeps the log of a file beside the name that it was opened by (`-wal`, `-shm`). It follows symbolic links first,
-so those are harmless; a hard link, or a mount of the file alone, is a second name.
+SQLite keeps the log of a file (`-wal`, `-shm`) next to the name by which the file was opened. It resolves symbolic
+links first, so they do no harm. A hard link, or a mount of the file alone, is a second name and gets a second log.
 """
 
 import os
@@ -27,21 +27,21 @@ MOUNTS = "/proc/self/mountinfo"
 MAX_PATH_BYTES = 504
 """The longest path that SQLite opens: it needs room for a suffix within 512 bytes."""
 
-_LOOKS, _SECONDS_BETWEEN_LOOKS = 20, 0.002  # who closes a file removes its -shm a moment before its -wal
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 20, 0.002  # a process that closes the file removes both meanwhile
 
 
 class FileURL(URL):
-    """The URL of a SQLite file with an absolute path, which is shown as it was given."""
+    """The URL of a SQLite file with an absolute path, which errors show as the user wrote it."""
 
     shown_as: str = ""
 
 
 def absolute(url: URL, file: Path) -> URL:
-    """Return the URL of a SQLite file with its path made absolute, so that it outlives a change of the current folder.
+    """Return the URL of a SQLite file with an absolute path, which a change of the current folder does not affect.
 
     Args:
         url: Any URL of SQLite.
-        file: Its file.
+        file: The file of that URL.
     """
     if isinstance(url, FileURL):
         return url
@@ -52,23 +52,23 @@ def absolute(url: URL, file: Path) -> URL:
 
 
 def require_openable(file: Path, url: str) -> None:
-    """See that a file could be opened and has one name, before SQLite makes anything beside it.
+    """Check that a file can be opened and has one name, before SQLite creates anything next to it.
 
     Args:
-        file: Its path; it need not be there yet.
-        url: How it is shown in errors.
+        file: The path of the file, which need not exist yet.
+        url: The database as errors show it.
 
     Raises:
-        DatabaseNotFoundError: There is no such folder, or there is something else in its place.
-        DatabaseAccessError: It may not be read.
-        DatabaseAliasError: It has a second name.
-        DatabaseReplacedError: A part of its log was removed while it was open.
+        DatabaseNotFoundError: The folder does not exist, or the path is not a file.
+        DatabaseAccessError: The file may not be read.
+        DatabaseAliasError: The file has a second name.
+        DatabaseReplacedError: Its -wal was removed while it was open.
     """
     _require_folder(file, url)
     try:
         found = file.stat()
     except FileNotFoundError:
-        return  # there is none yet
+        return  # SQLite will create it
     except ValueError as error:  # it has a NUL
         raise DatabaseNotFoundError(url=url, detail="no file can have such a name") from error
     except OSError as error:
@@ -86,7 +86,7 @@ def require_openable(file: Path, url: str) -> None:
 
 
 def _require_folder(file: Path, url: str) -> None:
-    """Say what SQLite calls "unable to open database file"."""
+    """Check the folder, of which SQLite says only "unable to open database file"."""
     if len(os.fsencode(file)) > MAX_PATH_BYTES:
         raise DatabaseNotFoundError(url=url, detail=f"SQLite opens no path of more than {MAX_PATH_BYTES} bytes")
     folder = file.parent
@@ -109,7 +109,7 @@ def _is_permitted(path: Path | str, mode: int) -> bool:
 
 
 def linked_error(file: Path | str, url: str) -> DatabaseAliasError:
-    """Return the error of a file with a hard link, which names the other link where it is in the same folder."""
+    """Return the error for a file with a hard link; it names the other link if that is in the same folder."""
     real = Path(os.path.realpath(file))
     try:
         found = real.stat()
@@ -122,15 +122,15 @@ def linked_error(file: Path | str, url: str) -> DatabaseAliasError:
 
 
 def require_folder_mount(path: str, url: str) -> None:
-    """See that a file is not mounted by itself, as by `docker run -v ops.db:/app/ops.db`; its folder may be.
+    """Check that the file itself is not a mount point, as with `docker run -v ops.db:/app/ops.db`; its folder may be.
 
     Args:
-        path: Its path, without symbolic links.
-        url: How it is shown in errors.
+        path: The path of the file, without symbolic links.
+        url: The database as errors show it.
 
     Raises:
-        DatabaseAliasError: It is.
-        TooManyOpenFilesError: That cannot be looked up.
+        DatabaseAliasError: It is a mount point.
+        TooManyOpenFilesError: No file descriptor is left to find out.
     """
     try:
         is_mounted = _is_mount_point(path)
@@ -154,7 +154,7 @@ def _unescaped(text: bytes) -> bytes:
 
 
 def _require_whole_log(path: str, url: str) -> None:
-    """See that the -wal was not removed while others go on with the -shm: what is written then is lost with them."""
+    """Check that the -wal was not removed while the -shm is still in use: what is written then would be lost."""
     for look in range(_LOOKS):
         if not os.path.exists(f"{path}-shm") or os.path.exists(f"{path}-wal"):
             return
@@ -167,9 +167,9 @@ def _require_whole_log(path: str, url: str) -> None:
 
 
 def open_failure(file: Path, url: str, code: str) -> DatabaseUnavailableError | None:
-    """Return the error that says why SQLite could not open a file which `require_openable` has let pass, if it is seen.
+    """Return the error that says why SQLite could not open a file that passed `require_openable`; None if unknown.
 
-    SQLite writes beside the file also for those who only read: its -wal and its -shm.
+    SQLite writes the -wal and the -shm even for a connection that only reads.
     """
     real = os.path.realpath(file)
     folder, parts = os.path.dirname(real), (real, f"{real}-wal", f"{real}-shm")

@@ -1,4 +1,4 @@
-"""Which files a connection to SQLite has open, and whether others still see the same ones.
+"""The files that a connection to SQLite has open, and whether others still see the same ones.
 
 SQLite finds the log of a file by its name. When the -wal or the -shm is removed, or the file moved, whoever opens it
 next gets another log: two parties then write to one file, each blind to the other, and a stop reaches only one of them.
@@ -24,7 +24,7 @@ except ImportError:  # Windows, where nobody removes a file that is open
 
 DESCRIPTORS = "/proc/self/fd"
 _SHARED_FIRST, _SHARED_SIZE = 0x4000_0002, 510
-"""The bytes of a database file that SQLite locks: for itself alone when it folds the log into the file as it closes."""
+"""The bytes of a database file that SQLite locks exclusively when, on closing, it writes the log back into the file."""
 
 _OPEN_FAILURES = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_PERM", "SQLITE_FULL")
 
@@ -35,9 +35,9 @@ class FileView:
     """The database file, -wal and -shm of one connection, as they were when it opened them.
 
     Args:
-        path: The database file by the name that SQLite has for it, without symbolic links.
-        given: The name that the user has for it, absolute.
-        url: How it is shown in errors.
+        path: The path of the database file without symbolic links, as SQLite knows it.
+        given: The absolute path that the user gave.
+        url: The database as errors show it.
 
     Raises:
         DatabaseReplacedError: They were replaced while they were opened.
@@ -53,7 +53,8 @@ class FileView:
         except FileNotFoundError as error:
             raise self._replaced() from error
         self.identity: _Identity = (file.st_dev, file.st_ino)
-        self._seen = (file.st_ino, file.st_dev, 1, wal.st_ino, wal.st_dev, shm.st_ino, shm.st_dev)
+        # Items 1 to 3 of a `stat_result` are inode, device and number of hard links.
+        self._seen_file, self._seen_wal, self._seen_shm = (*file[1:3], 1), wal[1:3], shm[1:3]
         if given is not None and given != path:
             with suppress(OSError):  # a host that connects by itself may have any URL
                 self._given = given if _identity(given) == self.identity else None
@@ -65,16 +66,21 @@ class FileView:
             _live.add(self)
 
     def require_unchanged(self) -> None:
-        """See that whoever opens the file now gets the same files; a part of every call, so it is quick.
+        """Check that whoever opens the file now gets the same files.
+
+        Every call does this once or twice, so it is written for speed: slices of a `stat_result` are the quickest.
 
         Raises:
             DatabaseReplacedError: The file, its -wal or its -shm is gone, or there is another in its place.
             DatabaseAliasError: The file has a second name now.
         """
         try:
-            file, wal, shm = stat(self._file), stat(self._wal), stat(self._shm)
-            found = (file.st_ino, file.st_dev, file.st_nlink, wal.st_ino, wal.st_dev, shm.st_ino, shm.st_dev)
-            if found == self._seen and (self._given is None or _identity(self._given) == self.identity):
+            if (
+                stat(self._file)[1:4] == self._seen_file
+                and stat(self._wal)[1:3] == self._seen_wal
+                and stat(self._shm)[1:3] == self._seen_shm
+                and (self._given is None or _identity(self._given) == self.identity)
+            ):
                 return
         except OSError as error:
             raise self._what_changed() from error
@@ -96,10 +102,10 @@ class FileView:
         return DatabaseReplacedError(url=self._url, detail=f"{what} deleted or replaced while it was open")
 
     def close(self) -> None:
-        """Leave the files to whoever has opened other ones since: call it right before the connection is closed.
+        """Protect the log that others have opened since; call it right before the connection is closed.
 
-        SQLite folds the log into the file when its last connection closes, and removes -wal and -shm by their names.
-        Those may belong to others by now, and a stop may be in them.
+        When its last connection closes, SQLite writes the log back into the file and removes -wal and -shm by name.
+        Those names may belong to other files by now, and a stop may be in them.
         """
         with _live_lock:
             _live.discard(self)
@@ -108,10 +114,9 @@ class FileView:
                 _keep_open(self._file, self.identity)
 
     def _others_have_opened_it(self) -> bool:
-        seen = {self._wal: (self._seen[4], self._seen[3]), self._shm: (self._seen[6], self._seen[5])}
-        for name, identity in seen.items():
+        for name, seen in ((self._wal, self._seen_wal), (self._shm, self._seen_shm)):
             with suppress(FileNotFoundError):
-                if _identity(name) != identity:
+                if stat(name)[1:3] != seen:
                     return True
         return False
 
@@ -122,7 +127,7 @@ def _identity(path: str) -> _Identity:
 
 
 def _are_open(wanted: set[_Identity]) -> bool:
-    """Tell whether this process has all of these files open; on Linux alone, else they are taken to be."""
+    """Return whether this process has all of these files open; True where the system cannot tell (not Linux)."""
     try:
         numbers = os.listdir(DESCRIPTORS)
     except (FileNotFoundError, PermissionError):
@@ -140,9 +145,9 @@ _kept_open: dict[_Identity, int] = {}
 
 
 def _keep_open(path: str, identity: _Identity) -> None:
-    """Keep SQLite from taking the file for itself alone when it closes, until this process ends.
+    """Keep SQLite from locking the file exclusively when it closes, until this process ends.
 
-    The descriptor is never closed: that would drop the locks which SQLite has in this process.
+    The descriptor is never closed, because closing it would drop SQLite's own locks in this process.
     """
     if fcntl is None or not hasattr(fcntl, "F_OFD_SETLK") or identity in _kept_open:
         return
@@ -153,7 +158,7 @@ def _keep_open(path: str, identity: _Identity) -> None:
 
 @atexit.register
 def _close_all() -> None:
-    """Close the views of connections that were never closed: the interpreter closes those as it ends."""
+    """Close the views of connections that were never closed: the interpreter closes those connections as it ends."""
     with _live_lock:
         views = list(_live)
     for view in views:
@@ -161,11 +166,11 @@ def _close_all() -> None:
 
 
 class FileWatch:
-    """What an engine needs to know of its file: where it is, and which one it was when it was opened first.
+    """The file of an engine: its absolute path, and its identity when it was first opened.
 
     Args:
-        file: The file of the URL, made absolute here, once; None in memory.
-        url: How it is shown in errors.
+        file: The file of the URL, which is made absolute here, once; None in memory.
+        url: The database as errors show it.
     """
 
     def __init__(self, file: Path | None, url: str) -> None:
@@ -173,11 +178,11 @@ class FileWatch:
         self._opened: _Identity | None = None
 
     def before_open(self) -> None:
-        """See that the file may be opened, before SQLite touches it: it would make one where one was deleted.
+        """Check that the file may be opened, before SQLite touches it and creates one in place of a deleted one.
 
         Raises:
-            DatabaseReplacedError: It is not the one that this engine opened first, or a connection of this process has
-                it open by another log.
+            DatabaseReplacedError: It is not the file that this engine opened first, or a connection of this process
+                has it open with another log.
             DatabaseUnavailableError: It cannot be opened; see `require_openable`.
         """
         if self._file is None:
@@ -187,27 +192,27 @@ class FileWatch:
         require_safe_to_open(self._file, self._url)
 
     def after_open(self, path: str) -> FileView:
-        """Return the view of a connection that has begun to use the log, by the path that SQLite names."""
+        """Return the view of a connection that has begun to use the log, given the path that SQLite reports."""
         view = FileView(path, None if self._file is None else str(self._file), self._url)
         self._opened = self._opened or view.identity
         return view
 
     def absolute(self, database: str) -> str:
-        """Return what a host's engine connects to, with the path of a `file:` URI made absolute."""
+        """Return the database that a host's engine connects to, with the path of a `file:` URI made absolute."""
         path, mark, options = database.partition("?")
         if self._file is None or not path.startswith("file:") or path.startswith("file:/"):
             return database
         return f"{self._file.as_uri()}{mark}{options}"
 
     def explain(self, error: sqlite3.Error) -> DatabaseUnavailableError | None:
-        """Return the error that says why SQLite could not open the file, if that is seen."""
+        """Return the error that says why SQLite could not open the file, or None if the cause is not found."""
         code = getattr(error, "sqlite_errorname", "")
         if self._file is None or not code.startswith(_OPEN_FAILURES):
             return None
         return open_failure(self._file, self._url, code)
 
     def forget(self, *_: object) -> None:
-        """Let the next connection open any file."""
+        """Forget which file was opened first, so that the next connection may open another."""
         self._opened = None
 
 
@@ -219,11 +224,11 @@ def _identity_or_none(file: Path) -> _Identity | None:
 
 
 def require_safe_to_open(file: Path, url: str) -> None:
-    """See that a file can be opened without a second log of it, before anything of SQLite touches it.
+    """Check that opening a file would not create a second log of it, before SQLite touches it.
 
     Raises:
-        DatabaseUnavailableError: It cannot; see `require_openable`.
-        DatabaseReplacedError: A connection of this process has it open by another log than the one that lies there.
+        DatabaseUnavailableError: It cannot be opened; see `require_openable`.
+        DatabaseReplacedError: A connection of this process has the file open with a log other than the one on disk.
     """
     require_openable(file, url)
     identity = _identity_or_none(file)

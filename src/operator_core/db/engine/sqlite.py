@@ -23,6 +23,7 @@ from operator_core.db.engine.sqlite_settings import (
     VIEW_QUERY,
     pins,
     require_functions,
+    require_private_cache,
     require_settings,
     require_unconverted,
 )
@@ -32,9 +33,9 @@ BEGIN = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
 _VIEW = "operator_core_view"
-"""Where the pool keeps the `FileView` of a connection; None in memory."""
+"""The key of a connection's `FileView` in the pool's `info`; its value is None in memory."""
 _WATCH = "operator_core_watch"
-"""Where the pool keeps the `FileWatch` of a host's connection until it is used."""
+"""The key of the `FileWatch` of a host's connection, until the connection is used."""
 
 
 # -- an engine of ours -------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
 
 
 def _open(database: str, watch: FileWatch, lock_timeout: float, *, uri: bool) -> sqlite3.Connection:
-    """Return a connection that has begun nothing, has our settings, and watches its file."""
+    """Return a connection with our settings that watches its file and has begun no transaction."""
     watch.before_open()
     try:
         connection = sqlite3.connect(database, isolation_level=None, uri=uri, factory=WatchedConnection)
@@ -101,12 +102,15 @@ def configure(engine: AsyncEngine, lock_timeout: float) -> None:
 
 
 def _before_connect(engine: Engine, watch: FileWatch) -> None:
-    """Look at the file; have connections hop once for a statement, unless the engine connects in a way of its own."""
+    """Check the file; have connections hop once for a statement, unless the engine connects in a way of its own."""
+    is_file = file_of(engine.url) is not None
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
         watch.before_open()
         arguments[:] = [watch.absolute(str(database)) for database in arguments]
+        if is_file:
+            require_private_cache(arguments[0])
         require_unconverted(options.get("detect_types", 0))
         options.setdefault("async_creator_fn", connection_of)
 
@@ -132,7 +136,7 @@ def _begin_as_told(engine: Engine) -> None:
 
     @event.listens_for(engine, "commit")
     def commit(connection: sa.Connection) -> None:
-        if not isinstance(connection.connection.driver_connection, OneHopConnection):  # which looks by itself
+        if not isinstance(connection.connection.driver_connection, OneHopConnection):  # that one checks by itself
             require_same_file(connection)
 
 
@@ -140,10 +144,11 @@ def _begin_as_told(engine: Engine) -> None:
 
 
 def require_same_file(connection: sa.Connection) -> None:
-    """See that whoever opens the file of a connection now gets the same one, with the same log.
+    """Check that whoever opens the file of a connection now gets the same file, with the same log.
 
     Raises:
-        DatabaseReplacedError, DatabaseAliasError: They would not.
+        DatabaseReplacedError: The file or its log was deleted or replaced.
+        DatabaseAliasError: The file has a second name.
     """
     info = connection.info
     if _VIEW not in info:
@@ -154,7 +159,7 @@ def require_same_file(connection: sa.Connection) -> None:
 
 
 def _view_of(connection: sa.Connection) -> FileView | None:
-    """Return the view of a host's connection when it is used for the first time, and watch what it commits."""
+    """Return the view of a host's connection on its first use, and have its commits checked."""
     watch: FileWatch | None = connection.info.get(_WATCH)
     if watch is None:  # nobody has called `configure_engine`
         url = connection.engine.url
@@ -178,11 +183,11 @@ _CHECKED = "operator_core_settings"
 
 
 def require_configured(connection: sa.Connection) -> None:
-    """See that a host's connection has the settings that the promises rest on, by asking it, once.
+    """Check once that a host's connection has the settings that the guarantees rest on.
 
     Raises:
-        EngineNotConfiguredError: It has not; the error names the first that is missing.
-        EngineVersionError: SQLite was built without what guards need.
+        EngineNotConfiguredError: A setting has another value; the error names the first one.
+        EngineVersionError: The file stores texts in another encoding than UTF-8.
     """
     if connection.info.get(_CHECKED):
         return
@@ -201,11 +206,11 @@ def _plain_driver(connection: sa.Connection) -> Any:
 
 
 def require_suitable(connection: sa.Connection) -> None:
-    """See that SQLite has the functions that guards and statements call, and that they are its own.
+    """Check that SQLite has the functions that guards and statements call, and that none is redefined.
 
     Raises:
         EngineVersionError: SQLite was built without one of them.
-        EngineNotConfiguredError: Somebody has put another one in its place.
+        EngineNotConfiguredError: One of them is redefined, or the driver converts rows or texts.
     """
     _plain_driver(connection)
     require_functions(connection.exec_driver_sql(FUNCTIONS_QUERY))

@@ -112,28 +112,33 @@ class BufferedCursor:
 
 
 class WatchedConnection(sqlite3.Connection):
-    """A connection that sees, whenever it commits, that others will see it too."""
+    """A connection that checks, before and after each commit, that others see the same file and log."""
 
     view: FileView | None = None
     """The files that it has open; None in memory, and for a host's connection before its first use."""
 
     def require_same_file(self) -> None:
-        """See that whoever opens the file now gets the same one, with the same log.
+        """Check that whoever opens the file now gets the same file, with the same log.
 
         Raises:
-            DatabaseReplacedError, DatabaseAliasError: They would not.
+            DatabaseReplacedError: The file or its log was deleted or replaced.
+            DatabaseAliasError: The file has a second name.
         """
         if self.view is not None:
             self.view.require_unchanged()
 
     def commit(self) -> None:
-        """Commit to the files that others see; if they still are that afterwards, a stop by another log comes later."""
-        self.require_same_file()
+        """Commit, and check the files before and after: if they are unchanged, a stop by another log comes later."""
+        view = self.view
+        if view is None:
+            super().commit()
+            return
+        view.require_unchanged()
         super().commit()
-        self.require_same_file()
+        view.require_unchanged()
 
     def close(self) -> None:
-        """Close it, and leave alone what others have put in the place of its files."""
+        """Close the connection without touching the files that others have put in place of its own."""
         if self.view is not None:
             self.view.close()
         super().close()
@@ -141,7 +146,7 @@ class WatchedConnection(sqlite3.Connection):
 
 @cache
 def _watched(factory: type[sqlite3.Connection]) -> type[sqlite3.Connection]:
-    """Return the class of a host's connections, watched."""
+    """Return a subclass of a host's connection class that checks its files."""
     return type(f"Watched{factory.__name__}", (WatchedConnection, factory), {})
 
 
@@ -154,7 +159,7 @@ class OneHopConnection(aiosqlite.Connection):
 
     @property
     def view(self) -> FileView | None:
-        """The files that it has open, where it is watched."""
+        """The files that it has open; None where they are not watched."""
         return getattr(self._conn, "view", None)
 
     async def _connect(self) -> Self:
@@ -177,7 +182,7 @@ class OneHopConnection(aiosqlite.Connection):
         return BufferedCursor(self)
 
     async def commit(self) -> None:
-        """Commit, if anything is open; what committed by itself is looked at afterwards."""
+        """Commit if a transaction is open; check the files either way, as a statement may have committed by itself."""
         if self.in_transaction:
             await super().commit()
         elif self.view is not None:
@@ -190,6 +195,6 @@ class OneHopConnection(aiosqlite.Connection):
 
 
 def connection_of(database: Path | str, *, iter_chunk_size: int = 64, **options: Any) -> OneHopConnection:
-    """Return a connection for a host, which takes what `aiosqlite.connect` takes, and has the host's settings."""
+    """Return a connection for a host, with the arguments of `aiosqlite.connect` and the host's settings."""
     options["factory"] = _watched(options.get("factory", sqlite3.Connection))
     return OneHopConnection(lambda: sqlite3.connect(database, **options), iter_chunk_size=iter_chunk_size)

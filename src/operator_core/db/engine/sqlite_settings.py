@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 from operator_core.actions.errors import EngineNotConfiguredError, EngineVersionError
 
@@ -14,9 +15,9 @@ class Setting:
     """A PRAGMA of a connection.
 
     Attributes:
-        name: Of the PRAGMA.
-        pinned: What an engine of ours, or one after `configure_engine`, sets it to.
-        allowed: What it may be read as.
+        name: The name of the PRAGMA.
+        pinned: The value that our own engines, and `configure_engine`, set.
+        allowed: The values that a connection may report.
     """
 
     name: str
@@ -37,29 +38,29 @@ SETTINGS = (
     Setting("full_column_names", "OFF", (0,)),
     Setting("empty_result_callbacks", "OFF", (0,)),
 )
-"""What must be so in every connection. All else is harmless: `tests/contract/test_sqlite_settings.py` tries it."""
+"""The settings that every connection must have; `tests/contract/test_sqlite_settings.py` shows others to be harmless."""
 
 FUNCTIONS = (
-    *("abs", "char", "coalesce", "count", "glob", "hex", "instr", "json", "json_extract", "json_object", "json_type"),
-    *("json_valid", "length", "lower", "max", "min", "replace", "strftime", "substr", "sum", "trim", "typeof"),
-    "zeroblob",
+    *("abs", "char", "coalesce", "count", "glob", "hex", "iif", "instr", "json", "json_extract", "json_object"),
+    *("json_type", "json_valid", "length", "lower", "max", "min", "replace", "strftime", "substr", "sum", "trim"),
+    *("typeof", "zeroblob"),
 )
-"""What guards and statements call: each must be SQLite's own."""
+"""The functions that guards and statements call; each must be SQLite's own."""
 
 
 def pins(lock_timeout: float) -> Iterator[str]:
-    """Yield the statements that set a connection up, the one first that lets the others wait for a lock."""
+    """Yield the statements that set up a connection; the first lets the others wait for a lock."""
     yield f"PRAGMA busy_timeout = {round(lock_timeout * 1000)}"
     for setting in SETTINGS:
         yield f"PRAGMA {setting.name} = {setting.pinned}"
 
 
 DECLARED_TYPES = ("BIGINT", "BOOLEAN", "DATETIME", "DOUBLE", "INTEGER", "JSON", "TEXT")
-"""How the columns of the ledger are declared, by which `detect_types` finds a converter."""
+"""The declared types of the ledger's columns, by which `detect_types` finds a converter."""
 
 
 def require_unconverted(detect_types: int) -> None:
-    """See that the driver of a host hands the columns of the ledger over as SQLite keeps them.
+    """Check that a host's driver returns the columns of the ledger as SQLite stores them.
 
     Raises:
         EngineNotConfiguredError: A converter is registered for one of them.
@@ -69,35 +70,52 @@ def require_unconverted(detect_types: int) -> None:
         raise EngineNotConfiguredError(detail=f"detect_types converts columns declared {', '.join(converted)}")
 
 
+def require_private_cache(database: str) -> None:
+    """Check that a host's connections to a file do not share a cache, and with it locks of whole tables.
+
+    Args:
+        database: The first argument of `sqlite3.connect`.
+
+    Raises:
+        EngineNotConfiguredError: It is a URI with `cache=shared`.
+    """
+    path, _, options = database.partition("?")
+    if path.startswith("file:") and "shared" in parse_qs(options).get("cache", ()):
+        raise EngineNotConfiguredError(detail="cache is shared; leave cache=shared out of the URL of a SQLite file")
+
+
 FILE = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
-"""What reads the path of the file of a connection, in bytes: a name need not be text; empty in memory."""
+"""A query for the path of a connection's file, as bytes because a name need not be text; empty in memory."""
 
 VIEW_QUERY = f"SELECT (SELECT * FROM pragma_journal_mode), (SELECT * FROM pragma_encoding), ({FILE})"  # noqa: S608 - ours
-"""One statement that reads what is needed to watch the files of a connection."""
+"""One statement that reads what a `FileView` needs."""
 
 QUERY = ", ".join(
     [
         f"SELECT ({FILE})",
         "(SELECT * FROM pragma_encoding)",
         "'a' < 'b' COLLATE BINARY AND 'a' < 'a ' COLLATE BINARY AND 'A' < 'a' COLLATE BINARY",
+        "'ticket_id=1' LIKE 'ticket_id=_%' AND NOT 'ticket_id=' LIKE 'ticket_id=_%' AND NOT 'a=1' LIKE 'ticket_id=_%'",
         *(f"(SELECT * FROM pragma_{setting.name})" for setting in SETTINGS),  # noqa: S608 - our own names
     ]
 )
-"""One statement that reads the file of a connection, how texts are kept and compared, and every setting."""
+"""One statement that reads the file of a connection, the encoding and comparison of texts, and every setting."""
 
 
 def require_settings(row: Sequence[Any]) -> str:
-    """See that the row of `QUERY` is as it must be, and return the path of the file; it is empty in memory.
+    """Check the row of `QUERY`, and return the path of the file, which is empty in memory.
 
     Raises:
-        EngineNotConfiguredError: A setting is another one; the error names it.
-        EngineVersionError: The file keeps texts in another encoding.
+        EngineNotConfiguredError: A setting has another value; the error names it.
+        EngineVersionError: The file stores texts in another encoding.
     """
-    file, encoding, compares, *found = row
+    file, encoding, compares, matches, *found = row
     if encoding != "UTF-8":  # as on PostgreSQL
         raise EngineVersionError(engine="SQLite with encoding", version=encoding, lowest="UTF-8")
     if not compares:
         raise EngineNotConfiguredError(detail="the collation BINARY is redefined")
+    if not matches:  # another LIKE may stand in its place (ICU, PRAGMA case_sensitive_like) if it does the same
+        raise EngineNotConfiguredError(detail="functions of SQLite are redefined: like")
     for setting, value in zip(SETTINGS, found, strict=True):
         allowed = ("memory",) if setting.name == "journal_mode" and not file else setting.allowed
         if value not in allowed:
@@ -106,15 +124,15 @@ def require_settings(row: Sequence[Any]) -> str:
 
 
 FUNCTIONS_QUERY = "SELECT name, builtin FROM pragma_function_list"
-"""One statement that reads which functions there are, and whether they are SQLite's own; it takes a millisecond."""
+"""One statement that lists the functions and says which are SQLite's own; it takes a millisecond."""
 
 
 def require_functions(rows: Iterable[Sequence[Any]]) -> None:
-    """See that the rows of `FUNCTIONS_QUERY` are as they must be.
+    """Check the rows of `FUNCTIONS_QUERY`.
 
     Raises:
-        EngineVersionError: SQLite was built without one of them.
-        EngineNotConfiguredError: Somebody has put another one in its place.
+        EngineVersionError: SQLite was built without one of the functions.
+        EngineNotConfiguredError: One of them is redefined.
     """
     found: dict[str, set[bool]] = {name: set() for name in FUNCTIONS}
     for name, is_builtin in rows:

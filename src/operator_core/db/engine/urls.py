@@ -107,6 +107,11 @@ def _checked_file(url: URL) -> URL:
         )
     if is_uri and url.query.get("uri") == "false":
         raise DatabaseUrlError("uri=false in a SQLite URL contradicts its path, which begins with file:")
+    if url.query.get("cache") == "shared" and file_of(url) is not None:
+        raise DatabaseUrlError(
+            "cache=shared in a SQLite URL needs mode=memory: connections that share the cache of a file lock whole "
+            "tables against each other, and a stop could not get in; leave it out"
+        )
     return url.update_query_dict({"uri": "true"}) if is_uri else url
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def run_alone(url: URL, act: Callable[[sa.Connection], T], *, lock_timeout: float = 10.0) -> T:
     """Connect, call `act` with the connection, and return what it returns; errors of the driver come as ours."""
-    with translated(url), ThreadPoolExecutor(1) as executor:  # a loop may fail too: it needs file descriptors
+    with translated(url), ThreadPoolExecutor(1) as executor:  # a loop needs file descriptors, so it may fail too
         return executor.submit(lambda: asyncio.run(_connect_and(url, act, lock_timeout))).result()
 
 

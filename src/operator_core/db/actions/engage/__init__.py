@@ -32,7 +32,7 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
         require_ledger_file(url)
     except DatabaseNotFoundError:
         raise
-    except ActionError as error:  # a stop by a second name would reach nobody
+    except ActionError as error:  # a stop through a second name would reach nobody
         raise failed(url, order, str(error)) from error
     own = beside(engine)
     progress = Progress()

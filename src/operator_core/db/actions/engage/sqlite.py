@@ -40,7 +40,7 @@ async def on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Progr
                         await connection.run_sync(require_same_file)
                         await _stop_at_once(connection, url, order, progress, unit)
                     except DatabaseReplacedError:
-                        await connection.invalidate()  # the next one gets the files that others see
+                        await connection.invalidate()  # a new connection opens the files that others see
                         raise
                     await _see_who_has_other_files(connection, order, progress)
                     return
@@ -87,15 +87,15 @@ async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, pro
 
 
 async def _see_who_has_other_files(connection: AsyncConnection, order: Order, progress: Progress) -> None:
-    """Report who has the file open with a log that was removed: the stop is in another one, and could be undone.
+    """Report the processes that have the file open with a log that was removed, as the stop is not in that log.
 
-    A program of this library notices that before its next call, and starts nothing. Others do not.
+    A process that uses this library notices the removal at its next call, and starts nothing. Other programs do not.
     """
     path = await connection.run_sync(path_of)
     while pids := holders_by_another_log(path):
-        if order.left <= 0:  # who is just opening it is seen for a moment
+        if order.left <= 0:  # a process that is just opening the file is listed for a moment
             progress.problems += [
-                f"process {pid} has the file open with a log that was removed, where this stop is not: end it"
+                f"process {pid} has the file open with a log that was removed, so it does not see this stop: end it"
                 for pid in sorted(pids)
             ]
             return
