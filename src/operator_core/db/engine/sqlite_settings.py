@@ -38,7 +38,7 @@ SETTINGS = (
     Setting("full_column_names", "OFF", (0,)),
     Setting("empty_result_callbacks", "OFF", (0,)),
 )
-"""The settings that every connection must have; `tests/contract/test_sqlite_settings.py` shows others to be harmless."""
+"""The settings that every connection must have; `tests/contract/test_sqlite_settings.py` shows others as harmless."""
 
 FUNCTIONS = (
     *("abs", "char", "coalesce", "count", "glob", "hex", "iif", "instr", "json", "json_extract", "json_object"),
