@@ -1,14 +1,18 @@
-"""Runs the command as a person would, in a process of its own."""
+"""Runs the command as a person would."""
 
+import io
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from operator_core.cli import main
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
 
@@ -31,12 +35,22 @@ Run = Callable[..., Ran]
 
 
 def run_command(*arguments: str, env: dict[str, str] | None = None) -> Ran:
-    """Run `python -m operator_core` and wait for it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "operator_core", *arguments],
-        capture_output=True, text=True, check=False, timeout=PATIENCE, env=env,
-    )  # fmt: skip
-    return Ran(done.returncode, done.stdout, done.stderr)
+    """Run the command in a thread of this process, which has imported all of it, as a process would run it.
+
+    Tests of signals, exit codes and standard streams of a process start one themselves.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+
+    def run() -> int:
+        try:
+            return main(arguments)
+        except SystemExit as end:  # argparse
+            return int(end.code or 0)
+
+    environment = patch.dict(os.environ, env, clear=True) if env is not None else nullcontext()
+    with environment, redirect_stdout(out), redirect_stderr(err), ThreadPoolExecutor(1) as thread:
+        code = thread.submit(run).result(timeout=PATIENCE)
+    return Ran(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 @pytest.fixture

@@ -301,7 +301,17 @@ async def test_nobody_prolongs_what_is_valid(db, plain, ledger, value):
 
 
 @on_sqlite
-@pytest.mark.parametrize("value", ["teatime", "2026-01-02", "9999-12-31 23:59:59.999999", 7])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "teatime",
+        "2026-01-02",
+        "2026-02-30 00:00:00.000000",
+        "2026-04-31 00:00:00.000000",
+        "9999-12-31 23:59:59.999999",
+        7,
+    ],
+)
 async def test_a_time_that_nobody_could_read_is_refused(plain, value):
     assert attack(plain, new(valid_until=value)) == UNREADABLE
 

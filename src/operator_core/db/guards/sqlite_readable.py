@@ -79,7 +79,7 @@ def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) 
 
 def _no_time(value: str) -> str:
     """Return the condition that a time is not written `YYYY-MM-DD HH:MM:SS.ffffff`, or lies outside the calendar."""
-    seconds = f"strftime('%Y-%m-%d %H:%M:%S', substr({value}, 1, 19)) IS NOT substr({value}, 1, 19)"
+    seconds = f"strftime('%Y-%m-%d %H:%M:%S', substr({value}, 1, 19), '+0 days') IS NOT substr({value}, 1, 19)"
     fraction = f"substr({value}, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'"
     years = f"{value} NOT BETWEEN '{FIRST_TIME}' AND '{LAST_TIME}'"
     return f"({value} IS NOT NULL AND ({seconds} OR {fraction} OR {years}))"
