@@ -135,6 +135,8 @@ class StopReceipt(Frozen):
         publish_ms: Milliseconds from the call until new starts were refused.
         stop_ms: Milliseconds from the call until the receipt.
         on_standby: False where a synchronous standby did not answer: a failover would lose this stop.
+        scope_warning: A sentence if no proposal has ever matched the scope, which may be a typo; else None.
+        similar_values: Similar values that proposals do have in that field, the closest first.
     """
 
     generation: int
@@ -146,6 +148,8 @@ class StopReceipt(Frozen):
     publish_ms: float
     stop_ms: float
     on_standby: bool = True
+    scope_warning: str | None = None
+    similar_values: tuple[str, ...] = ()
 
 
 class StopRequest(Frozen):

@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
+from contextlib import suppress
 
-from operator_core.actions import KillSwitchStatus, StopFailedError, StopUnconfirmedError
+from operator_core.actions import KillSwitchStatus, StopFailedError, StopReceipt, StopUnconfirmedError
 from operator_core.actions.values import sanitise_text
 from operator_core.cli import screen
 from operator_core.cli.target import database_url, existing
@@ -25,7 +26,7 @@ async def stop(options: argparse.Namespace) -> int:
     order = Order(options.scope, by, sanitise_text(options.reason), options.wait, options.terminate)
     engine = create_engine(url, lock_timeout=options.wait, lasting=False)
     try:
-        receipt = await engage(engine, url, order)
+        return _confirmed(await engage(engine, url, order), as_json=options.json)
     except StopFailedError as error:
         lines = [NOTHING_STOPPED + error.problem, "Try again, or have this run on the database:", f"  {error.sql}"]
         screen.complain(*lines, error=error, as_json=options.json, sql=error.sql)
@@ -33,12 +34,24 @@ async def stop(options: argparse.Namespace) -> int:
     except StopUnconfirmedError as error:
         return _unconfirmed(error, as_json=options.json)
     finally:
-        await engine.dispose()
-    if options.json:
+        with suppress(Exception):  # the outcome has been printed; a failing close must not change the exit code
+            await engine.dispose()
+
+
+def _confirmed(receipt: StopReceipt, *, as_json: bool) -> int:
+    if as_json:
         screen.emit({"confirmed": True, "problems": [], **screen.plain(receipt)})
     else:
         screen.say("STOPPED: nothing that this stop covers starts any more", *screen.receipt_lines(receipt))
+    _warn_of_scope(receipt)
     return CONFIRMED
+
+
+def _warn_of_scope(receipt: StopReceipt) -> None:
+    if receipt.scope_warning is not None:
+        screen.warn(
+            receipt.scope_warning, f"  this stop is engaged nevertheless: stop {receipt.generation} ({receipt.scope})"
+        )
 
 
 def _unconfirmed(error: StopUnconfirmedError, *, as_json: bool) -> int:
@@ -53,6 +66,7 @@ def _unconfirmed(error: StopUnconfirmedError, *, as_json: bool) -> int:
         *(f"  {problem}" for problem in error.problems),
         *["Type it again with --terminate to end the connections in the way."] * bool(error.pids),
     )
+    _warn_of_scope(error.receipt)
     return UNCONFIRMED
 
 

@@ -13,6 +13,7 @@ from operator_core.actions.stops import StopReceipt
 from operator_core.db.actions.engage.order import Order, Progress, failed
 from operator_core.db.actions.engage.server import on_server
 from operator_core.db.actions.engage.sqlite import on_sqlite
+from operator_core.db.actions.engage.unmatched import with_scope_warning
 from operator_core.db.engine import is_sqlite
 from operator_core.db.engine.beside import beside
 from operator_core.db.engine.urls import require_ledger_file
@@ -41,15 +42,23 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
             await on_sqlite(own, url, order, progress)
         else:
             await on_server((own, engine), url, order, progress)
+        receipt = await with_scope_warning(own, url, _receipt(order, progress))
     finally:
         if own is not engine:
             await own.dispose()
-    return _receipt(order, progress)
+    if progress.problems:
+        raise StopUnconfirmedError(
+            receipt=receipt,
+            problems=tuple(progress.problems),
+            pids=tuple(progress.pids),
+            start_possible=progress.start_possible,
+        )
+    return receipt
 
 
 def _receipt(order: Order, progress: Progress) -> StopReceipt:
     assert progress.stop is not None  # noqa: S101 - every way out without a stop raises
-    receipt = StopReceipt(
+    return StopReceipt(
         generation=progress.stop.generation,
         scope=order.scope,
         engaged_at=progress.stop.engaged_at,
@@ -60,11 +69,3 @@ def _receipt(order: Order, progress: Progress) -> StopReceipt:
         stop_ms=order.elapsed_ms,
         on_standby=progress.on_standby,
     )
-    if progress.problems:
-        raise StopUnconfirmedError(
-            receipt=receipt,
-            problems=tuple(progress.problems),
-            pids=tuple(progress.pids),
-            start_possible=progress.start_possible,
-        )
-    return receipt
