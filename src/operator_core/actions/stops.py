@@ -92,6 +92,9 @@ class Scope(Frozen):
 class Stop(Frozen):
     """One engagement of the kill switch; `generation` is its name.
 
+    A row that somebody wrote past the guards may hold values that cannot be read. They are shown as the text
+    "(cannot be read)", as 1970-01-01, or as generation 0, and `verify` names each of them.
+
     Attributes:
         scope: A text where the database holds one that is no scope, from before its guard refused such; it covers
             nothing that this library proposes, and can be released like any other.

@@ -1,5 +1,6 @@
 """The store of the kill switch: plain functions over a connection, each in the transaction of its caller."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -8,8 +9,10 @@ import sqlalchemy as sa
 from operator_core.actions.errors import StopNotEngagedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.stops import Scope, Stop
+from operator_core.db import reading
 from operator_core.db.guards.rules import NEXT_GENERATION
 from operator_core.db.proposals import cancel_expired
+from operator_core.db.reading import number, text, time
 from operator_core.db.schema import any_of, kill_switch, proposals
 from operator_core.db.transitions import to
 from operator_core.db.types import now
@@ -33,25 +36,25 @@ _ENGAGE_FIRST = (
 )
 
 
-def to_stop(row: Any) -> Stop:
-    """Return the stop of a row of all columns of `kill_switch`."""
+def to_stop(row: Mapping[str, Any] | sa.RowMapping) -> Stop:
+    """Return the stop of a row of all columns of `kill_switch`, with placeholders for what cannot be read."""
     return Stop(
-        generation=row.generation,
-        scope=Scope.read(row.scope),
-        engaged_at=row.engaged_at,
-        by=row.engaged_by,
-        reason=row.reason,
-        released_at=row.released_at,
-        released_by=row.released_by,
-        release_reason=row.release_reason,
+        generation=number(row["generation"]),
+        scope=Scope.read(text(row["scope"])),
+        engaged_at=time(row["engaged_at"]),
+        by=text(row["engaged_by"]),
+        reason=text(row["reason"]),
+        released_at=time(row["released_at"]),
+        released_by=text(row["released_by"]),
+        release_reason=text(row["release_reason"]),
     )
 
 
 def publish(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
     """Engage the latch of a scope under the next generation; at the commit, new starts are refused."""
     values = {"stop_scope": str(scope), "stop_by": by, "stop_reason": reason}
-    row = connection.execute(_ENGAGE_AGAIN, values).one_or_none()
-    return to_stop(row or connection.execute(_ENGAGE_FIRST, values).one())
+    row = connection.execute(_ENGAGE_AGAIN, values).mappings().one_or_none()
+    return to_stop(row or connection.execute(_ENGAGE_FIRST, values).mappings().one())
 
 
 _LENT = sa.func.operator_core_engage(
@@ -63,7 +66,7 @@ _ENGAGE_AS_OPERATOR = sa.select(*_LENT.columns)
 def publish_as_operator(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
     """Do the same through PostgreSQL's function for a role that may not write to the latch."""
     values = {"stop_scope": str(scope), "stop_by": by, "stop_reason": reason}
-    return to_stop(connection.execute(_ENGAGE_AS_OPERATOR, values).one())
+    return to_stop(connection.execute(_ENGAGE_AS_OPERATOR, values).mappings().one())
 
 
 _RELEASE = (
@@ -74,14 +77,15 @@ _RELEASE = (
         kill_switch.c.released_at.is_(None),
     )
     .values(released_at=now(), released_by=sa.bindparam("stop_by"), release_reason=sa.bindparam("stop_reason"))
-    .returning(*kill_switch.columns)
+    .returning(kill_switch.c.generation)
 )
+_RELEASED = sa.select(*kill_switch.columns).where(kill_switch.c.generation == sa.bindparam("stop_generation"))
 _LATCH = sa.select(*kill_switch.columns).where(kill_switch.c.generation > 0).order_by(kill_switch.c.generation)
 
 
 def latches(connection: sa.Connection) -> list[Stop]:
     """Return the last stop of every scope, oldest first, released ones included."""
-    return [to_stop(row) for row in connection.execute(_LATCH)]
+    return [to_stop(row) for row in reading.lossy(connection, _LATCH, {}, kill_switch.c.generation)]
 
 
 def release(connection: sa.Connection, by: str, reason: str, generation: int) -> Stop:
@@ -92,13 +96,12 @@ def release(connection: sa.Connection, by: str, reason: str, generation: int) ->
     """
     sweep_leftovers(connection)
     values = {"stop_generation": generation, "stop_by": by, "stop_reason": reason}
-    row = connection.execute(_RELEASE, values).one_or_none()
-    if row is None:
+    if connection.execute(_RELEASE, values).one_or_none() is None:
         engaged = [stop for stop in latches(connection) if stop.released_at is None]
         raise StopNotEngagedError(
             generation=generation, engaged=tuple((stop.generation, str(stop.scope)) for stop in engaged)
         )
-    return to_stop(row)
+    return to_stop(reading.lossy(connection, _RELEASED, {"stop_generation": generation}, kill_switch.c.generation)[0])
 
 
 # -- sweep -------------------------------------------------------------------------------------------------------------

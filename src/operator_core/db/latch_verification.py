@@ -1,6 +1,6 @@
 """The comparison of the latch with its events, and of the counters of ids with the ids that were given."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,107 +8,165 @@ import sqlalchemy as sa
 
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import Difference, EventKind
+from operator_core.db import reading
 from operator_core.db.schema import Base, kill_switch, kill_switch_events
+from operator_core.db.types import Undecodable
 
-_LATCH = sa.select(*kill_switch.columns)
+_LATCH = sa.select(*kill_switch.columns).order_by(kill_switch.c.generation)
 _last = (
     sa.select(kill_switch_events.c.scope, sa.func.max(kill_switch_events.c.generation).label("generation"))
     .group_by(kill_switch_events.c.scope)
     .subquery("last")
 )
-_LAST_EVENTS = sa.select(*kill_switch_events.columns).join(
-    _last,
-    sa.and_(
-        _last.c.scope == kill_switch_events.c.scope,
-        _last.c.generation == kill_switch_events.c.generation,
-    ),
+_LAST_EVENTS = (
+    sa.select(*kill_switch_events.columns)
+    .join(
+        _last,
+        sa.and_(
+            _last.c.scope == kill_switch_events.c.scope,
+            _last.c.generation == kill_switch_events.c.generation,
+        ),
+    )
+    .order_by(kill_switch_events.c.id)
 )
+_Row = Mapping[str, Any]
 _MENDED_BY_STOP = "operator-core stop --scope '{}' engages it anew; release it then, if it is not wanted"
 MENDED_BY_REPAIR = "operator-core db repair"
 
 
 @dataclass
 class _History:
-    """The last stop of a scope, as its events tell it."""
+    """The last stop of a scope, according to its events."""
 
-    generation: int
-    engaged: Any = None
-    released: Any = None
+    generation: Any
+    engaged: _Row | None = None
+    released: _Row | None = None
 
     @property
     def values(self) -> dict[str, object]:
         """What the row of the latch must hold."""
-        begin, end = self.engaged, self.released
+        begin, end = self.engaged or {}, self.released or {}
         return {
             "generation": self.generation,
-            "engaged_at": begin and begin.at,
-            "engaged_by": begin and begin.by,
-            "reason": begin and begin.reason,
-            "released_at": end and end.at,
-            "released_by": end and end.by,
-            "release_reason": end and end.reason,
+            "engaged_at": begin.get("at"),
+            "engaged_by": begin.get("by"),
+            "reason": begin.get("reason"),
+            "released_at": end.get("at"),
+            "released_by": end.get("by"),
+            "release_reason": end.get("reason"),
         }
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether each of these values can be read."""
+        return not any(isinstance(value, Undecodable) for value in self.values.values())
+
     def __str__(self) -> str:
-        return f"stop {self.generation}, {'released' if self.released else 'engaged'}"
+        return f"stop {_shown(self.generation)}, {'released' if self.released else 'engaged'}"
+
+
+def _latch(connection: sa.Connection) -> dict[str, _Row]:
+    rows = reading.lossy(connection, _LATCH, {}, kill_switch.c.generation)
+    return {reading.text(row["scope"]): row for row in rows}
 
 
 def _histories(connection: sa.Connection) -> dict[str, _History]:
     histories: dict[str, _History] = {}
-    for event in connection.execute(_LAST_EVENTS):
-        setattr(histories.setdefault(event.scope, _History(event.generation)), event.change, event)
+    for event in reading.lossy(connection, _LAST_EVENTS, {}, kill_switch_events.c.id):
+        history = histories.setdefault(reading.text(event["scope"]), _History(event["generation"]))
+        if event["change"] == "engaged":
+            history.engaged = event
+        elif event["change"] == "released":
+            history.released = event
     return histories
 
 
+_EVENTS = sa.select(*kill_switch_events.columns).order_by(kill_switch_events.c.id)
+
+
 def compare_latch(connection: sa.Connection) -> list[Difference]:
-    """Return where the latch says something else than its events; wants one snapshot."""
-    latch = {row.scope: row for row in connection.execute(_LATCH)}
-    history = _histories(connection)
-    return [
-        Difference(scope=scope, field=field, expected=str(expected), found=str(found), mend=mend)
+    """Return where the latch differs from its events, and every value of both that cannot be read.
+
+    Wants one snapshot.
+    """
+    latch, history = _latch(connection), _histories(connection)
+    differences = [
+        Difference(scope=scope, field=field, expected=str(_shown(expected)), found=str(_shown(found)), mend=mend)
         for scope in sorted({EVERYTHING, *latch, *history})
-        for row, told in [(latch.get(scope), history.get(scope))]
-        for mend in [MENDED_BY_REPAIR if _is_restorable(row, told) else _MENDED_BY_STOP.format(scope)]
-        for field, expected, found in _differences(row, told)
+        for row, events in [(latch.get(scope), history.get(scope))]
+        for is_restorable in [scope == reading.UNREADABLE_TEXT or _is_restorable(row, events)]
+        for mend in [MENDED_BY_REPAIR if is_restorable else _MENDED_BY_STOP.format(scope)]
+        for field, expected, found in _differences(row, events)
     ]
+    return [*differences, *_unreadable_events(connection)]
 
 
-def _differences(row: sa.Row[Any] | None, told: _History | None) -> Iterator[tuple[str, object, object]]:
+def _unreadable_events(connection: sa.Connection) -> Iterator[Difference]:
+    for event in reading.lossy(connection, _EVENTS, {}, kill_switch_events.c.id):
+        wrong = {name: (_READABLE, value.detail) for name, value in event.items() if isinstance(value, Undecodable)}
+        if "change" not in wrong and event["change"] not in _CHANGES:
+            wrong["change"] = (" or ".join(_CHANGES), event["change"])
+        for name, (expected, found) in wrong.items():
+            scope, field = reading.text(event["scope"]), f"event {event['id']}.{name}"
+            yield Difference(scope=scope, field=field, expected=expected, found=found)
+
+
+_READABLE = "a value that can be read"
+_CHANGES = ("engaged", "released")
+
+
+def _shown(value: object) -> object:
+    return f"{reading.UNREADABLE_TEXT}: {value.detail}" if isinstance(value, Undecodable) else value
+
+
+def _differences(row: _Row | None, history: _History | None) -> Iterator[tuple[str, object, object]]:
     if row is None:
-        yield "row", told or "a row", "nothing"
-    elif told is None:
-        if row.generation:
-            yield "history", "nothing: it has no history", f"stop {row.generation}"
-    elif row.generation != told.generation:
-        yield "generation", told, f"stop {row.generation}"
-    elif told.engaged is None:
-        yield "history", f"the engage of stop {told.generation}", "nothing"
+        yield "row", history or "a row", "nothing"
+        return
+    unreadable = [name for name, value in row.items() if isinstance(value, Undecodable)]
+    for name in unreadable:
+        yield name, _READABLE if history is None else history.values.get(name, _READABLE), row[name]
+    if "generation" in unreadable:
+        return
+    if history is None:
+        if row["generation"]:
+            yield "history", "nothing: it has no history", f"stop {row['generation']}"
+    elif row["generation"] != history.generation:
+        yield "generation", history, f"stop {row['generation']}"
+    elif history.engaged is None:
+        yield "history", f"the engage of stop {history.generation}", "nothing"
     else:
-        for field, value in told.values.items():
-            if getattr(row, field) != value:
-                yield field, value, getattr(row, field)
+        for name, value in history.values.items():
+            if name not in unreadable and not isinstance(value, Undecodable) and row[name] != value:
+                yield name, value, row[name]
 
 
-def _is_restorable(row: sa.Row[Any] | None, told: _History | None) -> bool:
-    """Tell whether the history says what a row must hold, and it would not release what is engaged."""
+def _is_restorable(row: _Row | None, history: _History | None) -> bool:
+    """Tell whether the history says what a row must hold, and restoring it would not release a stop."""
     if row is None:
-        return True
-    engaged = row.engaged_at is not None and row.released_at is None
-    known = told is not None and told.engaged is not None and row.generation <= told.generation
-    return known and not (engaged and told is not None and told.released is not None)
+        return history is None or history.is_readable
+    if history is None or history.engaged is None or not history.is_readable:
+        return False
+    engaged = row["engaged_at"] is not None and row["released_at"] is None
+    is_older = isinstance(row["generation"], Undecodable) or row["generation"] <= history.generation
+    return is_older and not (engaged and history.released is not None)
 
 
 def restore_latch(connection: sa.Connection) -> None:
-    """Write what the history knows and the latch does not, behind the guards: who calls this has dropped them."""
-    latch = {row.scope: row for row in connection.execute(_LATCH)}
-    for scope, told in _histories(connection).items():
+    """Write to the latch what only its history knows. The caller has dropped the guards."""
+    latch, histories = _latch(connection), _histories(connection)
+    nameless = {row["generation"] for scope, row in latch.items() if scope not in histories}
+    for scope, history in histories.items():
         row = latch.get(scope)
-        if told.engaged is None or not _is_restorable(row, told) or not any(_differences(row, told)):
+        if history.engaged is None or not _is_restorable(row, history) or not any(_differences(row, history)):
             continue
-        if row is None:
-            connection.execute(sa.insert(kill_switch).values(scope=scope, **told.values))
+        if row is None and history.generation in nameless:  # the row of this stop has lost its scope
+            by_generation = kill_switch.c.generation == history.generation
+            connection.execute(sa.update(kill_switch).where(by_generation).values(scope=scope, **history.values))
+        elif row is None:
+            connection.execute(sa.insert(kill_switch).values(scope=scope, **history.values))
         else:
-            connection.execute(sa.update(kill_switch).where(kill_switch.c.scope == scope).values(told.values))
+            connection.execute(sa.update(kill_switch).where(kill_switch.c.scope == scope).values(history.values))
 
 
 # -- the counters of ids -----------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ the row, returns the error in place of the row: whoever raises it does so after 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from operator import itemgetter
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
 
 from operator_core.actions.errors import UnreadableRowError
 from operator_core.db.faults import cannot_decode, describe
@@ -80,34 +80,109 @@ def one(
 def lossy(
     connection: sa.Connection, statement: sa.Select[Any], values: Values, key: sa.Column[int]
 ) -> list[dict[str, Any]]:
-    """Return every row of a statement, in the order of its ids, with None for each value that cannot be read.
+    """Return every row of a statement, in its order, with `Undecodable` for each value that cannot be read.
 
-    For what must be seen whatever is wrong with it: what runs, and what is engaged.
+    For rows that must be shown whatever they hold: what is engaged, and what runs. `text`, `time` and `number` turn
+    their values into ones that can be shown.
+
+    Args:
+        connection: The connection, in a transaction that sees one snapshot.
+        statement: Selects `key`, and orders its rows without ties.
+        values: Its parameters.
+        key: A column that is unique among the rows.
     """
-    found, unreadable = rows(connection, statement, values, key)
-    shown = [(row._mapping[key], dict(row._mapping)) for row in found]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    for error in unreadable:
-        alone = statement.where(key == error.id)
-        row = {column.name: _value(connection, alone, values, column) for column in statement.selected_columns}
-        shown.append((error.id or 0, row))
-    shown.sort(key=itemgetter(0))
-    return [{name: _readable(value) for name, value in row.items()} for _, row in shown]
-
-
-def _value(
-    connection: sa.Connection, statement: sa.Select[Any], values: Values, column: sa.ColumnElement[Any]
-) -> object:
     try:
-        return connection.scalars(statement.with_only_columns(column, maintain_column_froms=True), values).first()
+        fetched = [dict(row._mapping) for row in connection.execute(statement, values)]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is public
     except Exception as error:
         if not cannot_decode(error):
             raise
-        return None
+        read = _by_position if connection.dialect.name == "sqlite" else _by_key
+        fetched = read(connection, statement, values, key)
+    types = {column.name: column.type for column in statement.selected_columns}
+    return [{name: _checked(value, types[name]) for name, value in row.items()} for row in fetched]
 
 
-def _readable(value: object) -> object:
-    no_time = isinstance(value, datetime) and value.tzinfo is None  # asyncpg's infinity
-    return None if no_time or isinstance(value, Undecodable | bytes) else value
+def _by_key(
+    connection: sa.Connection, statement: sa.Select[Any], values: Values, key: sa.Column[int]
+) -> list[dict[str, Any]]:
+    found, unreadable = _apart(connection, statement, values, key)
+    by_key = {row._mapping[key]: dict(row._mapping) for row in found}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is public
+    for error in unreadable:
+        row = statement.where(key == error.id)
+        by_key[error.id] = {name: scalar(connection, one, values) for name, one in _each_column(row).items()}
+    ids = connection.scalars(statement.with_only_columns(key, maintain_column_froms=True), values)
+    return [by_key[number] for number in ids if number in by_key]
+
+
+def _by_position(
+    connection: sa.Connection, statement: sa.Select[Any], values: Values, _: sa.Column[int]
+) -> list[dict[str, Any]]:
+    # SQLite lets a column of any type hold text that cannot be decoded, the key too.
+    rows = range(
+        len(connection.scalars(statement.with_only_columns(sa.literal(1), maintain_column_froms=True), values).all())
+    )
+    columns: dict[str, Sequence[Any]] = {}
+    for name, column in _each_column(statement).items():
+        try:
+            columns[name] = connection.scalars(column, values).all()
+        except Exception as error:
+            if not cannot_decode(error):
+                raise
+            columns[name] = [scalar(connection, column.offset(row).limit(1), values) for row in rows]
+    return [{name: column[row] for name, column in columns.items()} for row in rows]
+
+
+def _each_column(statement: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
+    return {
+        column.name: statement.with_only_columns(column, maintain_column_froms=True)
+        for column in statement.selected_columns
+    }
+
+
+def scalar(connection: sa.Connection, statement: sa.Select[Any], values: Values) -> Any:
+    """Return the first value of a statement of one column, or `Undecodable` if it cannot be read."""
+    try:
+        value = connection.scalars(statement, values).first()
+    except Exception as error:
+        if not cannot_decode(error):
+            raise
+        return Undecodable(describe(error))
+    return _checked(value, next(iter(statement.selected_columns)).type)
+
+
+def _checked(value: object, kind: TypeEngine[Any]) -> object:
+    """Return a value, or `Undecodable` if it is not of the Python type of its column."""
+    if isinstance(value, datetime):
+        return Undecodable("it is not a time of the calendar") if value.tzinfo is None else value  # asyncpg's infinity
+    for types, wanted, description in _PYTHON_TYPES:
+        if isinstance(kind, types) and not isinstance(value, wanted):
+            return Undecodable(description)
+    return value
+
+
+_PYTHON_TYPES = (
+    (sa.Integer, int | Undecodable | None, "it is not a whole number"),
+    (sa.String, str | Undecodable | None, "it is not text"),
+)
+
+UNREADABLE_TEXT = "(cannot be read)"
+UNREADABLE_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time that is shown instead of one that cannot be read."""
+
+
+def text(value: Any) -> Any:
+    """Return a text that `lossy` read; a fixed text if it is unreadable."""
+    return UNREADABLE_TEXT if isinstance(value, Undecodable) else value
+
+
+def time(value: Any, default: datetime = UNREADABLE_TIME) -> Any:
+    """Return a time that `lossy` read; `default` if it is unreadable."""
+    return default if isinstance(value, Undecodable) else value
+
+
+def number(value: Any, default: int = 0) -> Any:
+    """Return a number that `lossy` read; `default` if it is unreadable."""
+    return default if isinstance(value, Undecodable) else value
 
 
 def plain(table: sa.Table) -> Decode[sa.Row[Any]]:
@@ -241,6 +316,8 @@ def diagnose(
         except Exception as reason:
             if not cannot_decode(reason):
                 raise
-            table, name, error = getattr(column, "table", table), column.name, reason
+            name, error = column.name, reason
+            if isinstance(column, sa.Column):  # a label has no table
+                table = column.table
             break
     return UnreadableRowError(table=table.name, id=number, column=name, detail=describe(error))

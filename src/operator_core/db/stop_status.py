@@ -23,11 +23,11 @@ from operator_core.db import reading
 from operator_core.db.guards.rules import COUNTER, Latch
 from operator_core.db.kill_switch import covered, latches, leftovers, of_stop, to_stop
 from operator_core.db.proposals import expired
+from operator_core.db.reading import UNREADABLE_TIME, number, text, time
 from operator_core.db.schema import events, kill_switch, kill_switch_events, proposals, records
 from operator_core.db.types import UtcDateTime, now
 
 _LAST_STOPS = 10
-_UNREADABLE = "(cannot be read)"
 
 
 @cache
@@ -50,12 +50,12 @@ def still_executing(connection: sa.Connection, scope: Scope) -> tuple[StillExecu
     return tuple(
         StillExecuting(
             proposal_id=row["id"],
-            record_id=row["record_id"],
-            action_name=row["action_name"] or _UNREADABLE,
-            worker=row["status_by"] or _UNREADABLE,
-            since=row["status_at"] or row["at"],
-            lease_expires_at=row["lease_expires_at"],
-            last_seen_at=row["last_seen_at"],
+            record_id=number(row["record_id"]),
+            action_name=text(row["action_name"]),
+            worker=text(row["status_by"]),
+            since=time(row["status_at"], row["at"]),
+            lease_expires_at=time(row["lease_expires_at"]),
+            last_seen_at=time(row["last_seen_at"]),
         )
         for row in reading.lossy(connection, _executing(scope.field), values, proposals.c.id)
     )
@@ -106,15 +106,16 @@ def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopAnswer:
         answer = Answer.SILENT
     elif row["outcome"] is ActionOutcome.STOPPED:
         answer = Answer.STOPPED
-    until = row["completed_at"] or at
+    answered = time(row["completed_at"], at)
+    since = at if stop.engaged_at == UNREADABLE_TIME else stop.engaged_at
     return StopAnswer(
         generation=stop.generation,
         proposal_id=row["id"],
         record_id=row["record_id"],
-        worker=row["worker"] or _UNREADABLE,
+        worker=text(row["worker"]),
         answer=answer,
-        at=row["completed_at"],
-        seconds=max(0.0, (until - stop.engaged_at).total_seconds()),
+        at=answered,
+        seconds=max(0.0, ((answered or at) - since).total_seconds()),
     )
 
 
@@ -142,16 +143,19 @@ def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
     record = found[0]
     if record["outcome"] is not None:
         return None
-    row = connection.execute(_ASKING, {"proposal_id": record["proposal_id"]}).one_or_none()
-    if row is not None:
-        stop = to_stop(row)
+    asking = reading.lossy(connection, _ASKING, {"proposal_id": number(record["proposal_id"])}, _k.c.generation)
+    if asking:
+        stop = to_stop(asking[0])
         return StopRequest(
             generation=stop.generation, scope=stop.scope, at=stop.engaged_at, by=stop.by, reason=stop.reason
         )
     if record["cancel_requested_at"] is None:
         return None
-    by = record["cancel_requested_by"] or _UNREADABLE
-    return StopRequest(at=record["cancel_requested_at"], by=by, reason=record["cancel_reason"])
+    return StopRequest(
+        at=time(record["cancel_requested_at"]),
+        by=text(record["cancel_requested_by"]),
+        reason=text(record["cancel_reason"]),
+    )
 
 
 # -- status ------------------------------------------------------------------------------------------------------------
@@ -160,13 +164,9 @@ _released = kill_switch_events.alias("released")
 _engaged = kill_switch_events.alias("engaged")
 _STOPS = (
     sa.select(
-        _engaged.c.generation,
-        _engaged.c.scope,
-        _engaged.c.at.label("engaged_at"),
-        _engaged.c.by.label("engaged_by"),
-        _engaged.c.reason,
-        _released.c.at.label("released_at"),
-        _released.c.by.label("released_by"),
+        *(_engaged.c[name] for name in ("id", "generation", "scope", "reason")),
+        *(_engaged.c.at.label("engaged_at"), _engaged.c.by.label("engaged_by")),
+        *(_released.c.at.label("released_at"), _released.c.by.label("released_by")),
         _released.c.reason.label("release_reason"),
     )
     .select_from(
@@ -179,7 +179,9 @@ _STOPS = (
     .limit(sa.bindparam("stops"))
 )
 _NOW = sa.select(sa.type_coerce(now(), UtcDateTime()))
-_COUNTER: sa.Select[Any] = sa.select(sa.func.coalesce(sa.literal_column(COUNTER), 0))  # the latch may have been emptied
+_COUNTER: sa.Select[Any] = sa.select(
+    sa.func.coalesce(sa.literal_column(COUNTER, sa.BigInteger()), 0)
+)  # the latch may have been emptied
 
 
 def status(connection: sa.Connection) -> KillSwitchStatus:
@@ -187,10 +189,11 @@ def status(connection: sa.Connection) -> KillSwitchStatus:
     at: datetime = connection.scalars(_NOW).one()
     latch = latches(connection)
     engaged = [stop for stop in latch if stop.released_at is None]
-    last = [to_stop(row) for row in connection.execute(_STOPS, {"stops": _LAST_STOPS})]
+    stops = reading.lossy(connection, _STOPS, {"stops": _LAST_STOPS}, _engaged.c.id)
+    last = [to_stop(row) for row in stops]
     shown = {stop.generation: stop for stop in [*engaged, *last]}
     return KillSwitchStatus(
-        generation=connection.scalars(_COUNTER).one(),
+        generation=_counter(connection, latch),
         at=at,
         engaged=tuple(engaged),
         still_executing=still_executing(connection, Scope()),
@@ -198,6 +201,12 @@ def status(connection: sa.Connection) -> KillSwitchStatus:
         last_stops=tuple(last),
         unswept=tuple(sorted({*expired(connection), *(i for stop in latch for i in leftovers(connection, stop))})),
     )
+
+
+def _counter(connection: sa.Connection, latch: list[Stop]) -> int:
+    highest = max((stop.generation for stop in latch), default=0)
+    counter: int = number(reading.scalar(connection, _COUNTER, {}), highest)
+    return counter
 
 
 _CHANGES = (
@@ -221,13 +230,13 @@ def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchChange]:
     """Return every engage and release after the one with this id, oldest first."""
     return [
         KillSwitchChange(
-            id=row.id,
-            generation=row.generation,
-            scope=Scope.read(row.scope),
-            change=row.change,
-            at=row.at,
-            by=row.by,
-            reason=row.reason,
+            id=row["id"],
+            generation=number(row["generation"]),
+            scope=Scope.read(text(row["scope"])),
+            change=text(row["change"]),
+            at=time(row["at"]),
+            by=text(row["by"]),
+            reason=text(row["reason"]),
         )
-        for row in connection.execute(_CHANGES, {"after_id": after_id})
+        for row in reading.lossy(connection, _CHANGES, {"after_id": after_id}, kill_switch_events.c.id)
     ]

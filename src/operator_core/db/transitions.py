@@ -184,19 +184,20 @@ _BARRING_STOP = (
 
 def explain_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
     """Return the error that names the stop which bars a start: an engaged one before a released one."""
-    stop = connection.execute(_BARRING_STOP, {"proposal_id": proposal_id}).first()
-    if stop is None:
+    stops = reading.lossy(connection, _BARRING_STOP, {"proposal_id": proposal_id}, _k.c.generation)
+    if not stops:
         return RetryTransactionError(code=STOPPED)
+    stop = stops[0]
     return KillSwitchEngagedError(
         id=proposal_id,
         current=current,
         wanted=ActionStatus.EXECUTING,
-        generation=stop.generation,
-        scope=stop.scope,
-        by=stop.engaged_by,
-        reason=stop.reason,
-        since=stop.engaged_at,
-        released_at=stop.released_at,
+        generation=reading.number(stop["generation"]),
+        scope=reading.text(stop["scope"]),
+        by=reading.text(stop["engaged_by"]),
+        reason=reading.text(stop["reason"]),
+        since=reading.time(stop["engaged_at"]),
+        released_at=reading.time(stop["released_at"]),
     )
 
 

@@ -15,7 +15,7 @@ from operator_core.db import history, reading
 from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.mapping import to_proposal, to_record
 from operator_core.db.schema import events, notes, proposals, prunes, records
-from operator_core.db.types import UtcDateTime
+from operator_core.db.types import Undecodable, UtcDateTime
 
 CHUNK = 100  # proposals that are compared in one snapshot
 
@@ -24,6 +24,7 @@ _LAST: sa.BindParameter[int] = sa.bindparam("last", type_=sa.BigInteger())
 _PROPOSALS = sa.select(*proposals.columns).where(proposals.c.id.between(_FIRST, _LAST))
 _RECORDS = sa.select(*records.columns).where(records.c.proposal_id.between(_FIRST, _LAST))
 _PRUNED_BEFORE = sa.select(sa.func.max(prunes.c.before, type_=UtcDateTime()))
+_PRUNES = sa.select(*prunes.columns).order_by(prunes.c.id)
 _HIGHEST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(proposals.c.id), 0))
 
 
@@ -52,7 +53,7 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Difference
     told = history.of_proposals(connection, first, last)
     stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal)
     opened = reading.many(connection, _RECORDS, values, records.c.id, to_record)
-    pruned = connection.execute(_PRUNED_BEFORE).scalar_one()
+    pruned = _pruned_before(connection)
     by_id = {proposal.id or 0: proposal for proposal in stored.items}
     by_proposal = {record.proposal_id: record for record in opened.items}
     by_events = history.by_proposal(told.items)
@@ -66,6 +67,36 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Difference
     ]
 
 
+_ORPHANS = sa.select(records.c.id).where(~sa.exists().where(proposals.c.id == records.c.proposal_id))
+
+
+def orphaned_records(connection: sa.Connection) -> list[Difference]:
+    """Return every record that belongs to no proposal."""
+    return [
+        Difference(field=f"{records.name} {number}.proposal_id", expected="the id of a proposal", found="another value")
+        for number in sorted(connection.scalars(_ORPHANS))
+    ]
+
+
+def unreadable_prunes(connection: sa.Connection) -> list[Difference]:
+    """Return every value of a prune that cannot be read."""
+    return [
+        Difference(field=f"{prunes.name} {row['id']}.{name}", expected="a value that can be read", found=value.detail)
+        for row in reading.lossy(connection, _PRUNES, {}, prunes.c.id)
+        for name, value in row.items()
+        if isinstance(value, Undecodable)
+    ]
+
+
+def _pruned_before(connection: sa.Connection) -> datetime | None:
+    """Return the latest `before` of all prunes that can be read."""
+    latest: datetime | Undecodable | None = reading.scalar(connection, _PRUNED_BEFORE, {})
+    if not isinstance(latest, Undecodable):
+        return latest
+    found = [row["before"] for row in reading.lossy(connection, _PRUNES, {}, prunes.c.id)]
+    return max((before for before in found if not isinstance(before, Undecodable)), default=None)
+
+
 def _by_proposal(
     connection: sa.Connection, errors: Sequence[UnreadableRowError]
 ) -> dict[int, list[UnreadableRowError]]:
@@ -75,7 +106,7 @@ def _by_proposal(
         if error.table != proposals.name:
             of = _OWNERS[error.table]
             number = connection.execute(of, {"row_id": error.id}).scalar_one_or_none()
-        found.setdefault(number or 0, []).append(error)
+        found.setdefault(number if isinstance(number, int) else 0, []).append(error)
     return found
 
 

@@ -21,7 +21,13 @@ def _of_database(connection: sa.Connection) -> list[Difference]:
         Difference(field="guards and tables", expected="what the migrations make", found=text)
         for text in altered(connection)
     ]
-    return [*schema, *latch_verification.compare_latch(connection), *latch_verification.lagging_ids(connection)]
+    return [
+        *schema,
+        *latch_verification.compare_latch(connection),
+        *verification.orphaned_records(connection),
+        *verification.unreadable_prunes(connection),
+        *latch_verification.lagging_ids(connection),
+    ]
 
 
 Progress = Callable[[int, int], Any]

@@ -10,9 +10,11 @@ from operator_core.actions.stops import EVERYTHING
 from operator_core.db.guards import postgresql_inspection, sqlite_inspection
 from operator_core.db.guards.rules import LATCH_READABLE
 
+# SQLite can hold text and blobs in a column of numbers; both sort above every number.
+_HIGHEST = "SELECT coalesce(max(generation), 0) FROM {} WHERE generation BETWEEN 0 AND 9223372036854775807"
 _LATCH = sa.text(
-    f"SELECT {LATCH_READABLE} AS readable, (SELECT coalesce(max(generation), 0) FROM kill_switch) AS latch, "
-    "(SELECT coalesce(max(generation), 0) FROM kill_switch_events) AS history"
+    f"SELECT {LATCH_READABLE} AS readable, ({_HIGHEST.format('kill_switch')}) AS latch, "
+    f"({_HIGHEST.format('kill_switch_events')}) AS history"
 )
 
 
