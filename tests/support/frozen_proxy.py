@@ -25,6 +25,11 @@ class FrozenProxy:
         self._thawed.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing is answered now."""
+        return not self._thawed.is_set()
+
     def freeze(self) -> None:
         """Answer nothing from now on."""
         self._thawed.clear()
