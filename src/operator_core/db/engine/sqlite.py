@@ -171,7 +171,15 @@ def _view_of(connection: sa.Connection) -> FileView | None:
     raw = getattr(connection.connection.driver_connection, "_conn", None)
     if isinstance(raw, WatchedConnection):
         raw.view = view
+    elif not event.contains(connection.engine, "close", _close_view):
+        event.listen(connection.engine, "close", _close_view)
     return view
+
+
+def _close_view(_connection: object, record: Any) -> None:
+    view: FileView | None = record.info.pop(_VIEW, None)
+    if view is not None:
+        view.close()
 
 
 def path_of(connection: sa.Connection) -> str:
