@@ -23,16 +23,20 @@ class FrozenProxy:
         self.open = 0
         self._thawed = asyncio.Event()
         self._thawed.set()
+        self._unanswered: set[asyncio.StreamReader] = set()
+        self._has_asked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether nothing is answered now."""
-        return not self._thawed.is_set()
 
     def freeze(self) -> None:
         """Answer nothing from now on."""
         self._thawed.clear()
+        self._unanswered.clear()
+
+    async def asked(self, connections: int = 1) -> None:
+        """Wait until this many connections have sent something since the last `freeze()`."""
+        while len(self._unanswered) < connections:
+            self._has_asked.clear()
+            await self._has_asked.wait()
 
     def thaw(self) -> None:
         """Pass everything on that was said meanwhile."""
@@ -48,6 +52,9 @@ class FrozenProxy:
             with suppress(OSError):
                 while said := await reader.read(_CHUNK):
                     queue.put_nowait(said)
+                    if not self._thawed.is_set():
+                        self._unanswered.add(reader)
+                        self._has_asked.set()
         finally:
             self.open -= 1
             passing.cancel()

@@ -19,7 +19,8 @@ from operator_core.actions.errors import (
     DatabaseUrlError,
     EngineNotConfiguredError,
 )
-from operator_core.db.engine.drivers import COMMAND_TIMEOUT_SECONDS, connect_arguments, engine_url
+from operator_core.db.engine import drivers
+from operator_core.db.engine.drivers import connect_arguments, engine_url
 from operator_core.db.engine.sockets import hang_up, remember_drivers
 from operator_core.db.engine.url_options import names_pgbouncer
 from operator_core.db.engine.urls import shown
@@ -80,7 +81,7 @@ def _bounded_psycopg() -> Any:
 
     class BoundedAsyncConnection(base):  # type: ignore[misc]
         async def wait(self, *args: Any, **kwargs: Any) -> Any:
-            timer = asyncio.get_running_loop().call_later(COMMAND_TIMEOUT_SECONDS, hang_up, self)
+            timer = asyncio.get_running_loop().call_later(drivers.COMMAND_TIMEOUT_SECONDS, hang_up, self)
             try:
                 return await base.wait(self, *args, **kwargs)
             finally:
