@@ -62,7 +62,7 @@ async def cancel(db: ActionDB, baseline: ByHand, filler: Filler, rounds: int, pe
         return seconds
 
     async def stop() -> None:
-        receipt = await db.engage_kill_switch(by="bench", reason="measured", wait=PATIENCE)
+        receipt = await db.engage_kill_switch(by="bench", reason="measured", timeout=PATIENCE)
         generations.append(receipt.generation)
         require(len(receipt.cancelled), pending)
 

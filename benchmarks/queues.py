@@ -70,7 +70,7 @@ class OperatorCore(Queue):
         async with ActionDB(dsn) as db:
 
             async def claim() -> int | None:
-                execution = await db.claim_next(worker=name, lease=60.0)
+                execution = await db.claim_next(worker=name, lease_seconds=60.0)
                 return None if execution is None else execution.proposal.id
 
             yield claim

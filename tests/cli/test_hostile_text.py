@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import ActionStatus, Difference, Finding
+from operator_core.actions import ActionStatus, Discrepancy, Finding
 from operator_core.cli import main, screen, work
 from operator_core.db import ActionDB
 from operator_core.worker import Worker
@@ -31,9 +31,9 @@ async def fill(target: Path | str, text: str) -> None:
         failed = await db.claim(2, worker=text)
         await db.request_cancel(2, by=text, reason=text)
         await failed.fail(text, {text: text})
-        await db.claim(3, worker=text, lease=0.001)
+        await db.claim(3, worker=text, lease_seconds=0.001)
         await asyncio.sleep(0.01)
-        (lost,) = await db.recover_lost(by=text)
+        (lost,) = await db.recover_expired_leases(by=text)
         await db.resolve_unknown(lost.id or 0, finding=Finding.PARTLY, by=text, reason=text)
         await db.claim(4, worker=text)
         receipt = await db.engage_kill_switch(by=text, reason=text, scope=f"action_name={text}")
@@ -83,12 +83,12 @@ async def test_every_command_prints_the_lines_that_it_prints_for_harmless_text(
     [
         [HOSTILE], [f"--{HOSTILE}"], ["list", HOSTILE], ["list", "--status", HOSTILE], ["list", "--ticket", HOSTILE],
         ["stop", "--reason", "x", "--scope", HOSTILE], ["stop", "--reason", "x", "--scope", f"ticket_id={HOSTILE}"],
-        ["stop", "--reason", "x", "--wait", HOSTILE], ["resolve", "1", "--finding", HOSTILE, "--reason", "x"],
+        ["stop", "--reason", "x", "--timeout", HOSTILE], ["resolve", "1", "--finding", HOSTILE, "--reason", "x"],
         ["prune", "--before", HOSTILE], ["drill", "--proposals", HOSTILE], ["worker", HOSTILE],
         ["worker", f"os:{HOSTILE}"], ["db", "upgrade", HOSTILE], ["db", "downgrade", HOSTILE], ["db", HOSTILE],
         ["import-legacy", HOSTILE, "--timezone", "UTC"], ["show", "1", "--url", f"{HOSTILE[:99]}.db"],
         ["status", "--url", f"postgresql://{HOSTILE}@127.0.0.1:1/{HOSTILE}"], ["status", "--url", f"{HOSTILE}://x"],
-        ["stop", "--reason", HOSTILE, "--by", HOSTILE, "--wait", "0", "--url", "postgresql://127.0.0.1:1/x"],
+        ["stop", "--reason", HOSTILE, "--by", HOSTILE, "--timeout", "0", "--url", "postgresql://127.0.0.1:1/x"],
         ["export", "--output", f"no such folder/{HOSTILE}"], ["show", "--json", "99"],
     ],
     ids=lambda arguments: " ".join(arguments).replace(HOSTILE, "HOSTILE").replace("/", "."),
@@ -124,7 +124,7 @@ def test_a_fault_of_the_command_itself_is_shown_printably_and_exits_with_1(
 
 
 def test_a_difference_is_shown_printably(capfd: pytest.CaptureFixture[str]) -> None:
-    found = Difference(proposal_id=1, field=HOSTILE, expected=HOSTILE, found=HOSTILE)
+    found = Discrepancy(proposal_id=1, field=HOSTILE, expected=HOSTILE, found=HOSTILE)
 
     screen.say(str(found))
 

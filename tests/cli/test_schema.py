@@ -72,7 +72,7 @@ def test_a_server_that_cannot_be_reached_exits_with_1_and_keeps_the_password() -
 
 async def test_check_waits_until_somebody_has_upgraded(tmp_path: Path) -> None:
     file = tmp_path / "later.db"
-    waiting = asyncio.create_task(asyncio.to_thread(run_command, "db", "check", "--wait", "100", "--url", str(file)))
+    waiting = asyncio.create_task(asyncio.to_thread(run_command, "db", "check", "--timeout", "100", "--url", str(file)))
     await asyncio.sleep(0.5)
     await asyncio.to_thread(migrate.upgrade, file)
 

@@ -152,7 +152,7 @@ def test_a_mistyped_command_exits_with_1_and_says_that_nothing_was_done() -> Non
 
 def test_a_server_that_does_not_answer_is_a_loud_failure_with_a_statement_to_paste() -> None:
     ran = run_command(
-        "stop", "--reason", "it's on fire", "--wait", "0.3", "--url", "postgresql://u:hidden@127.0.0.1:1/d"
+        "stop", "--reason", "it's on fire", "--timeout", "0.3", "--url", "postgresql://u:hidden@127.0.0.1:1/d"
     )
 
     assert ran.code == 1
@@ -182,8 +182,8 @@ def test_a_hung_start_is_named_and_can_be_terminated(postgres_url: str) -> None:
     hung.execute("UPDATE action_proposals SET status = 'executing' WHERE id = %s", [number])
     pid = hung.info.backend_pid
 
-    unconfirmed = run_command("stop", "--reason", "fire", "--wait", "10", "--url", postgres_url)
-    confirmed = run_command("stop", "--reason", "fire", "--wait", "20", "--terminate", "--url", postgres_url)
+    unconfirmed = run_command("stop", "--reason", "fire", "--timeout", "10", "--url", postgres_url)
+    confirmed = run_command("stop", "--reason", "fire", "--timeout", "20", "--terminate", "--url", postgres_url)
     hung.close()
 
     assert unconfirmed.code == 2
@@ -204,7 +204,7 @@ def test_a_frozen_writer_of_the_file_is_named(sqlite_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         writer.stdout.readline()
 
-        failed = run_command("stop", "--reason", "fire", "--wait", "0.3", "--url", str(sqlite_path))
+        failed = run_command("stop", "--reason", "fire", "--timeout", "0.3", "--url", str(sqlite_path))
 
         writer.stdin.close()
     assert failed.code == 1
@@ -260,7 +260,7 @@ async def test_an_emergency_is_no_time_to_refuse_a_reason(db: ActionDB, command:
 
 @pytest.mark.parametrize("wait", ["nan", "inf", "-1", "soon"])
 def test_a_wait_that_is_none_is_refused(sqlite_path: Path, wait: str) -> None:
-    ran = run_command("stop", "--reason", "x", f"--wait={wait}", "--url", str(sqlite_path))
+    ran = run_command("stop", "--reason", "x", f"--timeout={wait}", "--url", str(sqlite_path))
 
     assert ran.code == 1
     assert "NOTHING WAS DONE" in ran.err
@@ -289,7 +289,7 @@ def test_an_interrupted_stop_does_not_look_engaged(sqlite_path: Path) -> None:
         begun += "sys.addaudithook(lambda event, _: event == 'sqlite3.connect' and print('begun', flush=True)); "
         begun += "sys.exit(main())"
         stop = subprocess.Popen(
-            [sys.executable, "-c", begun, "stop", "--reason", "x", "--wait", "600", "--url", str(sqlite_path)],
+            [sys.executable, "-c", begun, "stop", "--reason", "x", "--timeout", "600", "--url", str(sqlite_path)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         stop.stdout.readline()
@@ -303,8 +303,8 @@ def test_an_interrupted_stop_does_not_look_engaged(sqlite_path: Path) -> None:
 
 def test_a_reader_that_is_gone_does_not_turn_a_failure_into_a_success(sqlite_path: Path) -> None:
     with _held(sqlite_path) as holder:
-        command = [sys.executable, "-m", "operator_core", "stop", "--json", "--reason", "x", "--wait", "0.2", "--url"]
-        stop = subprocess.Popen([*command, str(sqlite_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        command = [sys.executable, "-m", "operator_core", "stop", "--json", "--reason", "x", "--timeout", "0.2"]
+        stop = subprocess.Popen([*command, "--url", str(sqlite_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         stop.stdout.close()
         stop.wait()
         stop.stderr.close()

@@ -67,7 +67,7 @@ async def test_a_worker_does_what_is_proposed_and_sigterm_ends_it_with_0(
     made = await stored(db, parameters={"store": 7})
 
     with started(folder, ledger, name, "--json") as process:
-        done = await db.wait_for(made.id or 0, timeout=PATIENCE, poll=0.05)
+        done = await db.wait_for(made.id or 0, timeout=PATIENCE, poll_interval=0.05)
         process.send_signal(signal.SIGTERM)
         ran = await asyncio.to_thread(ended, process)
 
@@ -77,12 +77,12 @@ async def test_a_worker_does_what_is_proposed_and_sigterm_ends_it_with_0(
 async def test_a_worker_that_breaks_something_off_ends_with_1(db: ActionDB, ledger: Ledger, folder: Path) -> None:
     made = await stored(db, parameters={"seconds": 3_600})
 
-    with started(folder, ledger, "acts", "--json", "--grace", "0.1", "--name", "w") as process:
-        await db.wait_for(made.id or 0, ActionStatus.EXECUTING, timeout=PATIENCE, poll=0.05)
+    with started(folder, ledger, "acts", "--json", "--shutdown-timeout", "0.1", "--name", "w") as process:
+        await db.wait_for(made.id or 0, ActionStatus.EXECUTING, timeout=PATIENCE, poll_interval=0.05)
         process.send_signal(signal.SIGTERM)
         ran = await asyncio.to_thread(ended, process)
 
-    (record,) = await db.list_unsettled()
+    (record,) = await db.list_unresolved()
     assert (ran.code, ran.json["broken_off"], record.worker) == (1, [record.id], "w")
 
 
@@ -92,7 +92,7 @@ async def test_a_worker_that_does_not_validate_leaves_what_is_proposed(
     made, approved = await stored(db), await stored(db, ActionStatus.VALIDATED)
 
     with started(folder, ledger, "acts", "--no-validate"):
-        await db.wait_for(approved.id or 0, timeout=PATIENCE, poll=0.05)
+        await db.wait_for(approved.id or 0, timeout=PATIENCE, poll_interval=0.05)
 
     found = await db.get_proposal(made.id or 0)
     assert found is not None
@@ -126,7 +126,7 @@ def test_a_registry_that_is_not_there_is_one_clear_line(
 async def lost(db: ActionDB) -> ActionRecord:
     """Return the record of a worker that was lost, not recovered yet."""
     made = await stored(db, ActionStatus.VALIDATED)
-    execution = await db.claim(made.id or 0, worker="gone", lease=0.001)
+    execution = await db.claim(made.id or 0, worker="gone", lease_seconds=0.001)
     await asyncio.sleep(0.05)
     return execution.record
 
@@ -134,7 +134,7 @@ async def lost(db: ActionDB) -> ActionRecord:
 async def unsettled(db: ActionDB) -> ActionRecord:
     """Return a record that nobody knows the outcome of."""
     await lost(db)
-    (record,) = await db.recover_lost()
+    (record,) = await db.recover_expired_leases()
     return record
 
 
@@ -152,7 +152,7 @@ async def test_what_was_lost_is_recovered_in_the_name_of_a_person(db: ActionDB, 
 async def test_the_grace_of_a_recovery_leaves_the_young_alone(db: ActionDB, command: Run) -> None:
     await lost(db)
 
-    ran = command("recover", "--grace", "3600")
+    ran = command("recover", "--grace-period", "3600")
 
     assert (ran.code, ran.out) == (0, "nothing is lost\n")
 
@@ -197,7 +197,7 @@ async def test_a_finding_that_is_none_exits_with_1_and_lists_those_there_are(db:
 
     assert ran.code == 1
     assert "'maybe' is none of: happened, did not happen, partly" in ran.err
-    assert await db.list_unsettled() == [record]
+    assert await db.list_unresolved() == [record]
 
 
 async def test_what_is_known_cannot_be_settled(db: ActionDB, command: Run) -> None:

@@ -89,7 +89,7 @@ async def test_a_claim_starts_the_proposal_in_the_name_of_the_worker(db: ActionD
 async def test_a_claim_opens_the_record_of_the_worker(db: ActionDB) -> None:
     await waiting(db)
 
-    execution = await db.claim_next(worker="w1", lease=90)
+    execution = await db.claim_next(worker="w1", lease_seconds=90)
 
     assert (execution.record.outcome, execution.record.worker, execution.record.lease_seconds) == (None, "w1", 90.0)
     assert execution.record == await db.get_record(execution.record.id)
@@ -260,7 +260,7 @@ async def test_one_key_at_the_same_moment_claims_one_proposal(db, ledger):
 async def test_a_proposal_is_claimed_by_its_id(db):
     _, second = await waiting(db), await waiting(db)
 
-    execution = await db.claim(second, worker="w1", lease=90)
+    execution = await db.claim(second, worker="w1", lease_seconds=90)
 
     assert (execution.proposal.id, execution.record.proposal_id, execution.record.worker) == (second, second, "w1")
 

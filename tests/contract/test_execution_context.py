@@ -10,7 +10,7 @@ from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
     LeaseLostError,
-    OwnTransactionsError,
+    RequiresActionDBError,
     StopRequestedError,
     ValueNotStorableError,
 )
@@ -131,7 +131,7 @@ async def test_what_nobody_stops_goes_on(db):
     execution = await claimed(db)
 
     async with execution:
-        execution.check()
+        execution.raise_if_stopped()
 
     assert await outcome_of(db, execution) is ActionOutcome.SUCCEEDED
 
@@ -163,7 +163,7 @@ async def test_a_check_that_leaves_the_block_answers_the_stop(db):
         async with execution:
             await cancel(db, execution)
             await execution.heartbeat()
-            execution.check()
+            execution.raise_if_stopped()
 
     assert (caught.value.record_id, caught.value.by, caught.value.reason) == (
         execution.record.id,
@@ -239,7 +239,7 @@ async def test_a_time_that_is_over_leaves_the_outcome_unknown(db):
 
 
 async def test_the_block_sends_heartbeats_by_itself(db):
-    execution = await claimed(db, lease=0.3)
+    execution = await claimed(db, lease_seconds=0.3)
     first = execution.record.last_seen_at
 
     async def seen_again() -> bool:
@@ -286,7 +286,7 @@ async def test_a_check_after_the_loss_raises_what_the_block_raises(db, plain):
             await recovered(db, plain, execution)
             with pytest.raises(LeaseLostError):
                 await execution.complete()
-            execution.check()
+            execution.raise_if_stopped()
 
     assert execution.lease_lost is not None
 
@@ -309,7 +309,7 @@ async def test_what_was_claimed_in_the_transaction_of_a_host_is_not_entered(ledg
     async with hosted(ledger, driver) as host, AsyncSession(host.engine) as session, session.begin():
         execution = await claimed(ActionRepository(session))
 
-        with pytest.raises(OwnTransactionsError):
+        with pytest.raises(RequiresActionDBError):
             async with execution:
                 pass
 
@@ -318,7 +318,7 @@ async def test_what_was_claimed_in_a_transaction_of_the_ledger_is_not_entered(db
     async with db.transaction() as tx:
         execution = await claimed(tx)
 
-        with pytest.raises(OwnTransactionsError):
+        with pytest.raises(RequiresActionDBError):
             async with execution:
                 pass
 

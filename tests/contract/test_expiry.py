@@ -27,7 +27,7 @@ async def _release(db: ActionDB) -> None:
 
 SWEEPS: dict[str, Callable[[ActionDB], Awaitable[object]]] = {
     "idle claim": lambda db: db.claim_next(worker="w1", action_names=["nothing"]),
-    "recovery": lambda db: db.recover_lost(),
+    "recovery": lambda db: db.recover_expired_leases(),
     "status": lambda db: db.kill_switch_status(),
     "release": _release,
 }
@@ -116,10 +116,10 @@ async def test_what_has_not_expired_is_left_alone(db, sweep, status):
 
 async def test_an_expired_proposal_is_cancelled_once(db):
     made = await stored(db, valid_until=PAST)
-    await db.recover_lost()
+    await db.recover_expired_leases()
     before = await db.get_proposal(made.id)
 
-    await db.recover_lost()
+    await db.recover_expired_leases()
 
     assert await db.get_proposal(made.id) == before
 
@@ -129,4 +129,4 @@ async def test_what_has_expired_is_shown_as_swept_in_the_status(db):
 
     status = await db.kill_switch_status()
 
-    assert status.unswept == ()
+    assert status.not_yet_cancelled == ()

@@ -7,9 +7,9 @@ import pytest
 
 from operator_core.actions import (
     ActionOutcome,
+    AlreadyResolvedError,
     EventKind,
     Finding,
-    FindingNotAllowedError,
     RecordNotFoundError,
     ValueNotStorableError,
 )
@@ -36,7 +36,7 @@ async def settle(db, record_id, finding=Finding.HAPPENED, **given):
 async def test_what_nobody_knows_is_unsettled_oldest_first(db, plain):
     first, second = await unknown(db), await recovered(db, plain, await claimed(db))
 
-    assert await db.list_unsettled() == [first, second]
+    assert await db.list_unresolved() == [first, second]
 
 
 async def test_what_is_known_or_still_runs_is_not_unsettled(db):
@@ -44,7 +44,7 @@ async def test_what_is_known_or_still_runs_is_not_unsettled(db):
     await (await claimed(db)).fail("no such store")
     await (await claimed(db)).complete()
 
-    assert await db.list_unsettled() == []
+    assert await db.list_unresolved() == []
 
 
 @pytest.mark.parametrize("finding", Finding)
@@ -80,7 +80,7 @@ async def test_what_is_settled_is_unsettled_no_more(db):
 
     await settle(db, record.id)
 
-    assert await db.list_unsettled() == [other]
+    assert await db.list_unresolved() == [other]
 
 
 @pytest.mark.parametrize("finding", Finding)
@@ -129,7 +129,7 @@ async def test_a_finding_is_written_once(db):
     record = await unknown(db)
     settled = await settle(db, record.id, Finding.PARTLY)
 
-    with pytest.raises(FindingNotAllowedError, match="was settled by ann: partly") as caught:
+    with pytest.raises(AlreadyResolvedError, match="was settled by ann: partly") as caught:
         await settle(db, record.id, Finding.HAPPENED, by="bob")
 
     assert (caught.value.finding, caught.value.by) == (Finding.PARTLY, "ann")
@@ -141,7 +141,7 @@ async def test_of_many_findings_at_once_one_is_written(db):
 
     found = await asyncio.gather(*(settle(db, record.id) for _ in range(4)), return_exceptions=True)
 
-    assert [type(one) for one in found].count(FindingNotAllowedError) == 3
+    assert [type(one) for one in found].count(AlreadyResolvedError) == 3
 
 
 @pytest.mark.parametrize("outcome", KNOWN)
@@ -150,7 +150,7 @@ async def test_a_known_outcome_is_not_settled(db, outcome):
     await stop(db)
     record = await execution.acknowledge_stop(outcome=outcome)
 
-    with pytest.raises(FindingNotAllowedError, match=f"is closed as {outcome}; only an unknown") as caught:
+    with pytest.raises(AlreadyResolvedError, match=f"is closed as {outcome}; only an unknown") as caught:
         await settle(db, record.id)
 
     assert (caught.value.outcome, caught.value.finding) == (outcome, None)
@@ -160,7 +160,7 @@ async def test_a_known_outcome_is_not_settled(db, outcome):
 async def test_what_still_runs_is_not_settled(db):
     record = await running(db)
 
-    with pytest.raises(FindingNotAllowedError, match="is open; only an unknown outcome"):
+    with pytest.raises(AlreadyResolvedError, match="is open; only an unknown outcome"):
         await settle(db, record.id)
 
     assert await db.get_record(record.id) == record

@@ -43,7 +43,7 @@ async def test_the_receipt_of_the_first_stop_names_it_and_covers_everything(db):
     receipt = await stop(db)
 
     assert (receipt.generation, receipt.scope, receipt.on_standby) == (1, Scope(), True)
-    assert (receipt.cancelled, receipt.still_executing, receipt.unswept) == ((), (), ())
+    assert (receipt.cancelled, receipt.still_executing, receipt.not_yet_cancelled) == ((), (), ())
 
 
 async def test_the_receipt_lists_what_was_cancelled_in_order(db):

@@ -10,7 +10,7 @@ from operator_core.actions import (
     Answer,
     RecordNotFoundError,
     Scope,
-    StopAnswer,
+    StopResponse,
     TransitionNotAllowedError,
 )
 from operator_core.actions.lifecycle import OUTCOMES
@@ -36,7 +36,7 @@ async def release(db: ActionDB, generation: int) -> None:
     await db.release_kill_switch(by="bob", reason="all clear", generation=generation)
 
 
-async def answers(db: ActionDB) -> list[StopAnswer]:
+async def answers(db: ActionDB) -> list[StopResponse]:
     return list((await db.kill_switch_status()).answers)
 
 

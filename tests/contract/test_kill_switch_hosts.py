@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from operator_core.actions import ActionStatus, DatabaseNotFoundError, NotOpenError, OwnTransactionsError, Scope
+from operator_core.actions import ActionStatus, DatabaseNotFoundError, NotOpenError, RequiresActionDBError, Scope
 from operator_core.db import ActionDB, ActionRepository, configure_engine
 from tests.support.factories import proposal, running, stored
 from tests.support.host import DRIVERS, engine_of, hosted
@@ -32,9 +32,9 @@ async def test_a_joined_session_neither_engages_nor_releases_and_stays_usable(an
         receipt = await stop(host.db)
         async with AsyncSession(host.engine) as session:
             repository = ActionRepository(session)
-            with pytest.raises(OwnTransactionsError, match="engage_kill_switch"):
+            with pytest.raises(RequiresActionDBError, match="engage_kill_switch"):
                 await stop(repository)
-            with pytest.raises(OwnTransactionsError, match="release_kill_switch"):
+            with pytest.raises(RequiresActionDBError, match="release_kill_switch"):
                 await repository.release_kill_switch(by="bob", reason="no", generation=receipt.generation)
             made = await repository.create_proposal(proposal())
             await session.commit()
@@ -45,9 +45,9 @@ async def test_a_joined_session_neither_engages_nor_releases_and_stays_usable(an
 
 async def test_a_transaction_of_several_calls_neither_engages_nor_releases(db):
     async with db.transaction() as tx:
-        with pytest.raises(OwnTransactionsError):
+        with pytest.raises(RequiresActionDBError):
             await stop(tx)
-        with pytest.raises(OwnTransactionsError):
+        with pytest.raises(RequiresActionDBError):
             await tx.release_kill_switch(by="bob", reason="no", generation=1)
 
 

@@ -59,7 +59,7 @@ async def test_a_scoped_stop_touches_no_proposal_outside_its_scope_in_whatever_s
 
     receipt = await stop(db, scope=scope)
 
-    assert (receipt.cancelled, receipt.still_executing, receipt.unswept) == ((), (), ())
+    assert (receipt.cancelled, receipt.still_executing, receipt.not_yet_cancelled) == ((), (), ())
     assert [await db.get_proposal(one.id) for one in outside] == outside
     assert [await db.get_events(one.id) for one in outside] == before
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from operator_core.actions import KillSwitchChange, Scope
+from operator_core.actions import KillSwitchEvent, Scope
 from operator_core.db import ActionDB, stop_status
 from tests.support import latch
 from tests.support.ledger import DRIVER, Ledger
@@ -35,12 +35,12 @@ async def watched(request) -> AsyncIterator[tuple[Ledger, ActionDB]]:
 
 
 @asynccontextmanager
-async def watching(db: ActionDB, poll: float = 0.02) -> AsyncIterator[AsyncGenerator[KillSwitchChange]]:
-    async with aclosing(db.watch_kill_switch(poll=poll)) as changes:
+async def watching(db: ActionDB, poll_interval: float = 0.02) -> AsyncIterator[AsyncGenerator[KillSwitchEvent]]:
+    async with aclosing(db.watch_kill_switch(poll_interval=poll_interval)) as changes:
         yield changes
 
 
-async def following(changes: AsyncGenerator[KillSwitchChange], number: int) -> list[tuple[int, str, str]]:
+async def following(changes: AsyncGenerator[KillSwitchEvent], number: int) -> list[tuple[int, str, str]]:
     """Return the next changes: generation, scope and what happened."""
     found = [await asyncio.wait_for(anext(changes), PATIENCE) for _ in range(number)]
     return [(one.generation, str(one.scope), one.change) for one in found]

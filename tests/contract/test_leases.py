@@ -49,7 +49,7 @@ async def executing(db: ActionDB) -> dict[int, tuple[object, object]]:
 
 @pytest.mark.parametrize("lease", [0.5, 60, DAY])
 async def test_a_lease_runs_for_its_seconds_from_the_claim(db, lease):
-    record = (await claimed(db, lease=lease)).record
+    record = (await claimed(db, lease_seconds=lease)).record
 
     assert record.lease_expires_at - record.last_seen_at == timedelta(seconds=lease)
 
@@ -79,7 +79,7 @@ async def test_what_is_started_without_a_claim_has_no_lease(db):
 async def test_what_is_started_without_a_claim_is_never_recovered(db):
     record = await running(db)
 
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
     assert await db.get_record(record.id) == record
 
 
@@ -87,7 +87,7 @@ async def test_what_is_started_without_a_claim_is_never_recovered(db):
 
 
 async def test_a_heartbeat_extends_the_lease(db):
-    execution = await claimed(db, lease=90)
+    execution = await claimed(db, lease_seconds=90)
     before = execution.record
 
     await execution.heartbeat()
@@ -104,7 +104,7 @@ async def test_a_heartbeat_that_comes_late_but_before_the_recovery_renews_the_le
 
     await execution.heartbeat()
 
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
 
 
 async def test_a_heartbeat_of_what_nobody_stops_asks_for_nothing(db):
@@ -155,7 +155,7 @@ async def test_a_heartbeat_after_the_recovery_says_who_has_ended_it_and_when(db,
 async def test_what_holds_its_lease_is_not_recovered(db):
     execution = await claimed(db)
 
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
     assert await db.get_record(execution.record.id) == execution.record
 
 
@@ -163,7 +163,7 @@ async def test_what_ran_out_is_not_recovered_within_the_grace(db, plain):
     execution = await claimed(db)
     let_expire(plain, execution.record.id)
 
-    assert await db.recover_lost(grace=DAY) == []
+    assert await db.recover_expired_leases(grace_period=DAY) == []
     assert (await db.get_record(execution.record.id)).outcome is None
 
 
@@ -171,17 +171,17 @@ async def test_what_ran_out_is_recovered_after_the_grace(db, plain):
     execution = await claimed(db)
     let_expire(plain, execution.record.id)
 
-    found = await db.recover_lost(grace=60)
+    found = await db.recover_expired_leases(grace_period=60)
 
     assert [record.id for record in found] == [execution.record.id]
 
 
-@pytest.mark.parametrize("grace", [-1, DAY + 1, float("nan"), "1", True])
-async def test_a_grace_is_a_number_of_seconds_up_to_a_day(db, grace):
+@pytest.mark.parametrize("grace_period", [-1, DAY + 1, float("nan"), "1", True])
+async def test_a_grace_period_is_a_number_of_seconds_up_to_a_day(db, grace_period):
     with pytest.raises(ValueNotStorableError) as caught:
-        await db.recover_lost(grace=grace)
+        await db.recover_expired_leases(grace_period=grace_period)
 
-    assert caught.value.path == "grace"
+    assert caught.value.path == "grace_period"
 
 
 async def test_all_that_were_lost_are_recovered_oldest_first(db, plain):
@@ -189,13 +189,13 @@ async def test_all_that_were_lost_are_recovered_oldest_first(db, plain):
     for number in lost:
         let_expire(plain, number)
 
-    assert [record.id for record in await db.recover_lost()] == lost
+    assert [record.id for record in await db.recover_expired_leases()] == lost
 
 
 async def test_what_was_recovered_is_not_recovered_again(db, plain):
     await recovered(db, plain, await claimed(db))
 
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
 
 
 async def test_the_outcome_of_what_was_lost_is_unknown(db, plain):
@@ -249,7 +249,7 @@ async def test_a_recovery_cancels_what_a_stop_has_left(db, plain):
     made = await stored(db, ActionStatus.VALIDATED)
     latch.engage(plain, by="ann")
 
-    await db.recover_lost()
+    await db.recover_expired_leases()
 
     found = await db.get_proposal(made.id)
     assert (found.status, found.status_by) == (ActionStatus.CANCELLED, "ann")

@@ -26,7 +26,7 @@ async def test_a_listener_that_is_still_connecting_comes_to_its_end(
     monkeypatch.setattr(beside.Bell, "_connect", noting)
     async with ActionDB(ledger.target) as db:
         for _ in range(5):
-            async with db.hints() as hint:
+            async with db.notifications() as hint:
                 await hint(0)
                 await asyncio.sleep(0.002)  # it is connecting now
             gc.collect()

@@ -69,7 +69,7 @@ async def test_a_ledger_stays_where_it_is_when_the_current_folder_changes(
         await asyncio.gather(*(db.list_proposals() for _ in range(4)))  # by connections that are new
         async with db.transaction() as tx:
             await tx.create_proposal(proposal())
-        receipt = await db.engage_kill_switch(by="ann", reason="smoke", wait=60)
+        receipt = await db.engage_kill_switch(by="ann", reason="smoke", timeout=60)
         await db.migrate()
     if isinstance(target, AsyncEngine):
         async with AsyncSession(target) as session:
@@ -197,7 +197,7 @@ async def main(file, act):
         elif act == "call":
             await asyncio.gather(*(db.list_proposals() for _ in range(9)))
         elif act == "stop":
-            await db.engage_kill_switch(by="a", reason="b", wait=0.2)
+            await db.engage_kill_switch(by="a", reason="b", timeout=0.2)
         else:
             await db.open()
     except ActionError as error:

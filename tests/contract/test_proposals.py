@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from operator_core.actions import ActionProposal, ActionStatus, ActionType, NotNewError, ValueNotStorableError
+from operator_core.actions import ActionProposal, ActionStatus, ActionType, AlreadyStoredError, ValueNotStorableError
 from operator_core.actions.lifecycle import PENDING
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.db.mapping import PROPOSED
@@ -17,8 +17,8 @@ SMUGGLED = [
     ({"reason": "a\0b"}, ValueNotStorableError),
     ({"proposed_by": ""}, ValueNotStorableError),
     ({"ticket_id": 2**63}, ValueNotStorableError),
-    ({"id": 7}, NotNewError),
-    ({"status": ActionStatus.EXECUTING}, NotNewError),
+    ({"id": 7}, AlreadyStoredError),
+    ({"status": ActionStatus.EXECUTING}, AlreadyStoredError),
     ({"proposed_at": datetime(2026, 1, 2)}, ValidationError),  # noqa: DTZ001 - naive is what is refused
     ({"action_type": "weapon"}, ValidationError),
     ({"action_name": None}, ValidationError),
@@ -85,7 +85,7 @@ async def test_the_time_of_the_state_is_the_databases_and_not_the_proposers(db: 
 @both_ways
 @pytest.mark.parametrize("number", [0, 1, -1])
 async def test_a_proposal_with_an_id_is_not_new(db: ActionDB, create, number: int) -> None:
-    with pytest.raises(NotNewError, match=f"a new proposal has no id yet, but this one has {number}") as caught:
+    with pytest.raises(AlreadyStoredError, match=f"a new proposal has no id yet, but this one has {number}") as caught:
         await create(db, proposal(id=number))
 
     assert (caught.value.kind, caught.value.field, caught.value.value) == ("proposal", "id", number)
@@ -95,7 +95,7 @@ async def test_a_proposal_with_an_id_is_not_new(db: ActionDB, create, number: in
 @both_ways
 @pytest.mark.parametrize("status", [status for status in ActionStatus if status is not ActionStatus.PROPOSED])
 async def test_a_proposal_with_a_later_state_is_not_new(db: ActionDB, create, status: ActionStatus) -> None:
-    with pytest.raises(NotNewError) as caught:
+    with pytest.raises(AlreadyStoredError) as caught:
         await create(db, proposal(status=status))
 
     assert (caught.value.field, caught.value.value) == ("status", status)
@@ -116,7 +116,7 @@ async def test_what_model_copy_lets_in_is_refused_by_the_store(db: ActionDB, cre
 async def test_a_stored_proposal_cannot_be_stored_again(db: ActionDB) -> None:
     made = await db.create_proposal(proposal())
 
-    with pytest.raises(NotNewError):
+    with pytest.raises(AlreadyStoredError):
         await db.create_proposal(made)
 
     assert len(await db.list_proposals()) == 1

@@ -54,13 +54,13 @@ READS: dict[str, Callable[[ActionDB], Awaitable[object]]] = {
     "records": lambda db: db.get_records_for_proposal(1),
     "events": lambda db: db.get_events(1),
     "status": lambda db: db.kill_switch_status(),
-    "unsettled": lambda db: db.list_unsettled(),
+    "unsettled": lambda db: db.list_unresolved(),
     "verify": lambda db: db.verify(),
-    "recover": lambda db: db.recover_lost(),
+    "recover": lambda db: db.recover_expired_leases(),
     "claim": lambda db: db.claim_next(worker="w", action_names=["nothing"]),
     "asked": asked,
     "watch": lambda db: db._run(Kind.SNAPSHOT, stop_status.changes_so_far),
-    "proposed": lambda db: db.take_proposed(["nothing"]),
+    "proposed": lambda db: db.lock_proposed(["nothing"]),
 }
 
 

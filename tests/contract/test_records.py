@@ -11,7 +11,7 @@ from operator_core.actions import (
     ActionOutcome,
     ActionRecord,
     ActionStatus,
-    NotNewError,
+    AlreadyStoredError,
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
@@ -125,7 +125,7 @@ async def test_a_proposal_that_does_not_exist_gets_no_record(db: ActionDB) -> No
 async def test_a_record_that_says_more_than_its_start_is_not_new(db: ActionDB, given: dict[str, Any]) -> None:
     proposal_id = await executing(db)
 
-    with pytest.raises(NotNewError) as caught:
+    with pytest.raises(AlreadyStoredError) as caught:
         await db.create_record(ActionRecord(proposal_id=proposal_id, **given))
 
     assert {caught.value.field: caught.value.value} == given
@@ -138,7 +138,7 @@ async def test_a_record_that_says_more_than_its_start_is_not_new(db: ActionDB, g
         ({"proposal_id": 2**63}, ValueNotStorableError),
         ({"proposal_id": None}, ValidationError),
         ({"started_at": datetime(2026, 1, 2)}, ValidationError),  # noqa: DTZ001 - naive is what is refused
-        ({"outcome": "succeeded"}, NotNewError),
+        ({"outcome": "succeeded"}, AlreadyStoredError),
     ],
 )
 async def test_what_model_copy_lets_in_is_refused_by_the_store(db: ActionDB, update, error) -> None:

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from operator_core.actions import (
     ActionRecord,
     ActionStatus,
+    AlreadyStoredError,
     EngineNotConfiguredError,
     IsolationLevelError,
-    NotNewError,
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
@@ -92,8 +92,8 @@ REFUSALS: dict[str, Refusal] = {
     "a second close": (TransitionNotAllowedError, _second_close),
     "a second record": (RecordNotAllowedError, _second_record),
     "a record too early": (RecordNotAllowedError, _record_too_early),
-    "one that is not new": (NotNewError, lambda r: r.create_proposal(proposal(id=7))),
-    "many, one not new": (NotNewError, lambda r: r.create_proposals([proposal(), proposal(id=7)])),
+    "one that is not new": (AlreadyStoredError, lambda r: r.create_proposal(proposal(id=7))),
+    "many, one not new": (AlreadyStoredError, lambda r: r.create_proposals([proposal(), proposal(id=7)])),
     "an unstorable id": (ValueNotStorableError, lambda r: r.get_proposal(2**63)),
     "an unstorable result": (ValueNotStorableError, _unstorable_result),
 }

@@ -63,7 +63,7 @@ async def test_what_nobody_has_settled_stays_and_is_counted(db: ActionDB) -> Non
     report = await db.prune(await now(), keep_events=False)
 
     assert (report.proposals, report.unsettled) == (0, 1)
-    assert await db.list_unsettled() == [record]
+    assert await db.list_unresolved() == [record]
 
 
 async def test_what_was_settled_goes(db: ActionDB) -> None:

@@ -183,7 +183,7 @@ async def test_a_scope_that_cannot_be_read_is_released_like_any_other(db, unread
 
 
 async def test_a_scope_that_cannot_be_read_stops_neither_a_recovery_nor_a_stop(db, unreadable):
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
     receipt = await db.engage_kill_switch(by="bob", reason="fire")
 
     assert receipt.generation == 2

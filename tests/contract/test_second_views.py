@@ -58,7 +58,7 @@ CALLS: dict[str, Callable[[ActionDB, int], Awaitable[object]]] = {
     "start": lambda db, number: db.start_execution(number),
     "claim": lambda db, _: db.claim_next(worker="w"),
     "transaction": lambda db, _: db.cancel_all_pending(),
-    "stop": lambda db, _: db.engage_kill_switch(by="eve", reason="smoke", wait=0.1),
+    "stop": lambda db, _: db.engage_kill_switch(by="eve", reason="smoke", timeout=0.1),
     "block": in_a_block,
 }
 """One call for each way in which a transaction is run."""
@@ -382,7 +382,7 @@ set -e
 mkdir "$1/app"
 if [ "$2" = file ]; then touch "$1/app/ledger.db"; mount --bind "$1/folder/ledger.db" "$1/app/ledger.db"
 else mount --bind "$1/folder" "$1/app"; fi
-exec "$3" -m operator_core stop --url "$1/app/ledger.db" --reason smoke --by eve --wait 30
+exec "$3" -m operator_core stop --url "$1/app/ledger.db" --reason smoke --by eve --timeout 30
 """
 
 

@@ -165,7 +165,7 @@ async def keep_the_promises(db: ActionRepository) -> int:
     assert await db.get_proposal(made.id or 0) == made
     assert abs(datetime.now(UTC) - made.status_at) < timedelta(hours=1)
     await db.update_proposal_status(made.id or 0, ActionStatus.VALIDATED)
-    execution = await db.claim(made.id or 0, worker="w1", lease=60.123456789)
+    execution = await db.claim(made.id or 0, worker="w1", lease_seconds=60.123456789)
     assert execution.record.lease_seconds == 60.123456789
     closed = await execution.complete(PARAMETERS)
     assert await db.get_record(closed.id or 0) == closed
@@ -249,7 +249,7 @@ def test_a_ledger_is_made_checked_and_stopped_under_every_setting(url: URL, post
 
     made = run_command("db", "upgrade", "--url", target)
     checked = run_command("db", "check", "--url", target)
-    stopped = run_command("stop", "--reason", "smoke", "--wait", "60", "--url", target)
+    stopped = run_command("stop", "--reason", "smoke", "--timeout", "60", "--url", target)
     status = run_command("status", "--json", "--url", target)
 
     assert [done.code for done in (made, checked, stopped, status)] == [0, 0, 0, 0], (
@@ -376,7 +376,7 @@ async def test_it_is_refused_on_open_and_its_stop_fails_aloud(url: URL) -> None:
 
     with pytest.raises(EngineNotConfiguredError, match="session_replication_role is replica"):
         await ActionDB(url).open()
-    stopped = run_command("stop", "--reason", "smoke", "--wait", "1", "--url", target)
+    stopped = run_command("stop", "--reason", "smoke", "--timeout", "1", "--url", target)
 
     assert (stopped.code, "session_replication_role is replica" in stopped.err) == (1, True)
 

@@ -44,7 +44,7 @@ async def work_out(db: ActionDB) -> None:
     waiting = await stored(db, ActionStatus.VALIDATED)
     parameters = {"text": "Ünï\u20ac 😀", "n": [1, 2.5, None, True]}
     made = await db.create_proposal(proposal(parameters=parameters))
-    receipt = await db.engage_kill_switch(by="ann", reason="smoke", wait=60)
+    receipt = await db.engage_kill_switch(by="ann", reason="smoke", timeout=60)
     with pytest.raises((KillSwitchEngagedError, ActionError)):
         await db.start_execution(waiting.id or 0)
     await db.release_kill_switch(by="ann", reason="all clear", generation=receipt.generation)

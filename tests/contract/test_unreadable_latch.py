@@ -11,7 +11,7 @@ from contextlib import aclosing
 import pytest
 import sqlalchemy as sa
 
-from operator_core.actions import ActionStatus, Difference, KillSwitchEngagedError, StopReceipt
+from operator_core.actions import ActionStatus, Discrepancy, KillSwitchEngagedError, StopReceipt
 from operator_core.db import ActionDB
 from operator_core.db.migrate.repair import repair
 from operator_core.db.schema import kill_switch, kill_switch_events, proposals, prunes, records
@@ -79,7 +79,7 @@ def restore_generation(ledger: Ledger, column: "sa.Column[object]", stopped: Sto
 VALIDATED_AGAIN = "status = 'validated', status_at = validated_at, cancelled_at = NULL"
 
 
-def number_of(differences: list[Difference], column: str) -> int:
+def number_of(differences: list[Discrepancy], column: str) -> int:
     """Return how many differences are about a column."""
     return sum(difference.field.endswith(column) for difference in differences)
 
@@ -113,7 +113,7 @@ async def test_an_engaged_stop_is_shown_watched_obeyed_and_released(
             status = await db.kill_switch_status()
             assert len(status.engaged) == 1, value
             assert started.id in {action.proposal_id for action in status.still_executing}
-            async with aclosing(db.watch_kill_switch(poll=0.01)) as changes:
+            async with aclosing(db.watch_kill_switch(poll_interval=0.01)) as changes:
                 if column.name not in {"generation", "change"}:
                     assert (await anext(changes)).generation == receipt.generation
             assert number_of(await db.verify(), column.name) >= 1, value
@@ -161,7 +161,7 @@ async def test_a_running_action_is_shown_and_its_stop_is_released(ledger: Ledger
             status = await db.kill_switch_status()
             if column.name != "status":
                 assert started.id in {action.proposal_id for action in status.still_executing}, value
-            async with aclosing(db.watch_kill_switch(poll=0.01)) as changes:
+            async with aclosing(db.watch_kill_switch(poll_interval=0.01)) as changes:
                 assert (await anext(changes)).generation == receipt.generation
             assert await db.verify() != [], value
             await db.release_kill_switch(by="ann", reason="over", generation=receipt.generation)

@@ -29,7 +29,7 @@ Made = tuple[int, int]
 async def lost(db: ActionDB) -> Any:
     """Return an execution whose worker is lost."""
     made = await stored(db, ActionStatus.VALIDATED)
-    return await db.claim(made.id or 0, worker="lost", lease=0.001)
+    return await db.claim(made.id or 0, worker="lost", lease_seconds=0.001)
 
 
 async def _proposal(db: ActionDB) -> Made:
@@ -134,12 +134,12 @@ async def test_what_is_lost_beside_it_is_recovered(ledger: Ledger) -> None:
         after = (await lost(db)).record.id
         await asyncio.sleep(0.01)
 
-        recovered = {record.id for record in await db.recover_lost()}
+        recovered = {record.id for record in await db.recover_expired_leases()}
 
         assert {before, after} <= recovered
         assert {row for row, _ in planted.values()} <= recovered | {error.id for error in reported}
-        assert {before, after} <= {record.id for record in await db.list_unsettled()}
-        assert await db.recover_lost() == []
+        assert {before, after} <= {record.id for record in await db.list_unresolved()}
+        assert await db.recover_expired_leases() == []
         assert (await db.kill_switch_status()).generation == 0
 
 
@@ -154,7 +154,7 @@ async def test_a_claim_passes_over_it_and_takes_the_next(ledger: Ledger) -> None
         after = [(await stored(db, ActionStatus.VALIDATED)).id for _ in range(2)]
         plants(ledger, {what: row for what, (row, _) in made.items()})
 
-        claimed = [await db.claim_next(worker="w", lease=60) for _ in range(3)]
+        claimed = [await db.claim_next(worker="w", lease_seconds=60) for _ in range(3)]
 
         assert [execution and execution.proposal.id for execution in claimed] == [*after, None]
         assert {error.id for error in reported} <= {row for row, _ in made.values()}
@@ -215,7 +215,7 @@ async def test_a_person_reads_of_it_in_the_log_once(ledger: Ledger, caplog: pyte
 async def test_an_execution_beats_hears_of_a_stop_and_ends_although_its_record_cannot_be_read(ledger: Ledger) -> None:
     broken = next(what for what in PLANTS[ledger.is_sqlite] if what.table == "action_records")
     async with ActionDB(ledger.target) as db:
-        execution = await db.claim((await stored(db, ActionStatus.VALIDATED)).id or 0, worker="w", lease=60)
+        execution = await db.claim((await stored(db, ActionStatus.VALIDATED)).id or 0, worker="w", lease_seconds=60)
         plants(ledger, {broken: execution.record.id or 0})
 
         assert await execution.heartbeat() is None

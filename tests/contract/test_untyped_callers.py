@@ -27,11 +27,11 @@ CALLS = {
     "nobody": (lambda db, made: db.update_proposal_status(made.id, "validated", by=None), "by is a NoneType"),
     "a number for a reason": (lambda db, made: db.cancel_all_pending(reason=5), "reason is a int; a text is wanted"),
     "a wait without end": (
-        lambda db, made: db.engage_kill_switch(by="a", reason="b", wait=float("inf")),
+        lambda db, made: db.engage_kill_switch(by="a", reason="b", timeout=float("inf")),
         "wait is inf",
     ),
     "a wait that is no number": (
-        lambda db, made: db.engage_kill_switch(by="a", reason="b", wait=float("nan")),
+        lambda db, made: db.engage_kill_switch(by="a", reason="b", timeout=float("nan")),
         "wait is nan; seconds from 0 to 86,400 are wanted",
     ),
     "a scope as a dict": (lambda db, made: db.engage_kill_switch(by="a", reason="b", scope={}), "scope is a dict"),

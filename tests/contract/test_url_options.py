@@ -76,7 +76,7 @@ async def test_a_host_that_says_nothing_does_not_keep_a_stop_from_the_next_one(u
     async with ActionDB(text_of(url, f"{silent},{url.host}:{url.port}")) as db:
         made = await stored(db)
 
-        receipt = await stop(db, wait=30.0)
+        receipt = await stop(db, timeout=30.0)
 
     assert receipt.cancelled == (made.id,)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from operator_core.actions import TRANSITIONS, ActionStatus, Difference, EventKind, Finding, ValueNotStorableError
+from operator_core.actions import TRANSITIONS, ActionStatus, Discrepancy, EventKind, Finding, ValueNotStorableError
 from operator_core.db import ActionDB, verification
 from tests.support.factories import proposal, running, stored
 from tests.support.history import tamper
@@ -28,7 +28,7 @@ async def settled(db: ActionDB) -> int:
     return execution.proposal.id or 0
 
 
-def fields(differences: list[Difference]) -> set[tuple[int | None, str]]:
+def fields(differences: list[Discrepancy]) -> set[tuple[int | None, str]]:
     return {(one.proposal_id, one.field) for one in differences}
 
 
@@ -78,7 +78,7 @@ async def test_a_difference_says_what_it_should_be_and_what_it_is(db: ActionDB, 
 
     (found,) = await db.verify()
 
-    assert found == Difference(proposal_id=made.id or 0, field="reason", expected="store 4 is hot", found="never mind")
+    assert found == Discrepancy(proposal_id=made.id or 0, field="reason", expected="store 4 is hot", found="never mind")
 
 
 async def test_a_status_that_was_changed_is_found(db: ActionDB, ledger: Ledger) -> None:
@@ -196,7 +196,7 @@ async def test_a_difference_beyond_the_first_chunk_is_found(db: ActionDB, ledger
 
 
 async def test_a_ledger_in_use_has_no_differences(db: ActionDB, ledger: Ledger) -> None:
-    found: list[Difference] = []
+    found: list[Discrepancy] = []
 
     async with ActionDB(ledger.target) as other, asyncio.TaskGroup() as group:
         busy = group.create_task(_live(other))

@@ -48,7 +48,7 @@ async def test_what_does_not_come_so_far_in_time_raises(db, wanted, status):
     made = await stored(db, status)
 
     with pytest.raises(WaitTimeoutError) as caught:
-        await db.wait_for(made.id, wanted, timeout=0.02, poll=0.01)
+        await db.wait_for(made.id, wanted, timeout=0.02, poll_interval=0.01)
 
     assert (caught.value.proposal_id, caught.value.current, caught.value.seconds) == (made.id, status, 0.02)
 
@@ -69,7 +69,7 @@ async def test_a_timeout_is_a_timeout_of_python_too(db):
 
 async def test_the_end_of_what_runs_is_waited_for(db):
     record = await running(db)
-    waiting = asyncio.create_task(db.wait_for(record.proposal_id, timeout=PATIENCE, poll=0.01))
+    waiting = asyncio.create_task(db.wait_for(record.proposal_id, timeout=PATIENCE, poll_interval=0.01))
     await asyncio.sleep(0)
 
     await db.finish_execution(record.id, success=True)
@@ -79,7 +79,7 @@ async def test_the_end_of_what_runs_is_waited_for(db):
 
 async def test_what_somebody_else_does_is_seen(db, ledger):
     made = await stored(db)
-    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=PATIENCE, poll=0.01))
+    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=PATIENCE, poll_interval=0.01))
 
     async with ActionDB(ledger.target) as other:
         await other.update_proposal_status(made.id, ActionStatus.VALIDATED)
@@ -89,7 +89,7 @@ async def test_what_somebody_else_does_is_seen(db, ledger):
 
 async def test_what_is_cancelled_while_it_is_waited_for_is_returned(db):
     made = await stored(db)
-    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=PATIENCE, poll=0.01))
+    waiting = asyncio.create_task(db.wait_for(made.id, ActionStatus.VALIDATED, timeout=PATIENCE, poll_interval=0.01))
     await asyncio.sleep(0)
 
     await db.request_cancel(made.id, by="ann", reason="wrong store")
@@ -99,7 +99,7 @@ async def test_what_is_cancelled_while_it_is_waited_for_is_returned(db):
 
 async def test_many_wait_at_once(db):
     made = await stored(db)
-    waiting = [asyncio.create_task(db.wait_for(made.id, timeout=PATIENCE, poll=0.01)) for _ in range(5)]
+    waiting = [asyncio.create_task(db.wait_for(made.id, timeout=PATIENCE, poll_interval=0.01)) for _ in range(5)]
     await asyncio.sleep(0)
 
     await db.request_cancel(made.id, by="ann", reason="wrong store")
@@ -138,9 +138,9 @@ async def test_a_poll_is_a_number_of_seconds(db, poll):
     made = await stored(db)
 
     with pytest.raises(ValueNotStorableError) as caught:
-        await db.wait_for(made.id, timeout=0.01, poll=poll)
+        await db.wait_for(made.id, timeout=0.01, poll_interval=poll)
 
-    assert caught.value.path == "poll"
+    assert caught.value.path == "poll_interval"
 
 
 def test_nobody_waits_in_the_transaction_of_a_host():

@@ -190,7 +190,7 @@ async def read_everything(db: ActionDB) -> None:
             assert await db.get_record(record.id or 0) == record
             await db.stop_requested(record.id or 0)
     assert [event async for event in db.iter_events()]
-    await db.list_unsettled()
+    await db.list_unresolved()
     await db.kill_switch_status()
 
 
@@ -211,7 +211,7 @@ async def test_whatever_is_let_in_is_read_back_by_every_read_by_recovery_and_by_
 
         await read_everything(db)
         differences = await db.verify()
-        await db.recover_lost()
+        await db.recover_expired_leases()
         await worked(db, Diary())
         await read_everything(db)
     exported = run_command("export", "--url", str(target))

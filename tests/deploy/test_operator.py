@@ -98,7 +98,7 @@ async def test_a_stop_of_the_operator_waits_at_the_barrier(operator, app, deploy
     with client(Ledger(deployed.url(APP))) as hanging:
         hanging.execute(start(made.id))
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(operator, wait=IN_VAIN)
+            await stop(operator, timeout=IN_VAIN)
 
         assert caught.value.pids == (pid(hanging),)
     assert (await operator.kill_switch_status()).engaged
@@ -111,7 +111,7 @@ async def test_many_stops_at_once_of_a_scope_that_was_never_stopped_all_succeed(
 
 
 async def test_a_stop_of_the_operator_is_heard(operator, app, plain):
-    async with aclosing(app.watch_kill_switch(poll=3600)) as changes:
+    async with aclosing(app.watch_kill_switch(poll_interval=3600)) as changes:
         heard = asyncio.ensure_future(anext(changes))
         await until(lambda: plain.execute(LISTENERS).fetchall(), "a listener")
         receipt = await stop(operator)
@@ -156,7 +156,7 @@ WRITES: dict[str, Call] = {
     "finish": lambda db, _: db.finish_execution(1, success=True),
     "cancel": lambda db, _: db.request_cancel(1, by="eve", reason="because"),
     "cancel all": lambda db, _: db.cancel_all_pending(),
-    "recover": lambda db, _: db.recover_lost(),
+    "recover": lambda db, _: db.recover_expired_leases(),
     "prune": lambda db, _: db.prune(datetime.now(UTC)),
     "release": lambda db, _: db.release_kill_switch(by="eve", reason="because", generation=1),
 }
@@ -257,7 +257,7 @@ async def test_a_role_that_may_only_look_is_told_that_nothing_is_stopped(deploye
     functions = "operator_core_engage, operator_core_sweep"
     plain.execute(f"REVOKE EXECUTE ON FUNCTION {functions} FROM {deployed.role(OPERATOR)}")
 
-    code, said = await command(deployed.url(OPERATOR), "stop", "--reason", "smoke", "--wait", "60")
+    code, said = await command(deployed.url(OPERATOR), "stop", "--reason", "smoke", "--timeout", "60")
 
     assert (code, "FAILED, NOTHING IS STOPPED" in said, "permission denied for function" in said) == (1, True, True)
 
@@ -271,7 +271,7 @@ async def test_to_terminate_the_operator_lacks_a_right(operator, app, deployed):
     with client(Ledger(deployed.url(APP))) as hanging:
         hanging.execute(start(made.id))
         with pytest.raises(StopUnconfirmedError, match="may not be ended by this role"):
-            await stop(operator, wait=IN_VAIN, terminate=True)
+            await stop(operator, timeout=IN_VAIN, terminate_blockers=True)
 
 
 async def test_each_one_that_the_operator_may_not_end_is_named_also_behind_pgbouncer(app, deployed):
@@ -284,7 +284,7 @@ async def test_each_one_that_the_operator_may_not_end_is_named_also_behind_pgbou
                 one.execute(start(made[0].id))
                 other.execute(start(made[1].id))
                 with pytest.raises(StopUnconfirmedError) as caught:
-                    await stop(operator, wait=IN_VAIN, terminate=True)
+                    await stop(operator, timeout=IN_VAIN, terminate_blockers=True)
 
                 refused = [f"server pid {pid(each)} may not be ended by this role (42501)" for each in (one, other)]
     finally:
@@ -299,7 +299,7 @@ async def test_with_the_documented_right_the_operator_ends_who_is_in_the_way(ope
     try:
         with client(Ledger(deployed.url(APP))) as hanging:
             hanging.execute(start(made.id))
-            receipt = await stop(operator, wait=3 * IN_VAIN, terminate=True)
+            receipt = await stop(operator, timeout=3 * IN_VAIN, terminate_blockers=True)
     finally:
         deployed.run([TO_TERMINATE[0].replace("GRANT", "REVOKE").replace(" TO ", " FROM ")])
 

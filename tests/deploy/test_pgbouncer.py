@@ -209,7 +209,7 @@ async def test_a_stop_sets_nothing_in_its_session(sharing: ActionDB, monkeypatch
 
 @pytest.mark.parametrize("url", ["asyncpg"], indirect=True)
 async def test_nobody_listens(sharing: ActionDB, postgres_url: str) -> None:
-    async with sharing.hints() as hint:
+    async with sharing.notifications() as hint:
         await hint(0.3)
         with closing(psycopg.connect(Ledger(postgres_url).dsn)) as plain:
             listening = plain.execute("SELECT query FROM pg_stat_activity WHERE query LIKE 'LISTEN%'").fetchall()

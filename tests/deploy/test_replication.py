@@ -123,13 +123,13 @@ async def test_what_the_stop_could_not_sweep_does_not_start_on_the_promoted_serv
         made = await stored(db, ActionStatus.VALIDATED)
         with client(ledger) as host:
             host.execute(f"SELECT 1 FROM action_proposals WHERE id = {made.id} FOR UPDATE")
-            receipt = await stop(db, wait=IN_VAIN)
+            receipt = await stop(db, timeout=IN_VAIN)
             promoted = pair.fail_over(ledger)
 
     async with ActionDB(promoted.target) as db:
         with pytest.raises(KillSwitchEngagedError):
             await db.start_execution(made.id)
-    assert receipt.unswept == (made.id,)
+    assert receipt.not_yet_cancelled == (made.id,)
 
 
 async def test_an_acknowledged_stop_that_an_asynchronous_standby_has_not_received_is_lost(pair):
@@ -156,7 +156,7 @@ async def test_a_stop_without_its_synchronous_standby_says_so(pair, end):
         pair.wait_for_standby()
         end(pair.standby)
         with pytest.raises(StopUnconfirmedError, match="engaged here, not on the standby") as caught:
-            await stop(db, wait=IN_VAIN)
+            await stop(db, timeout=IN_VAIN)
     with client(ledger, None) as plain:
         found = engaged(plain)
 

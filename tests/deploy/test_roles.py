@@ -68,12 +68,12 @@ async def reported_late(db: ActionDB, plain: psycopg.Connection) -> object:
 async def recovered_lost(db: ActionDB, plain: psycopg.Connection) -> object:
     execution = await claimed(db)
     let_expire(plain, execution.record.id)
-    return await db.recover_lost()
+    return await db.recover_expired_leases()
 
 
 async def resolved(db: ActionDB, _plain: object) -> object:
     record = await unknown(db)
-    found = await db.list_unsettled()
+    found = await db.list_unresolved()
     await db.resolve_unknown(record.id or 0, finding=Finding.HAPPENED, by="ann", reason="it is empty")
     return found
 
@@ -123,7 +123,7 @@ async def read(db: ActionDB, _plain: object) -> object:
 
 
 async def hinted(db: ActionDB, _plain: object) -> object:
-    async with db.hints() as hint:
+    async with db.notifications() as hint:
         await hint(0.01)
     return True
 
@@ -136,11 +136,11 @@ async def cancelled(db: ActionDB, _plain: object) -> object:
 async def proposed(db: ActionDB, _plain: object) -> object:
     await db.create_proposal(proposal(), idempotency_key="k1")
     await db.create_proposals([proposal(), proposal()])
-    return await db.take_proposed(["drain_store"])
+    return await db.lock_proposed(["drain_store"])
 
 
 CALLS: dict[str, Call] = {
-    "create_proposal create_proposals take_proposed": proposed,
+    "create_proposal create_proposals lock_proposed": proposed,
     "update_proposal_status start_execution finish_execution": lambda db, _: finished(db),
     "claim": lambda db, _: claimed(db),
     "claim_next": worked,
@@ -149,12 +149,12 @@ CALLS: dict[str, Call] = {
     "release_kill_switch": released,
     "request_cancel stop_requested": asked,
     "cancel_all_pending": cancelled,
-    "recover_lost": recovered_lost,
+    "recover_expired_leases": recovered_lost,
     "a late report": reported_late,
-    "list_unsettled resolve_unknown": resolved,
+    "list_unresolved resolve_unknown": resolved,
     "count_prunable prune verify": pruned,
     "watch_kill_switch": watched,
-    "hints": hinted,
+    "notifications": hinted,
     "get_proposal get_record get_records_for_proposal get_events list_proposals count_proposals iter_proposals "
     "iter_events kill_switch_status wait_for": read,
 }

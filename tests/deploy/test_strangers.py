@@ -124,7 +124,7 @@ async def test_a_client_that_keeps_a_stop_from_being_engaged_is_named(app, plain
         holder.execute(f"BEGIN; {HOLDS[hold]}")
 
         with pytest.raises(StopFailedError, match=f"server pid {pid(holder)}, .*holds the latch locked"):
-            await stop(app, wait=IN_VAIN)
+            await stop(app, timeout=IN_VAIN)
 
         holder.execute("ROLLBACK")
     assert engaged(plain) == []
@@ -135,7 +135,7 @@ async def test_a_client_that_keeps_a_stop_from_being_engaged_is_ended_on_request
     with closing(deployed.connect(APP)) as holder:
         holder.execute(f"BEGIN; {HOLDS[hold]}")
 
-        receipt = await stop(app, wait=3 * IN_VAIN, terminate=True)
+        receipt = await stop(app, timeout=3 * IN_VAIN, terminate_blockers=True)
 
     assert receipt.generation == 1
 
@@ -146,7 +146,7 @@ async def test_a_client_that_only_keeps_the_sweep_out_lets_no_start_through_and_
         holder.execute("BEGIN; LOCK TABLE action_proposals IN ACCESS EXCLUSIVE MODE")
 
         with pytest.raises(StopUnconfirmedError, match=f"server pid {pid(holder)}, ") as caught:
-            await stop(app, wait=IN_VAIN)
+            await stop(app, timeout=IN_VAIN)
 
         assert (caught.value.start_possible, caught.value.pids) == (False, (pid(holder),))
 
@@ -156,7 +156,7 @@ async def test_a_client_that_only_keeps_the_sweep_out_is_ended_on_request(app, d
     with closing(deployed.connect(APP)) as holder:
         holder.execute("BEGIN; LOCK TABLE action_proposals IN ACCESS EXCLUSIVE MODE")
 
-        receipt = await stop(app, wait=3 * IN_VAIN, terminate=True)
+        receipt = await stop(app, timeout=3 * IN_VAIN, terminate_blockers=True)
 
     assert receipt.cancelled == (proposal.id,)
 
@@ -169,7 +169,7 @@ async def test_a_client_behind_the_one_that_starts_is_named_with_it(app, deploye
         starter.execute(start(proposal.id))
 
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(app, wait=IN_VAIN)
+            await stop(app, timeout=IN_VAIN)
 
         assert set(caught.value.pids) == {pid(holder), pid(starter)}
 
@@ -183,7 +183,7 @@ async def test_the_stop_of_another_is_not_reported_as_ones_own(app, plain, deplo
         holder.execute("BEGIN; SELECT * FROM kill_switch FOR UPDATE")
 
         with pytest.raises(StopFailedError, match=f"stop {anna.generation} .* by anna"):
-            await stop(app, by="bob", reason="fire", wait=IN_VAIN)
+            await stop(app, by="bob", reason="fire", timeout=IN_VAIN)
 
         holder.execute("ROLLBACK")
     assert engaged(plain) == [("everything", anna.generation)]
@@ -195,7 +195,7 @@ async def test_an_older_stop_with_the_same_words_is_not_reported_as_ones_own(app
         holder.execute("BEGIN; SELECT * FROM kill_switch FOR UPDATE")
 
         with pytest.raises(StopFailedError):
-            await stop(app, by="cron", reason="nightly", wait=IN_VAIN)
+            await stop(app, by="cron", reason="nightly", timeout=IN_VAIN)
         holder.execute("ROLLBACK")
 
 
@@ -219,7 +219,7 @@ async def test_ledgers_in_two_schemas_do_not_meet(postgres):
         with closing(psycopg.connect(urls[0].replace("+asyncpg", ""))) as starter:
             starter.execute(start(proposal.id))
 
-            receipt = await stop(two, terminate=True)
+            receipt = await stop(two, terminate_blockers=True)
             await asyncio.sleep(0)
 
             starter.commit()

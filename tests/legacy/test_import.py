@@ -81,7 +81,7 @@ async def test_what_was_executing_can_be_settled(old: Predecessor, take_over: Im
 
     report = await take_over()
 
-    (record,) = await db.list_unsettled()
+    (record,) = await db.list_unresolved()
     settled = await db.resolve_unknown(record.id or 0, finding=Finding.HAPPENED, by="ann", reason="I looked")
     assert (report.unknown, settled.finding) == (1, Finding.HAPPENED)
 

@@ -52,7 +52,7 @@ async def test_what_somebody_has_settled_meanwhile_is_still_the_same(
 ) -> None:
     old.run("executing", record=OPEN)
     await take_over()
-    (record,) = await db.list_unsettled()
+    (record,) = await db.list_unresolved()
     await db.resolve_unknown(record.id or 0, finding=Finding.PARTLY, by="ann", reason="I looked")
 
     assert (await take_over()).already == 1

@@ -14,8 +14,8 @@ from tests.migrations.support import ROOT
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
 
-BESIDE = ("from operator_core.db.migrate.host import not_ours", "include_name=not_ours")
-INSIDE = ("from operator_core.db.migrate.host import render_ours", "render_item=render_ours")
+BESIDE = ("from operator_core.db.migrate.host import exclude_operator_core", "include_name=exclude_operator_core")
+INSIDE = ("from operator_core.db.migrate.host import render_operator_core", "render_item=render_operator_core")
 ENV = """
 import sqlalchemy as sa
 from alembic import context

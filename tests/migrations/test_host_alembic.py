@@ -6,7 +6,7 @@ import pytest
 
 from operator_core.actions import ActionStatus, GuardMissingError
 from operator_core.db import ActionDB, migrate, upgrade
-from operator_core.db.migrate.host import not_ours
+from operator_core.db.migrate.host import exclude_operator_core
 from operator_core.db.schema import Base
 from tests.migrations.host_project import BESIDE, INSIDE, Host, named_in
 from tests.migrations.support import contents_of, create_from_models, fill, schema_of, within
@@ -61,7 +61,7 @@ def test_a_host_joins_our_filter_with_its_own(host):
         plain.execute("CREATE TABLE attic (id INTEGER PRIMARY KEY)")
     host.configure(
         BESIDE[0],
-        "include_name=lambda *found: not_ours(*found) and known(*found)",
+        "include_name=lambda *found: exclude_operator_core(*found) and known(*found)",
         prepared='known = lambda name, kind, parents: kind != "table" or name != "attic"',
     )
 
@@ -80,7 +80,8 @@ def test_a_host_that_looks_into_every_schema_leaves_our_tables_alone(host):
 @pytest.mark.parametrize("kind", ["index", "column", "unique_constraint", "foreign_key_constraint"])
 def test_what_belongs_to_our_tables_is_ours(kind):
     found = {
-        table: not_ours("id", kind, {"schema_name": None, "table_name": table}) for table in ("invoices", "kill_switch")
+        table: exclude_operator_core("id", kind, {"schema_name": None, "table_name": table})
+        for table in ("invoices", "kill_switch")
     }
 
     assert found == {"invoices": True, "kill_switch": False}

@@ -106,7 +106,7 @@ def test_no_file_is_left_beside_that_of_a_host(tmp_path, words):
 def test_a_stop_says_that_it_stops_nothing_there(empty, capsys):
     run(empty, TAKEN["table kill_switch"])
 
-    code = main(["stop", "--reason", "fire", "--wait", "0.5", "--url", str(empty.target)])
+    code = main(["stop", "--reason", "fire", "--timeout", "0.5", "--url", str(empty.target)])
 
     printed = capsys.readouterr().err
     assert (code, "NOTHING IS STOPPED" in printed, "Traceback" in printed) == (1, True, False)

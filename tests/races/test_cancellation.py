@@ -19,7 +19,7 @@ from tests.support.race_steps import HOWS
 from tests.support.race_sweep import CALLS, Circumstance, sweep
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_A_UNIT = {"open", "close", "migrate", "hints"}  # test_opening.py
+WITHOUT_A_UNIT = {"open", "close", "migrate", "notifications"}  # test_opening.py
 
 
 @pytest.fixture(autouse=True)

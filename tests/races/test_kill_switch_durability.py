@@ -175,7 +175,7 @@ def without_standby(server: PrivatePostgres, crashable: Ledger) -> Iterator[Ledg
 
 async def test_a_stop_on_a_server_with_a_dead_standby_is_engaged_here_and_says_so(opened, without_standby):
     with pytest.raises(StopUnconfirmedError, match="it is engaged here, not on the standby") as caught:
-        await stop(opened, wait=IN_VAIN)
+        await stop(opened, timeout=IN_VAIN)
     with client(without_standby, None) as plain:
         found = engaged(plain)
 
@@ -189,7 +189,7 @@ async def test_a_stop_on_a_server_with_a_dead_standby_is_swept_and_bars_starts(s
     configure(server, synchronous_standby_names="ghost")
 
     with pytest.raises(StopUnconfirmedError) as caught:
-        await stop(opened, wait=IN_VAIN)
+        await stop(opened, timeout=IN_VAIN)
     with pytest.raises(TransitionNotAllowedError):
         await opened.start_execution(made.id)
 
@@ -211,9 +211,9 @@ async def test_a_start_whose_commit_waits_for_a_dead_standby_is_named_and_termin
         waiting = f"SELECT 1 FROM pg_stat_activity WHERE pid = {hung} AND wait_event = 'SyncRep'"
         await until(lambda: plain.execute(waiting).fetchall(), "a commit that waits for the standby")
         with pytest.raises(StopUnconfirmedError) as named:
-            await stop(opened, wait=IN_VAIN)
+            await stop(opened, timeout=IN_VAIN)
         with pytest.raises(StopUnconfirmedError) as terminated:
-            await stop(opened, wait=IN_VAIN, terminate=True)
+            await stop(opened, timeout=IN_VAIN, terminate_blockers=True)
         await asyncio.wait({committing})
         committing.exception()
 
@@ -235,7 +235,7 @@ async def test_a_stop_that_is_engaged_is_not_called_failed_when_there_is_no_seco
 
     async with ActionDB(url) as db:
         with pytest.raises((StopUnconfirmedError, StopFailedError)) as caught:
-            await stop(db, wait=IN_VAIN)
+            await stop(db, timeout=IN_VAIN)
     with client(crashable, None) as plain:
         is_engaged = engaged(plain) != []
 
@@ -254,7 +254,7 @@ async def test_a_prepared_start_leaves_the_stop_unconfirmed_and_is_named(server,
         starter.execute(start(made.id))
         starter.execute(f"PREPARE TRANSACTION '{name}'")
         with pytest.raises(StopUnconfirmedError, match="see pg_prepared_xacts") as caught:
-            await stop(opened, wait=IN_VAIN, terminate=True)
+            await stop(opened, timeout=IN_VAIN, terminate_blockers=True)
         starter.execute(f"ROLLBACK PREPARED '{name}'")
     receipt = await stop(opened)
 

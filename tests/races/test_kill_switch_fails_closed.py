@@ -54,7 +54,7 @@ async def test_without_its_latch_a_ledger_starts_nothing_and_a_stop_is_called_fa
 
     start_error = await refused(db, made.id)
     with pytest.raises(StopFailedError, match="the stop is NOT engaged"):
-        await stop(db, wait=SHORT)
+        await stop(db, timeout=SHORT)
 
     assert isinstance(start_error, GuardMissingError)
     assert (started(plain), status_of(plain, made.id)) == ([], "validated")
@@ -67,7 +67,7 @@ async def test_without_the_table_of_its_latch_a_ledger_starts_nothing_and_a_stop
     try:
         await refused(db, made.id)
         with pytest.raises(StopFailedError, match="the stop is NOT engaged"):
-            await stop(db, wait=SHORT)
+            await stop(db, timeout=SHORT)
     finally:
         plain.execute("ALTER TABLE kill_switch_old RENAME TO kill_switch")
 
@@ -150,7 +150,7 @@ async def test_without_its_server_a_ledger_starts_nothing_and_a_stop_is_called_f
     async with cut_off(server, remote) as (db, number):
         start_error = await refused(db, number)
         with pytest.raises(StopFailedError, match="the stop is NOT engaged"):
-            await stop(db, wait=SHORT)
+            await stop(db, timeout=SHORT)
 
     assert isinstance(start_error, DatabaseUnavailableError)
     with client(remote, None) as plain:
@@ -174,7 +174,7 @@ async def test_without_its_file_a_ledger_is_not_stopped_and_no_file_is_made(db, 
     ledger.target.unlink()
 
     with pytest.raises(DatabaseNotFoundError):
-        await stop(db, wait=SHORT)
+        await stop(db, timeout=SHORT)
 
     assert not ledger.target.exists()
 
@@ -239,7 +239,7 @@ async def test_on_a_full_disk_nothing_starts_by_half(ledger, db, plain):
 async def test_a_stop_that_a_full_disk_has_no_room_for_is_called_failed(ledger, db, plain):
     async with with_room_for(ledger, 2) as full:
         with pytest.raises(StopFailedError, match=r"the stop is NOT engaged: .*full") as caught:
-            await stop(full, reason="x" * 60_000, wait=SHORT)
+            await stop(full, reason="x" * 60_000, timeout=SHORT)
 
     assert caught.value.sql.startswith("UPDATE kill_switch SET")
     assert engaged(plain) == []
@@ -266,7 +266,7 @@ async def failed(db: ActionDB, plain: object, ledger: Ledger) -> StopFailedError
     """Return the error of a stop that finds the latch locked."""
     lock = "BEGIN IMMEDIATE" if ledger.is_sqlite else "BEGIN; LOCK TABLE kill_switch"
     with client(ledger, lock), pytest.raises(StopFailedError) as caught:
-        await db.engage_kill_switch(by="ann o'neill", reason=REASON, wait=SHORT)
+        await db.engage_kill_switch(by="ann o'neill", reason=REASON, timeout=SHORT)
     return caught.value
 
 

@@ -32,7 +32,7 @@ async def test_who_holds_the_latch_is_named_by_a_stop_that_failed(db, plain, led
         holder.execute(HOLDS[hold])
 
         with pytest.raises(StopFailedError) as caught:
-            await stop(db, wait=0.5)
+            await stop(db, timeout=0.5)
 
         assert f"server pid {pid(holder)}" in str(caught.value)
         assert "holds the latch locked" in str(caught.value)
@@ -45,7 +45,7 @@ async def test_who_holds_the_latch_is_ended_by_a_stop_that_may(db, plain, ledger
 
     with client(ledger) as holder:
         holder.execute(HOLDS[hold])
-        receipt = await stop(db, wait=3 * IN_VAIN, terminate=True)
+        receipt = await stop(db, timeout=3 * IN_VAIN, terminate_blockers=True)
 
     assert receipt.cancelled == (made.id,)
     assert len(engaged(plain)) == 1
@@ -59,7 +59,7 @@ async def test_a_trigger_of_the_host_that_refuses_the_sweep_leaves_the_receipt(d
     )
 
     with pytest.raises(StopUnconfirmedError, match="house rule") as caught:
-        await stop(db, wait=IN_VAIN)
+        await stop(db, timeout=IN_VAIN)
 
     assert caught.value.receipt.generation == 1
     assert (await db.get_proposal(made.id)).status == "proposed"

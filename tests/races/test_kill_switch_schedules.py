@@ -173,7 +173,7 @@ async def test_what_a_host_proposes_across_a_stop_does_not_delay_it_and_is_cance
     left = status_of(plain, number)
     await sweep(db, receipt.generation)
 
-    assert (left, receipt.unswept) == ("validated" if is_validated else "proposed", ())
+    assert (left, receipt.not_yet_cancelled) == ("validated" if is_validated else "proposed", ())
     assert status_of(plain, number) == "cancelled"
 
 
@@ -185,12 +185,12 @@ async def test_what_a_host_validates_across_a_stop_is_unswept_and_is_cancelled_b
 
     with client(ledger) as host:
         validate(host, number)
-        receipt = await stop(db, wait=IN_VAIN)
+        receipt = await stop(db, timeout=IN_VAIN)
         host.execute("COMMIT")
     left = status_of(plain, number)
     await sweep(db, receipt.generation)
 
-    assert (left, receipt.unswept) == ("validated", (number,))
+    assert (left, receipt.not_yet_cancelled) == ("validated", (number,))
     assert status_of(plain, number) == "cancelled"
 
 
@@ -222,7 +222,7 @@ async def test_what_a_host_proposed_across_a_stop_and_its_release_never_starts_a
         await db.start_execution(number)
     status = await db.kill_switch_status()
 
-    assert (status.engaged, status.unswept) == ((), ())
+    assert (status.engaged, status.not_yet_cancelled) == ((), ())
     assert (status_of(plain, number), started(plain)) == ("cancelled", [])
 
 
@@ -243,13 +243,13 @@ async def test_what_a_host_holds_locked_is_unswept_and_is_cancelled_by_the_next_
 
     with client(ledger) as host:
         host.execute(f"SELECT * FROM action_proposals WHERE id = {locked} FOR UPDATE")
-        receipt = await stop(db, wait=IN_VAIN)
+        receipt = await stop(db, timeout=IN_VAIN)
         while_locked = await db.kill_switch_status()
         host.rollback()  # a connection that is closed lets go a moment later
     after = await db.kill_switch_status()
 
-    assert (receipt.cancelled, receipt.unswept) == ((free,), (locked,))
-    assert (while_locked.unswept, after.unswept) == ((locked,), ())
+    assert (receipt.cancelled, receipt.not_yet_cancelled) == ((free,), (locked,))
+    assert (while_locked.not_yet_cancelled, after.not_yet_cancelled) == ((locked,), ())
     assert status_of(plain, locked) == "cancelled"
 
 
@@ -265,7 +265,7 @@ async def test_a_row_that_is_let_go_before_the_deadline_is_swept(db, plain, ledg
         host.execute("COMMIT")
         receipt = await engaging
 
-    assert (was_done, receipt.cancelled, receipt.unswept) == (False, (locked,), ())
+    assert (was_done, receipt.cancelled, receipt.not_yet_cancelled) == (False, (locked,), ())
 
 
 # -- a start that hangs ------------------------------------------------------------------------------------------------
@@ -278,11 +278,11 @@ async def test_a_start_that_hangs_leaves_the_stop_engaged_but_unconfirmed_and_is
         starter.execute(start(number))
         hung = pid(starter)
         with pytest.raises(StopUnconfirmedError, match=f"pid {hung}.*holds a start open") as caught:
-            await stop(db, wait=IN_VAIN)
+            await stop(db, timeout=IN_VAIN)
         starter.execute("ROLLBACK")
 
     receipt = caught.value.receipt
-    assert (caught.value.pids, receipt.cancelled, receipt.unswept) == ((hung,), (other,), (number,))
+    assert (caught.value.pids, receipt.cancelled, receipt.not_yet_cancelled) == ((hung,), (other,), (number,))
     assert engaged(plain) == [("everything", receipt.generation)]
 
 
@@ -293,7 +293,7 @@ async def test_two_starts_that_hang_are_both_named(db, ledger):
         for starter, number in zip((one, other), numbers, strict=True):
             starter.execute(start(number))
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(db, wait=IN_VAIN)
+            await stop(db, timeout=IN_VAIN)
 
         assert set(caught.value.pids) == {pid(one), pid(other)}
 
@@ -303,7 +303,7 @@ async def test_terminate_ends_a_start_that_hangs_and_confirms_the_stop(db, plain
 
     with client(ledger) as starter:
         starter.execute(start(number))
-        receipt = await stop(db, wait=3 * IN_VAIN, terminate=True)
+        receipt = await stop(db, timeout=3 * IN_VAIN, terminate_blockers=True)
         with pytest.raises(psycopg.OperationalError):
             starter.execute("COMMIT")
 
@@ -316,7 +316,7 @@ async def test_terminate_leaves_clients_alone_that_start_nothing(db, ledger):
     with client(ledger) as starter, client(ledger) as host:
         starter.execute(start(number))
         propose(host)
-        await stop(db, wait=3 * IN_VAIN, terminate=True)
+        await stop(db, timeout=3 * IN_VAIN, terminate_blockers=True)
         host.execute("COMMIT")
 
         assert host.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
@@ -327,7 +327,7 @@ async def test_a_stop_again_after_the_hung_start_has_gone_is_confirmed(db, plain
     with client(ledger) as starter:
         starter.execute(start(number))
         with pytest.raises(StopUnconfirmedError) as caught:
-            await stop(db, wait=IN_VAIN)
+            await stop(db, timeout=IN_VAIN)
 
     receipt = await stop(db)
 

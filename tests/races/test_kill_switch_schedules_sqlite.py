@@ -66,7 +66,7 @@ async def test_a_frozen_writer_is_named_and_nothing_can_start_beside_it(ledger, 
         with writer(ledger.target) as frozen:
             frozen.send_signal(signal.SIGSTOP)
             with pytest.raises(StopFailedError, match=f"process {frozen.pid} holds the file; no other start can"):
-                await stop(db, wait=SHORT)
+                await stop(db, timeout=SHORT)
             with pytest.raises(DatabaseLockedError):
                 await other.start_execution(number)
             frozen.send_signal(signal.SIGCONT)
@@ -80,7 +80,7 @@ async def test_a_ledger_can_be_opened_and_stopped_while_a_writer_holds_the_file(
     with writer(ledger.target) as frozen:
         async with ActionDB(ledger.target, migrate="check", lock_timeout=SHORT) as opened:
             with pytest.raises(StopFailedError, match=f"process {frozen.pid} holds the file"):
-                await stop(opened, wait=SHORT)
+                await stop(opened, timeout=SHORT)
 
 
 async def test_a_stop_comes_through_when_the_writer_goes_on_within_the_deadline(ledger, db):
@@ -150,7 +150,7 @@ async def test_what_a_host_proposes_in_a_transaction_is_swept_by_the_stop_that_w
         host.execute("COMMIT")
         receipt = await engaging
 
-    assert (receipt.cancelled, receipt.unswept, status_of(plain, number)) == ((number,), (), "cancelled")
+    assert (receipt.cancelled, receipt.not_yet_cancelled, status_of(plain, number)) == ((number,), (), "cancelled")
 
 
 async def test_a_reader_with_an_old_snapshot_neither_delays_the_stop_nor_starts_in_it(ledger, db, plain):
@@ -171,7 +171,7 @@ async def test_a_stop_that_failed_leaves_nothing_behind(ledger, db):
     made = await stored(db, ActionStatus.VALIDATED)
 
     with client(ledger, "BEGIN IMMEDIATE"), pytest.raises(StopFailedError):
-        await stop(db, wait=SHORT)
+        await stop(db, timeout=SHORT)
 
     with closing(ledger.connect()) as plain:
         assert (engaged(plain), status_of(plain, made.id)) == ([], "validated")

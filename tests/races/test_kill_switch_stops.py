@@ -107,7 +107,7 @@ async def test_status_sweeps_what_a_crash_between_publish_and_sweep_has_left(db,
 
     status = await db.kill_switch_status()
 
-    assert (status.unswept, status_of(plain, made.id)) == ((), "cancelled")
+    assert (status.not_yet_cancelled, status_of(plain, made.id)) == ((), "cancelled")
 
 
 async def test_what_a_plain_release_left_pending_cannot_start_and_is_swept_later(db, plain):

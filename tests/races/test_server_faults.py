@@ -180,7 +180,7 @@ async def test_a_stop_at_a_frozen_server_ends_by_itself_and_is_called_failed() -
             thawing.start()
             try:
                 with pytest.raises(StopFailedError):
-                    await db.engage_kill_switch(by="ann", reason="fire", wait=0.5)
+                    await db.engage_kill_switch(by="ann", reason="fire", timeout=0.5)
                 was_frozen = thawing.is_alive()
             finally:
                 thawing.cancel()

@@ -94,7 +94,7 @@ WRITES: dict[str, Call] = {
     "create_proposal": lambda db: db.create_proposal(proposal()),
     "create_proposals": lambda db: db.create_proposals([proposal(), proposal()]),
     "claim_next": lambda db: db.claim_next(worker="w"),
-    "recover_lost": lambda db: db.recover_lost(),
+    "recover_expired_leases": lambda db: db.recover_expired_leases(),
 }
 
 
@@ -253,16 +253,16 @@ async def test_a_wait_for_a_proposal_ends_with_its_timeout(
 
     async with generous():
         with pytest.raises(WaitTimeoutError if looks else DatabaseUnavailableError):
-            await db.wait_for(made.id or 0, timeout=IN_VAIN if looks else SOON, poll=0.05)
+            await db.wait_for(made.id or 0, timeout=IN_VAIN if looks else SOON, poll_interval=0.05)
 
 
 async def test_whoever_waits_for_a_hint_is_let_go(db: ActionDB, proxy: FrozenProxy) -> None:
     async with generous():
-        async with db.hints() as hint:
+        async with db.notifications() as hint:
             await hint(SOON)  # it listens now, where the driver can
             proxy.freeze()
             await hint(0.01)
-        async with db.hints() as hint:
+        async with db.notifications() as hint:
             await hint(0.01)
 
 
@@ -296,7 +296,7 @@ async def test_the_block_of_an_execution_ends_when_it_is_cancelled(db: ActionDB,
     await stored(db, ActionStatus.VALIDATED)
 
     async def block() -> None:
-        execution = await db.claim_next(worker="w", lease=IN_VAIN)
+        execution = await db.claim_next(worker="w", lease_seconds=IN_VAIN)
         assert execution is not None
         async with execution:
             proxy.freeze()

@@ -25,7 +25,7 @@ async def recovered(db: ActionDB) -> bool:
     """Let the lease of a frozen worker run out, and recover it, unless it holds the lock."""
     with suppress(DatabaseLockedError):
         await advance_time(db, LEASE)
-        return bool(await db.recover_lost(by="ann"))
+        return bool(await db.recover_expired_leases(by="ann"))
     return False
 
 
@@ -47,7 +47,7 @@ async def db(ledger: Ledger) -> AsyncIterator[ActionDB]:
 async def frozen_and_thawed(db: ActionDB, members: Crew, action: str) -> dict[str, object]:
     """Freeze a worker in an action until it is recovered, let it go on, and return what it reports."""
     await db.create_proposal(ActionProposal(action_name=action, reason="soak"))
-    (member,) = members.hire(1, lease=LEASE.total_seconds())
+    (member,) = members.hire(1, lease_seconds=LEASE.total_seconds())
     while not lines(members.folder, "began"):
         await asyncio.sleep(0.02)
         members.must_live()

@@ -20,7 +20,7 @@ KILLS = rounds(short=4, long=100)
 PROCESSES = 8 if LONG else 3
 LEASE = 1.0
 HOUR = timedelta(hours=1)
-SETTINGS = {"concurrency": 2, "lease": LEASE}
+SETTINGS = {"concurrency": 2, "lease_seconds": LEASE}
 ENOUGH = 60  # pending proposals, so that a kill hits somebody at work
 LONGEST_LIFE = 0.4  # seconds between two kills
 
@@ -39,7 +39,7 @@ async def kill_one(members: Crew, dice: random.Random) -> None:
 
 async def unknown(db: ActionDB) -> set[int]:
     """Return the proposals that nobody knows the outcome of."""
-    return {record.proposal_id for record in await db.list_unsettled()}
+    return {record.proposal_id for record in await db.list_unresolved()}
 
 
 async def completed(db: ActionDB) -> set[int]:
@@ -76,12 +76,12 @@ async def test_of_killed_workers_nothing_is_done_twice_and_nothing_is_lost(
 
 async def test_what_lost_workers_left_is_recovered_by_one_call(db: ActionDB, ledger: Ledger, members: Crew) -> None:
     await db.create_proposal(ActionProposal(action_name="ignore", reason="soak"))
-    (doomed,) = members.hire(1, lease=HOUR.total_seconds())
+    (doomed,) = members.hire(1, lease_seconds=HOUR.total_seconds())
     await until(db, lambda counts: counts[ActionStatus.EXECUTING] == 1, members)
     members.kill(doomed)
 
     await advance_time(db, HOUR)
-    recovered = await db.recover_lost()
+    recovered = await db.recover_expired_leases()
 
     assert [(record.proposal_id, record.worker) for record in recovered] == [(1, "worker 0")]
     assert (await standing(db))[ActionStatus.EXECUTING] == 0

@@ -188,7 +188,7 @@ async def test_a_terminating_stop_ends_who_is_in_the_way_behind_pgbouncer(throug
         with closing(psycopg.connect(Ledger(direct).dsn)) as hanging:
             hanging.execute(start(made.id))
 
-            receipt = await stop(db, terminate=True, wait=10)
+            receipt = await stop(db, terminate_blockers=True, timeout=10)
 
     assert receipt.cancelled == (made.id,)
 
@@ -212,7 +212,7 @@ async def exhausted(through: str):
 
 @only_asyncpg
 async def test_a_stop_fails_loudly_while_the_workers_of_its_role_hold_the_pool(exhausted: str) -> None:
-    code, told = await command(exhausted, "stop", "--reason", "smoke", "--wait", "2")
+    code, told = await command(exhausted, "stop", "--reason", "smoke", "--timeout", "2")
 
     assert (code, "FAILED, NOTHING IS STOPPED" in told) == (1, True)
 
@@ -221,14 +221,14 @@ async def test_a_stop_fails_loudly_while_the_workers_of_its_role_hold_the_pool(e
 async def test_a_stop_of_another_role_has_a_pool_of_its_own(exhausted: str) -> None:
     other = make_url(exhausted).set(username="bare").render_as_string(hide_password=False)
 
-    code, told = await command(other, "stop", "--reason", "smoke", "--wait", "20")
+    code, told = await command(other, "stop", "--reason", "smoke", "--timeout", "20")
 
     assert (code, "STOPPED" in told) == (0, True), told
 
 
 @only_asyncpg
 async def test_a_stop_at_the_server_itself_needs_no_pool(exhausted: str, direct: str) -> None:
-    code, told = await command(direct, "stop", "--reason", "smoke", "--wait", "20")
+    code, told = await command(direct, "stop", "--reason", "smoke", "--timeout", "20")
 
     assert (code, "STOPPED" in told) == (0, True), told
 

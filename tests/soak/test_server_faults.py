@@ -44,7 +44,7 @@ def url(server: PrivatePostgres) -> str:
 async def disturbed(db: ActionDB, members: Crew, times: int, disturb: Callable[[], Awaitable[None]]) -> None:
     """Have processes work while something is done to them again and again, and wait until nothing is left to do."""
     dice = random.Random(members.seed)
-    members.hire(PROCESSES, concurrency=4, lease=LEASE)
+    members.hire(PROCESSES, concurrency=4, lease_seconds=LEASE)
     for _ in range(times):
         if (await standing(db))[ActionStatus.PROPOSED] < ENOUGH:
             await propose(db, ENOUGH, lambda: {"before": dice.uniform(0, 0.1), "after": dice.uniform(0, 0.1)})
@@ -56,7 +56,7 @@ async def disturbed(db: ActionDB, members: Crew, times: int, disturb: Callable[[
 
 async def judged(db: ActionDB, ledger: Ledger, members: Crew, title: str, begun: float) -> list[str]:
     """Print what came out, and return every contradiction."""
-    counts, lost = done(members.folder), {record.proposal_id for record in await db.list_unsettled()}
+    counts, lost = done(members.folder), {record.proposal_id for record in await db.list_unresolved()}
     ended = {found.id or 0 async for found in db.iter_proposals(ActionStatus.COMPLETED)}
     every = {found.id or 0 async for found in db.iter_proposals()}  # a crashed server leaves gaps between the ids
     print(

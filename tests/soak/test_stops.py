@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_core.actions import ActionProposal, ActionStatus, StopAnswer
+from operator_core.actions import ActionProposal, ActionStatus, StopResponse
 from operator_core.actions.stops import Answer
 from operator_core.db import ActionDB
 from tests.support.history import check_history
@@ -30,9 +30,9 @@ async def busy(db: ActionDB, members: Crew, action: str, count: int) -> None:
     await until(db, lambda counts: counts[ActionStatus.EXECUTING] == before + count, members)
 
 
-async def stopped(db: ActionDB, members: Crew) -> list[StopAnswer]:
+async def stopped(db: ActionDB, members: Crew) -> list[StopResponse]:
     """Stop everything, wait until all but the deaf have answered, release, and return what the status says."""
-    receipt = await db.engage_kill_switch(by="ann", reason="soak", wait=60.0)
+    receipt = await db.engage_kill_switch(by="ann", reason="soak", timeout=60.0)
     await until(db, lambda counts: counts[ActionStatus.EXECUTING] == DEAF, members)
     await db.release_kill_switch(by="ann", reason="go on", generation=receipt.generation)
     answers = (await db.kill_switch_status()).answers

@@ -31,11 +31,11 @@ ENDINGS: dict[str, tuple[Callable[[Execution], Awaitable[Any]], ActionOutcome]] 
 }
 
 
-async def claimed(db: ActionRepository, *, worker: str = "w1", lease: float = 60.0, **given: Any) -> Execution:
+async def claimed(db: ActionRepository, *, worker: str = "w1", lease_seconds: float = 60.0, **given: Any) -> Execution:
     """Return an execution that its worker has just claimed."""
     made = await stored(db, ActionStatus.VALIDATED, **given)
     assert made.id is not None
-    return await db.claim(made.id, worker=worker, lease=lease)
+    return await db.claim(made.id, worker=worker, lease_seconds=lease_seconds)
 
 
 def let_expire(plain: Plain, record_id: int | None) -> None:
@@ -46,7 +46,7 @@ def let_expire(plain: Plain, record_id: int | None) -> None:
 async def recovered(db: ActionDB, plain: Plain, execution: Execution) -> ActionRecord:
     """Take an execution from its worker, and return the record."""
     let_expire(plain, execution.record.id)
-    (record,) = await db.recover_lost(by="ward")
+    (record,) = await db.recover_expired_leases(by="ward")
     return record
 
 

@@ -47,8 +47,8 @@ class Given:
         await self.stack.enter_async_context(self.execution)
         self.iterator = self.db.iter_proposals(chunk_size=1)
         await anext(self.iterator)
-        self.changes = self.db.watch_kill_switch(poll=0.01)
-        self.hint = await self.stack.enter_async_context(self.db.hints())
+        self.changes = self.db.watch_kill_switch(poll_interval=0.01)
+        self.hint = await self.stack.enter_async_context(self.db.notifications())
         self.block = self.db.transaction()
         self.tx = await self.block.__aenter__()
         if not self.is_file:  # there, it would lock the file for whoever opens it elsewhere

@@ -80,7 +80,7 @@ def _engage(db: ActionDB, scope: Scope) -> Awaitable[Any]:
 
 
 async def _watch(db: ActionDB, _: object) -> object:
-    async with aclosing(db.watch_kill_switch(poll=0.01)) as changes:
+    async with aclosing(db.watch_kill_switch(poll_interval=0.01)) as changes:
         return await anext(changes)
 
 
@@ -113,14 +113,14 @@ async def _record_of(db: ActionDB) -> int:
 
 
 async def _lost(db: ActionDB) -> int:
-    execution = await db.claim(await _in(ActionStatus.VALIDATED)(db), worker="gone", lease=0.001)
+    execution = await db.claim(await _in(ActionStatus.VALIDATED)(db), worker="gone", lease_seconds=0.001)
     await asyncio.sleep(0.005)
     return execution.record.id or 0
 
 
 async def _unknown(db: ActionDB) -> int:
     number = await _lost(db)
-    await db.recover_lost()
+    await db.recover_expired_leases()
     return number
 
 
@@ -162,14 +162,14 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "transaction": (_nothing, _whole_life),
     "claim_next": (_claimable, lambda db, name: _failing(db.claim_next(worker="w", action_names=[str(name)]))),
     "claim": (_in(ActionStatus.VALIDATED), lambda db, number: _failing(db.claim(number, worker="w"))),
-    "recover_lost": (_lost, lambda db, _: db.recover_lost()),
-    "list_unsettled": (_unknown, lambda db, _: db.list_unsettled()),
+    "recover_expired_leases": (_lost, lambda db, _: db.recover_expired_leases()),
+    "list_unresolved": (_unknown, lambda db, _: db.list_unresolved()),
     "resolve_unknown": (
         _unknown,
         lambda db, number: db.resolve_unknown(number, finding=Finding.PARTLY, by="ann", reason="looked"),
     ),
     "request_cancel": (_record_of, lambda db, number: db.request_cancel(number, by="ann", reason="no")),
-    "take_proposed": (_two_of_a_kind, lambda db, name: db.take_proposed([str(name)])),
+    "lock_proposed": (_two_of_a_kind, lambda db, name: db.lock_proposed([str(name)])),
     "wait_for": (_in(ActionStatus.CANCELLED), lambda db, number: db.wait_for(number, timeout=60)),
     "iter_events": (_in(ActionStatus.COMPLETED), _read_events),
     "verify": (_in(ActionStatus.COMPLETED), lambda db, _: db.verify()),

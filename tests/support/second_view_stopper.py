@@ -20,7 +20,7 @@ async def stop(file: Path) -> None:
     url = target_url(file)
     engine = create_engine(url, lasting=False)
     try:
-        await engage(engine, url, Order(Scope(), "eve", "smoke", 0.0, terminate=False))
+        await engage(engine, url, Order(Scope(), "eve", "smoke", 0.0, terminate_blockers=False))
     except StopUnconfirmedError:
         pass  # it names the process that has the file open
     finally:

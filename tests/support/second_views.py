@@ -93,7 +93,7 @@ WAYS: dict[str, Callable[[Path], Path]] = {
 def stop_from_elsewhere(file: Path, wait: float = 30) -> subprocess.CompletedProcess[str]:
     """Have another process stop everything in a file, and return how that ended."""
     command = [sys.executable, "-m", "operator_core", "stop", "--url", str(file), "--reason", "smoke", "--by", "eve"]
-    return subprocess.run([*command, "--wait", str(wait)], capture_output=True, text=True, check=False)
+    return subprocess.run([*command, "--timeout", str(wait)], capture_output=True, text=True, check=False)
 
 
 def is_stopped(file: Path) -> bool:

@@ -76,7 +76,7 @@ def registry_of(trace: Trace) -> ActionRegistry:
     async def obey(_: Nothing, execution: Execution) -> None:
         asked = await execution.wait_for_stop()
         trace.add("heard", execution.proposal.id, asked.generation)
-        execution.check()
+        execution.raise_if_stopped()
 
     @registry.action("ignore")
     async def ignore(_: Nothing, execution: Execution) -> None:
@@ -108,7 +108,7 @@ def _add_those_that_lose(registry: ActionRegistry, trace: Trace) -> None:
 def _checked(execution: Execution) -> str:
     """Return what an action is told that asks whether it may go on."""
     try:
-        execution.check()
+        execution.raise_if_stopped()
     except StopRequestedError as asked:
         return type(asked).__name__
     except Exception as error:  # noqa: BLE001 - whatever it is, the test wants its name

@@ -14,7 +14,7 @@ from tests.support.stop_workers import Worker
 
 
 async def _claim_one(worker: Worker, db: ActionDB) -> None:
-    execution = await db.claim_next(worker=f"claimer {worker.seed}", lease=600.0)
+    execution = await db.claim_next(worker=f"claimer {worker.seed}", lease_seconds=600.0)
     if execution is None:
         await asyncio.sleep(0.005)
         return

@@ -37,7 +37,7 @@ class Order:
     folder: Path
     seed: int
     concurrency: int = 1
-    lease: float = 60.0
+    lease_seconds: float = 60.0
     actions: tuple[str, ...] = ()
 
 
@@ -65,8 +65,8 @@ async def _work(order: Order, line: Connection) -> dict[str, Any]:
             registry,
             name=f"worker {order.number}",
             concurrency=order.concurrency,
-            lease=order.lease,
-            poll=0.1,
+            lease_seconds=order.lease_seconds,
+            poll_interval=0.1,
         )
         with _told(line, worker.stop):
             return asdict(await worker.run())

@@ -188,7 +188,7 @@ class KillSwitchMachine(RuleBasedStateMachine):
         receipt = self.pair.run(stop(db, scope=scope))
 
         running = [one.proposal_id for one in receipt.still_executing if one.proposal_id > self.oldest]
-        assert (receipt.generation, receipt.unswept) == (self.model.counter, ())
+        assert (receipt.generation, receipt.not_yet_cancelled) == (self.model.counter, ())
         assert running == [n for n, item in items if item.status is EXECUTING and item.is_in(scope)]
         assert list(receipt.cancelled) == sorted(self.model.sweep(scope))
 
@@ -213,7 +213,7 @@ class KillSwitchMachine(RuleBasedStateMachine):
         found = self.pair.run(db.kill_switch_status())
 
         assert [one.generation for one in found.engaged] == engaged
-        assert (found.generation, found.unswept) == (self.model.counter, ())
+        assert (found.generation, found.not_yet_cancelled) == (self.model.counter, ())
 
     def reopen(self, db: ActionDB, _draw: Callable[..., Any]) -> None:
         self.pair.run(db.close())

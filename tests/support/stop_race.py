@@ -173,7 +173,7 @@ class Race:
             await asyncio.sleep(0.01)
 
     async def _engage(self) -> StopReceipt:
-        return await self._db.engage_kill_switch(by="ann", reason="race", wait=PATIENCE)
+        return await self._db.engage_kill_switch(by="ann", reason="race", timeout=PATIENCE)
 
     async def _release(self, generation: int) -> None:
         await self._db.release_kill_switch(by="bob", reason="go on", generation=generation)
@@ -233,7 +233,7 @@ class HungStartRace(Race):
 
     async def _engage_in_vain(self) -> StopUnconfirmedError:
         try:
-            await self._db.engage_kill_switch(by="ann", reason="race", wait=IN_VAIN)
+            await self._db.engage_kill_switch(by="ann", reason="race", timeout=IN_VAIN)
         except StopUnconfirmedError as unconfirmed:
             return unconfirmed
         raise AssertionError("the stop did not notice that a start hangs")
@@ -242,7 +242,9 @@ class HungStartRace(Race):
         give_up = time.monotonic() + PATIENCE
         while True:
             try:
-                return await self._db.engage_kill_switch(by="ann", reason="race", wait=IN_VAIN, terminate=True)
+                return await self._db.engage_kill_switch(
+                    by="ann", reason="race", timeout=IN_VAIN, terminate_blockers=True
+                )
             except StopUnconfirmedError:  # on a slow machine: who hung was ended, and is not in the way again
                 assert time.monotonic() < give_up, "the stop cannot end who hangs"
 

@@ -26,7 +26,7 @@ BARRIER = (
 
 async def stop(db: ActionDB, **given: Any) -> StopReceipt:
     """Engage, as Ann, because of smoke; with all the time of a slow machine."""
-    return await db.engage_kill_switch(**{"by": "ann", "reason": "smoke in hall 3", "wait": PATIENCE, **given})
+    return await db.engage_kill_switch(**{"by": "ann", "reason": "smoke in hall 3", "timeout": PATIENCE, **given})
 
 
 async def until(true: Callable[[], object] | Callable[[], Awaitable[object]], what: str) -> None:

@@ -86,7 +86,7 @@ async def _start_what_was_just_made(worker: Worker, db: ActionDB) -> None:
 
 
 async def _claim_and_complete(worker: Worker, db: ActionDB) -> None:
-    execution = await db.claim_next(worker=f"claimer-{worker.seed}", lease=LEASE_SECONDS)
+    execution = await db.claim_next(worker=f"claimer-{worker.seed}", lease_seconds=LEASE_SECONDS)
     if execution is None:
         await asyncio.sleep(0.005)
         return

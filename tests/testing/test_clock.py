@@ -22,37 +22,37 @@ from tests.support.plain_sql import contents
 MINUTES = timedelta(minutes=10)
 
 
-async def claimed(db, lease=300.0, **given):
+async def claimed(db, lease_seconds=300.0, **given):
     """Return an execution under a lease."""
     made = await store_proposal(db, ActionStatus.VALIDATED, **given)
-    return await db.claim(made.id, worker=f"worker-{made.id}", lease=lease)
+    return await db.claim(made.id, worker=f"worker-{made.id}", lease_seconds=lease_seconds)
 
 
 async def test_a_lease_that_is_shorter_than_the_step_is_lost(db, ledger):
-    execution = await claimed(db, lease=300.0)
+    execution = await claimed(db, lease_seconds=300.0)
 
     assert await advance_time(db, MINUTES) == 1
-    (lost,) = await db.recover_lost()
+    (lost,) = await db.recover_expired_leases()
 
     assert (lost.id, lost.outcome) == (execution.record.id, ActionOutcome.UNKNOWN)
     assert check_history(ledger) == []
 
 
 async def test_a_lease_that_is_longer_is_not(db):
-    await claimed(db, lease=900.0)
+    await claimed(db, lease_seconds=900.0)
 
     await advance_time(db, MINUTES)
 
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
 
 
 async def test_two_steps_add_up(db):
-    await claimed(db, lease=900.0)
+    await claimed(db, lease_seconds=900.0)
 
     await advance_time(db, MINUTES)
     await advance_time(db, MINUTES)
 
-    assert len(await db.recover_lost()) == 1
+    assert len(await db.recover_expired_leases()) == 1
 
 
 @pytest.mark.parametrize("step", [MINUTES, timedelta(milliseconds=1), timedelta(days=1), timedelta(0)])
@@ -82,23 +82,23 @@ async def test_a_worker_that_comes_late_renews(db):
     await advance_time(db, MINUTES)
     await execution.heartbeat()
 
-    assert await db.recover_lost() == []
+    assert await db.recover_expired_leases() == []
 
 
 async def test_a_worker_that_comes_after_the_recovery_has_lost(db):
     execution = await claimed(db)
 
     await advance_time(db, MINUTES)
-    await db.recover_lost()
+    await db.recover_expired_leases()
 
     with pytest.raises(LeaseLostError):
         await execution.complete()
 
 
 async def test_a_claim_that_is_held_too_long_is_noticed_on_entering(db, ledger):
-    execution = await claimed(db, lease=0.001)
+    execution = await claimed(db, lease_seconds=0.001)
     await advance_time(db, MINUTES)
-    await db.recover_lost()
+    await db.recover_expired_leases()
 
     with pytest.raises(LeaseLostError):
         async with execution:
@@ -131,7 +131,7 @@ async def test_the_ledger_agrees_with_its_history_afterwards(db, ledger):
     lost = await claimed(db)
     await advance_time(db, MINUTES)
     await lost.heartbeat()
-    (unknown,) = await db.recover_lost()
+    (unknown,) = await db.recover_expired_leases()
     await db.resolve_unknown(unknown.id, finding=Finding.PARTLY, by="anna", reason="half of it was done")
 
     assert check_history(ledger) == []
@@ -168,7 +168,7 @@ async def test_what_the_error_advises_works(db):
 
     with pytest.raises(ProposalExpiredError):
         await db.claim(made.id, worker="worker-1")
-    await db.recover_lost()
+    await db.recover_expired_leases()
 
     assert (await db.get_proposal(made.id)).status is ActionStatus.CANCELLED
 
@@ -178,7 +178,7 @@ async def test_it_works_within_a_transaction(db):
 
     async with db.transaction() as tx:
         await advance_time(tx, MINUTES)
-        assert len(await tx.recover_lost()) == 1
+        assert len(await tx.recover_expired_leases()) == 1
 
 
 async def test_a_host_that_rolls_back_takes_time_back(db, ledger):
@@ -190,7 +190,7 @@ async def test_a_host_that_rolls_back_takes_time_back(db, ledger):
         await session.rollback()
     await engine.dispose()
 
-    assert (moved, await db.recover_lost()) == (1, [])
+    assert (moved, await db.recover_expired_leases()) == (1, [])
 
 
 @pytest.mark.parametrize("step", [-MINUTES, timedelta(days=1, seconds=1), 600, None])

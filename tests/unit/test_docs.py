@@ -199,7 +199,7 @@ async def test_a_ledger_made_from_metadata_as_documented_can_be_opened(tmp_path,
 
 async def test_the_documented_filter_keeps_a_hosts_autogenerate_off_our_tables(sqlite_path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    include_name = (await executed(LIFECYCLE, blocks(LIFECYCLE, "python")))["not_ours"]
+    include_name = (await executed(LIFECYCLE, blocks(LIFECYCLE, "python")))["exclude_operator_core"]
     engine = sa.create_engine(f"sqlite:///{sqlite_path}")
 
     with engine.connect() as connection:

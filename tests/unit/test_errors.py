@@ -62,9 +62,9 @@ def made(kind: type[ActionError], *, whole: bool) -> ActionError:
     """Return an error with all of its data, or with no more than it needs."""
     if not is_dataclass(kind):
         return kind()
-    hints = get_type_hints(kind)
+    notifications = get_type_hints(kind)
     wanted = [one for one in fields(kind) if whole or one.default is MISSING]
-    return kind(**{one.name: sample(hints[one.name]) for one in wanted})
+    return kind(**{one.name: sample(notifications[one.name]) for one in wanted})
 
 
 KINDS = list(tree())

@@ -29,7 +29,7 @@ class Begun:
         self.event.set()
         await execution.wait_for_stop()
         if not self._stubborn:
-            execution.check()
+            execution.raise_if_stopped()
         return {"anyway": True}
 
 
@@ -38,7 +38,7 @@ async def asleep(execution: Execution) -> None:
 
 
 def worker_of(db: ActionDB, act, **settings) -> Worker:
-    return Worker(db, registry_of(act), name="w", **{"poll": 0.02, **settings})
+    return Worker(db, registry_of(act), name="w", **{"poll_interval": 0.02, **settings})
 
 
 async def outcome(db: ActionDB, number: int) -> ActionOutcome | None:
@@ -47,7 +47,7 @@ async def outcome(db: ActionDB, number: int) -> ActionOutcome | None:
 
 
 async def until_executing(db: ActionDB, number: int) -> None:
-    await db.wait_for(number, ActionStatus.EXECUTING, poll=0.02)
+    await db.wait_for(number, ActionStatus.EXECUTING, poll_interval=0.02)
 
 
 # -- stops -------------------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ async def test_an_action_that_checks_answers_a_stop(db: ActionDB) -> None:
     async with at_work(worker_of(db, act)) as running:
         await act.event.wait()
         await db.engage_kill_switch(by="ann", reason="fire")
-        await db.wait_for(number, poll=0.02)
+        await db.wait_for(number, poll_interval=0.02)
 
     assert await outcome(db, number) is ActionOutcome.STOPPED
     assert running.result().stopped == 1
@@ -71,7 +71,7 @@ async def test_an_action_that_checks_answers_a_person_who_cancels_it(db: ActionD
     async with at_work(worker_of(db, act)):
         await act.event.wait()
         await db.request_cancel(number, by="ann", reason="not now")
-        ended = await db.wait_for(number, poll=0.02)
+        ended = await db.wait_for(number, poll_interval=0.02)
 
     assert (ended.status, await outcome(db, number)) == (ActionStatus.CANCELLED, ActionOutcome.STOPPED)
 
@@ -82,7 +82,7 @@ async def test_an_action_that_finishes_in_spite_of_a_stop_is_recorded_as_it_ende
     async with at_work(worker_of(db, act)) as running:
         await act.event.wait()
         await db.engage_kill_switch(by="ann", reason="fire")
-        await db.wait_for(number, poll=0.02)
+        await db.wait_for(number, poll_interval=0.02)
 
     (record,) = await db.get_records_for_proposal(number)
     assert (record.outcome, record.result_data) == (ActionOutcome.SUCCEEDED, {"anyway": True})
@@ -96,7 +96,7 @@ async def test_a_worker_goes_on_after_a_release(db: ActionDB) -> None:
         receipt = await db.engage_kill_switch(by="ann", reason="fire")
         await db.release_kill_switch(by="ann", reason="out", generation=receipt.generation)
         (number,) = await ready(db)
-        await db.wait_for(number, poll=0.02)
+        await db.wait_for(number, poll_interval=0.02)
 
     assert diary.ids == [number]
 
@@ -124,7 +124,7 @@ async def test_a_signal_lets_what_runs_finish_within_the_grace(db: ActionDB, num
         await go_on.wait()
 
     (proposal,) = await ready(db)
-    worker = worker_of(db, act, grace=60)
+    worker = worker_of(db, act, shutdown_timeout=60)
     async with worker.handling_signals(), at_work(worker) as running:
         await begun.wait()
         os.kill(os.getpid(), number)
@@ -149,10 +149,10 @@ async def test_what_outlasts_the_grace_is_broken_off_and_nobody_knows_its_outcom
 ) -> None:
     (number,) = await ready(db)
 
-    async with at_work(worker_of(db, asleep, grace=0.05)) as running:
+    async with at_work(worker_of(db, asleep, shutdown_timeout=0.05)) as running:
         await until_executing(db, number)
 
-    (record,) = await db.list_unsettled()
+    (record,) = await db.list_unresolved()
     assert (record.proposal_id, record.outcome) == (number, ActionOutcome.UNKNOWN)
     assert record.error_message == "broken off: its worker had to end"
     assert running.result().broken_off == [record.id]
@@ -161,7 +161,7 @@ async def test_what_outlasts_the_grace_is_broken_off_and_nobody_knows_its_outcom
 async def test_what_is_broken_off_is_logged_as_a_warning(db: ActionDB, caplog: pytest.LogCaptureFixture) -> None:
     (number,) = await ready(db)
 
-    async with at_work(worker_of(db, asleep, grace=0.05)):
+    async with at_work(worker_of(db, asleep, shutdown_timeout=0.05)):
         await until_executing(db, number)
 
     (line,) = [vars(line) for line in caplog.records if line.levelno == logging.WARNING]
@@ -178,7 +178,7 @@ async def test_what_was_asked_to_stop_and_outlasts_the_grace_has_stopped(db: Act
 
     (number,) = await ready(db)
 
-    async with at_work(worker_of(db, act, grace=0.05)) as running:
+    async with at_work(worker_of(db, act, shutdown_timeout=0.05)) as running:
         await until_executing(db, number)
         await db.request_cancel(number, by="ann", reason="not now")
         await heard.wait()
@@ -196,11 +196,11 @@ async def test_an_action_that_does_not_end_is_named_as_still_running(db: ActionD
                 await go_on.wait()
 
     (number,) = await ready(db)
-    async with at_work(worker_of(db, deaf, grace=0.05)) as running:
+    async with at_work(worker_of(db, deaf, shutdown_timeout=0.05)) as running:
         await until_executing(db, number)
     still_running = list(running.result().still_running)
     go_on.set()
-    await db.wait_for(number, poll=0.02)
+    await db.wait_for(number, poll_interval=0.02)
 
     assert still_running == [1]
 
@@ -208,7 +208,7 @@ async def test_an_action_that_does_not_end_is_named_as_still_running(db: ActionD
 async def test_a_worker_whose_task_is_cancelled_breaks_off_what_runs(db: ActionDB) -> None:
     (number,), act = await ready(db), Begun()
 
-    async with at_work(worker_of(db, act, grace=0.05)) as running:
+    async with at_work(worker_of(db, act, shutdown_timeout=0.05)) as running:
         await act.event.wait()
         running.cancel()
         await asyncio.wait({running})
@@ -222,9 +222,9 @@ async def test_a_worker_whose_task_is_cancelled_breaks_off_what_runs(db: ActionD
 
 async def test_a_worker_recovers_what_another_has_lost(db: ActionDB, caplog: pytest.LogCaptureFixture) -> None:
     (number,) = await ready(db)
-    await db.claim(number, worker="gone", lease=0.01)
+    await db.claim(number, worker="gone", lease_seconds=0.01)
 
-    worker = worker_of(db, Diary(), lease=0.1)
+    worker = worker_of(db, Diary(), lease_seconds=0.1)
     async with at_work(worker):
         while not worker.report.recovered:
             await asyncio.sleep(0.01)

@@ -90,13 +90,13 @@ async def test_an_action_that_answers_a_stop_leaves_no_traceback(db: ActionDB, l
     async def act(execution: Execution) -> None:
         begun.set()
         await execution.wait_for_stop()
-        execution.check()
+        execution.raise_if_stopped()
 
     (number,) = await ready(db)
-    async with at_work(Worker(db, registry_of(act), poll=0.02)):
+    async with at_work(Worker(db, registry_of(act), poll_interval=0.02)):
         await begun.wait()
         await db.request_cancel(number, by="ann", reason="not now")
-        await db.wait_for(number, poll=0.02)
+        await db.wait_for(number, poll_interval=0.02)
 
     assert "Traceback" not in lines.getvalue()
 
@@ -143,7 +143,7 @@ async def test_a_group_of_answers_to_a_stop_is_an_answer(db: ActionDB) -> None:
     async def part(execution: Execution) -> None:
         begun.set()
         await execution.wait_for_stop()
-        execution.check()
+        execution.raise_if_stopped()
 
     async def act(execution: Execution) -> None:
         async with asyncio.TaskGroup() as group:
@@ -151,10 +151,10 @@ async def test_a_group_of_answers_to_a_stop_is_an_answer(db: ActionDB) -> None:
             group.create_task(part(execution))
 
     (number,) = await ready(db)
-    async with at_work(Worker(db, registry_of(act), poll=0.02)):
+    async with at_work(Worker(db, registry_of(act), poll_interval=0.02)):
         await begun.wait()
         await db.request_cancel(number, by="ann", reason="not now")
-        await db.wait_for(number, poll=0.02)
+        await db.wait_for(number, poll_interval=0.02)
 
     assert (await record_of(db, number)).outcome is ActionOutcome.STOPPED
 

@@ -118,11 +118,11 @@ async def test_a_failure_before_anything_is_claimed_costs_nothing(db: ActionDB, 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_recovery_that_fails_is_tried_again(db: ActionDB, ledger: Ledger, number: int, when: str) -> None:
-    await db.claim(number, worker="gone", lease=0.01)
+    await db.claim(number, worker="gone", lease_seconds=0.01)
 
     faulty = FaultyDB(ledger.target, "recover", **{when: TIMES})
-    async with faulty, at_work(Worker(faulty, registry_of(Diary()), poll=0.02, lease=0.1)):
-        await db.wait_for(number, poll=0.02)
+    async with faulty, at_work(Worker(faulty, registry_of(Diary()), poll_interval=0.02, lease_seconds=0.1)):
+        await db.wait_for(number, poll_interval=0.02)
         while faulty.failures < TIMES:
             await asyncio.sleep(0.01)
 
@@ -135,7 +135,7 @@ async def test_a_worker_that_is_to_end_does_not_wait_for_a_database_that_is_away
 ) -> None:
     faulty = FaultyDB(ledger.target, "claim_next", before=1_000_000)
 
-    async with faulty, at_work(Worker(faulty, registry_of(Diary()), poll=0.02)) as running:
+    async with faulty, at_work(Worker(faulty, registry_of(Diary()), poll_interval=0.02)) as running:
         while not faulty.failures:
             await asyncio.sleep(0.01)
 
@@ -148,7 +148,8 @@ async def test_what_cannot_be_recorded_before_the_worker_ends_is_left_to_its_lea
 ) -> None:
     diary, faulty = Diary(), FaultyDB(ledger.target, "finish", before=1_000_000)
 
-    async with faulty, at_work(Worker(faulty, registry_of(diary), poll=0.02, grace=0.05)) as running:
+    worker = Worker(faulty, registry_of(diary), poll_interval=0.02, shutdown_timeout=0.05)
+    async with faulty, at_work(worker) as running:
         while not faulty.failures:
             await asyncio.sleep(0.01)
 

@@ -55,7 +55,7 @@ class Slow:
 
 
 def worker_of(db: ActionDB, act: Any, **settings: Any) -> Worker:
-    return Worker(db, registry_of(act), **{"poll": 0.02, "grace": 600, **settings})
+    return Worker(db, registry_of(act), **{"poll_interval": 0.02, "shutdown_timeout": 600, **settings})
 
 
 async def outcome(db: ActionDB, number: int) -> ActionOutcome | None:
@@ -262,7 +262,7 @@ async def drain(parameters: Drain, execution):
 
 async def main():
     async with ActionDB(Path(sys.argv[1])) as db:
-        report = await Worker(db, registry, poll=60).run()
+        report = await Worker(db, registry, poll_interval=60).run()
         print(report.succeeded, len(report.broken_off))
 
 asyncio.run(main())
@@ -290,7 +290,7 @@ async def test_a_program_that_awaits_run_lets_what_runs_finish_and_ends_by_itsel
 
 
 async def test_a_stop_from_another_thread_wakes_the_worker(db: ActionDB) -> None:
-    stopped = worker_of(db, Diary(), poll=3_600)
+    stopped = worker_of(db, Diary(), poll_interval=3_600)
 
     async with at_work(stopped) as working:
         await asyncio.sleep(0.2)
@@ -299,7 +299,7 @@ async def test_a_stop_from_another_thread_wakes_the_worker(db: ActionDB) -> None
 
 
 async def test_a_stop_in_a_handler_of_the_host_wakes_the_worker(db: ActionDB) -> None:
-    stopped = worker_of(db, Diary(), poll=3_600)
+    stopped = worker_of(db, Diary(), poll_interval=3_600)
 
     with handler_of_a_host(signal.SIGTERM, lambda *_: stopped.stop()):
         working = asyncio.create_task(stopped.run(handle_signals=False))
@@ -335,7 +335,7 @@ async def test_a_stop_ends_in_time_where_the_database_never_answers(
                     continue
 
     async with SilentDB(ledger.target) as db:
-        async with at_work(worker_of(db, Diary(), grace=0.1)) as working:
+        async with at_work(worker_of(db, Diary(), shutdown_timeout=0.1)) as working:
             await asked.wait()
         silent.set()
         await asyncio.sleep(0.1)

@@ -236,7 +236,12 @@ async def test_a_refusal_is_logged_with_its_ids(db: ActionDB, caplog: pytest.Log
 
 @pytest.mark.parametrize(
     ("given", "path"),
-    [({"concurrency": 0}, "concurrency"), ({"name": " "}, "name"), ({"lease": -1}, "lease"), ({"poll": "x"}, "poll")],
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"name": " "}, "name"),
+        ({"lease_seconds": -1}, "lease_seconds"),
+        ({"poll_interval": "x"}, "poll_interval"),
+    ],
 )
 async def test_a_setting_that_makes_no_sense_is_refused_by_name(db: ActionDB, given: Any, path: str) -> None:
     with pytest.raises(ValueNotStorableError, match=f"^{path} "):

@@ -110,7 +110,7 @@ class Stop(Frozen):
     release_reason: str | None = None
 
 
-class StillExecuting(Frozen):
+class RunningAction(Frozen):
     """An action that was running when it was looked at; `worker` is who started it.
 
     Attributes:
@@ -133,8 +133,8 @@ class StopReceipt(Frozen):
     Attributes:
         cancelled: The ids of the proposals that this stop cancelled.
         still_executing: What runs on: ask it, wait for it, or end it by hand.
-        unswept: The ids of pending proposals that somebody holds locked; they cannot start either, and the next sweep
-            cancels them.
+        not_yet_cancelled: The ids of pending proposals that another client holds locked. They cannot start either, and
+            the next sweep cancels them.
         publish_ms: Milliseconds from the call until new starts were refused.
         stop_ms: Milliseconds from the call until the receipt.
         on_standby: False where a synchronous standby did not answer: a failover would lose this stop.
@@ -146,8 +146,8 @@ class StopReceipt(Frozen):
     scope: Scope
     engaged_at: UtcDatetime
     cancelled: tuple[int, ...] = ()
-    still_executing: tuple[StillExecuting, ...] = ()
-    unswept: tuple[int, ...] = ()
+    still_executing: tuple[RunningAction, ...] = ()
+    not_yet_cancelled: tuple[int, ...] = ()
     publish_ms: float
     stop_ms: float
     on_standby: bool = True
@@ -173,7 +173,7 @@ class Answer(StrEnum):
     SILENT = "silent"
 
 
-class StopAnswer(Frozen):
+class StopResponse(Frozen):
     """How one running action met one stop.
 
     Attributes:
@@ -197,19 +197,19 @@ class KillSwitchStatus(Frozen):
         still_executing: Everything that runs, whether a stop covers it or not.
         answers: Of what ran at the stops in `engaged` and `last_stops`.
         last_stops: The newest first, engaged ones included.
-        unswept: The ids of proposals that are pending and can never start.
+        not_yet_cancelled: The ids of proposals that are pending and can never start.
     """
 
     generation: int
     at: UtcDatetime
     engaged: tuple[Stop, ...]
-    still_executing: tuple[StillExecuting, ...]
-    answers: tuple[StopAnswer, ...]
+    still_executing: tuple[RunningAction, ...]
+    answers: tuple[StopResponse, ...]
     last_stops: tuple[Stop, ...]
-    unswept: tuple[int, ...]
+    not_yet_cancelled: tuple[int, ...]
 
 
-class KillSwitchChange(Frozen):
+class KillSwitchEvent(Frozen):
     """One engage or release, as the database wrote it down."""
 
     id: int

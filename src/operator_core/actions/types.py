@@ -243,7 +243,7 @@ class ActionEvent(Frozen):
     record_id: int | None = None
 
 
-class Difference(Frozen):
+class Discrepancy(Frozen):
     """One contradiction between what a database holds and what it can be compared with.
 
     Attributes:

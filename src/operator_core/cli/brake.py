@@ -23,8 +23,8 @@ async def stop(options: argparse.Namespace) -> int:
     url = database_url(options.url)
     # An emergency is no time to refuse a reason: what cannot be stored is made storable.
     by = sanitise_text(options.by, longest=_LONGEST_NAME).strip() or "unknown"
-    order = Order(options.scope, by, sanitise_text(options.reason), options.wait, options.terminate)
-    engine = create_engine(url, lock_timeout=options.wait, lasting=False)
+    order = Order(options.scope, by, sanitise_text(options.reason), options.timeout, options.terminate)
+    engine = create_engine(url, lock_timeout=options.timeout, lasting=False)
     try:
         return _confirmed(await engage(engine, url, order), as_json=options.json)
     except StopFailedError as error:
@@ -108,7 +108,7 @@ _LOOK_AGAIN = 0.5  # seconds
 
 def _gist(found: KillSwitchStatus) -> object:
     answers = [(one.generation, one.proposal_id, one.answer) for one in found.answers]
-    return found.engaged, found.still_executing, answers, found.unswept
+    return found.engaged, found.still_executing, answers, found.not_yet_cancelled
 
 
 async def _show(db: ActionDB, *, as_json: bool) -> None:

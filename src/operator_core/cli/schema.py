@@ -70,9 +70,9 @@ async def history(options: argparse.Namespace) -> int:
 
 
 async def check(options: argparse.Namespace) -> int:
-    """Say how a database stands, by the exit code too; with `--wait`, wait until it is up to date."""
+    """Say how a database stands, by the exit code too; with `--timeout`, wait until it is up to date."""
     url = database_url(options.url)
-    found = await _patiently(lambda: migrate.report(url), options.wait)
+    found = await _patiently(lambda: migrate.report(url), options.timeout)
     return _show(url, found, as_json=options.json)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Never, Self
 
 from pydantic import BaseModel
 
-from operator_core.actions import KillSwitchStatus, StillExecuting, Stop, StopReceipt
+from operator_core.actions import KillSwitchStatus, RunningAction, Stop, StopReceipt
 from operator_core.actions.text import printable
 from operator_core.cli.streams import write
 
@@ -87,11 +87,11 @@ def some(ids: Sequence[int]) -> str:
     return f"{listed} and {len(ids) - _MANY} more" if len(ids) > _MANY else listed
 
 
-def _executing_lines(executing: Sequence[StillExecuting]) -> list[str]:
+def _executing_lines(executing: Sequence[RunningAction]) -> list[str]:
     return [f"still executing: {len(executing)}", *map(_executing_line, executing)]
 
 
-def _executing_line(running: StillExecuting) -> str:
+def _executing_line(running: RunningAction) -> str:
     held = "unleased" if running.lease_expires_at is None else f"lease until {moment(running.lease_expires_at)}"
     return (
         f"  proposal {running.proposal_id} {running.action_name}, record {running.record_id or '-'}, "
@@ -106,8 +106,8 @@ def receipt_lines(receipt: StopReceipt) -> list[str]:
         f"cancelled: {len(receipt.cancelled)}" + (f" ({some(receipt.cancelled)})" if receipt.cancelled else ""),
         *_executing_lines(receipt.still_executing),
     ]
-    if receipt.unswept:
-        lines.append(f"locked by somebody, cannot start either: {some(receipt.unswept)}")
+    if receipt.not_yet_cancelled:
+        lines.append(f"locked by somebody, cannot start either: {some(receipt.not_yet_cancelled)}")
     lines.append(f"new starts refused after {receipt.publish_ms:.0f} ms, all done after {receipt.stop_ms:.0f} ms")
     lines.append(f'to release it: operator-core release --generation {receipt.generation} --reason "..."')
     return lines
@@ -134,8 +134,8 @@ def status_lines(status: KillSwitchStatus) -> list[str]:
         for answer in status.answers
         if answer.generation in engaged or answer.at is None
     ]
-    if status.unswept:
-        lines.append(f"pending, but can never start: {some(status.unswept)}")
+    if status.not_yet_cancelled:
+        lines.append(f"pending, but can never start: {some(status.not_yet_cancelled)}")
     past = [stop for stop in status.last_stops if stop.generation not in engaged]
     lines += ["last stops:"] * bool(past)
     lines += [f"  {stop_line(stop)}" + ("" if stop.released_at else "; engaged again since") for stop in past]

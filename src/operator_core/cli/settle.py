@@ -29,7 +29,7 @@ def _show(records: list[ActionRecord], nothing: str, *, as_json: bool) -> None:
 async def recover(options: argparse.Namespace) -> int:
     """Fail the executions whose lease ran out."""
     async with existing(options.url) as db:
-        lost = await db.recover_lost(grace=options.grace, by=options.by)
+        lost = await db.recover_expired_leases(grace_period=options.grace_period, by=options.by)
     _show(lost, "nothing is lost", as_json=options.json)
     return 0
 
@@ -37,7 +37,7 @@ async def recover(options: argparse.Namespace) -> int:
 async def unknown(options: argparse.Namespace) -> int:
     """List what nobody knows the outcome of."""
     async with existing(options.url) as db:
-        unsettled = await db.list_unsettled()
+        unsettled = await db.list_unresolved()
     _show(unsettled, "every outcome is known or settled", as_json=options.json)
     return 0
 

@@ -29,8 +29,8 @@ async def work(options: argparse.Namespace) -> int:
             registry,
             concurrency=options.concurrency,
             name=options.name,
-            lease=options.lease,
-            grace=options.grace,
+            lease_seconds=options.lease,
+            shutdown_timeout=options.shutdown_timeout,
             validate=not options.no_validate,
         )
         report = await worker.run()

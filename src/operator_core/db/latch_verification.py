@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.stops import EVERYTHING
-from operator_core.actions.types import Difference, EventKind
+from operator_core.actions.types import Discrepancy, EventKind
 from operator_core.db import reading
 from operator_core.db.schema import Base, kill_switch, kill_switch_events
 from operator_core.db.types import Undecodable
@@ -84,14 +84,14 @@ def _histories(connection: sa.Connection) -> dict[str, _History]:
 _EVENTS = sa.select(*kill_switch_events.columns).order_by(kill_switch_events.c.id)
 
 
-def compare_latch(connection: sa.Connection) -> list[Difference]:
+def compare_latch(connection: sa.Connection) -> list[Discrepancy]:
     """Return where the latch differs from its events, and every value of both that cannot be read.
 
     Wants one snapshot.
     """
     latch, history = _latch(connection), _histories(connection)
     differences = [
-        Difference(scope=scope, field=field, expected=str(_shown(expected)), found=str(_shown(found)), mend=mend)
+        Discrepancy(scope=scope, field=field, expected=str(_shown(expected)), found=str(_shown(found)), mend=mend)
         for scope in sorted({EVERYTHING, *latch, *history})
         for row, events in [(latch.get(scope), history.get(scope))]
         for is_restorable in [scope == reading.UNREADABLE_TEXT or _is_restorable(row, events)]
@@ -101,14 +101,14 @@ def compare_latch(connection: sa.Connection) -> list[Difference]:
     return [*differences, *_unreadable_events(connection)]
 
 
-def _unreadable_events(connection: sa.Connection) -> Iterator[Difference]:
+def _unreadable_events(connection: sa.Connection) -> Iterator[Discrepancy]:
     for event in reading.lossy(connection, _EVENTS, {}, kill_switch_events.c.id):
         wrong = {name: (_READABLE, value.detail) for name, value in event.items() if isinstance(value, Undecodable)}
         if "change" not in wrong and event["change"] not in _CHANGES:
             wrong["change"] = (" or ".join(_CHANGES), event["change"])
         for name, (expected, found) in wrong.items():
             scope, field = reading.text(event["scope"]), f"event {event['id']}.{name}"
-            yield Difference(scope=scope, field=field, expected=expected, found=found)
+            yield Discrepancy(scope=scope, field=field, expected=expected, found=found)
 
 
 _READABLE = "a value that can be read"
@@ -207,10 +207,10 @@ def _sequence(table: str) -> str:
 _COUNTERS = {"sqlite": _counters(_autoincrement), "postgresql": _counters(_sequence)}
 
 
-def lagging_ids(connection: sa.Connection) -> list[Difference]:
+def lagging_ids(connection: sa.Connection) -> list[Discrepancy]:
     """Return the tables whose next id was given already, as after a restore of data alone; wants one snapshot."""
     return [
-        Difference(
+        Discrepancy(
             field=f"{row.name}.id",
             expected=f"a counter at {row.highest} or above",
             found=f"{row.last}",

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import (
     ActionError,
+    AlreadyResolvedError,
     ConstraintError,
-    FindingNotAllowedError,
     RecordNotFoundError,
     UnreadableRowError,
 )
@@ -156,7 +156,7 @@ def settle(
 
     Raises:
         RecordNotFoundError: There is no such record.
-        FindingNotAllowedError: Its outcome is known, or somebody has settled it.
+        AlreadyResolvedError: Its outcome is known, or somebody has settled it.
     """
     values = {
         "record_id": record_id,
@@ -174,9 +174,7 @@ def _explain_settle(connection: sa.Connection, record_id: int) -> ActionError:
     found = reading.one(connection, _RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
         return RecordNotFoundError(record_id=record_id)
-    return FindingNotAllowedError(
-        record_id=record_id, outcome=found.outcome, finding=found.finding, by=found.finding_by
-    )
+    return AlreadyResolvedError(record_id=record_id, outcome=found.outcome, finding=found.finding, by=found.finding_by)
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from operator_core.actions.errors import NotNewError, UnreadableRowError, ValueNotStorableError
+from operator_core.actions.errors import AlreadyStoredError, UnreadableRowError, ValueNotStorableError
 from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, EventKind, checked
 from operator_core.actions.values import dump_json
 from operator_core.db.schema import events, notes, proposals, records
@@ -85,16 +85,16 @@ def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
     """Return the column values of a new proposal.
 
     Raises:
-        NotNewError: It has an id, or a status other than proposed.
+        AlreadyStoredError: It has an id, or a status other than proposed.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
     if not isinstance(proposal, ActionProposal):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
         raise ValueNotStorableError(path="proposal", why=f"is a {type(proposal).__name__}; give an ActionProposal")
     values = checked(proposal)
     if values["id"] is not None:
-        raise NotNewError(kind="proposal", field="id", value=values["id"])
+        raise AlreadyStoredError(kind="proposal", field="id", value=values["id"])
     if values["status"] is not ActionProposal.model_fields["status"].default:
-        raise NotNewError(kind="proposal", field="status", value=str(values["status"]))
+        raise AlreadyStoredError(kind="proposal", field="status", value=str(values["status"]))
     return {name: values[name] for name in PROPOSED}
 
 
@@ -102,7 +102,7 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
     """Return the column values of a new, open record.
 
     Raises:
-        NotNewError: It has an id, or says how it ended.
+        AlreadyStoredError: It has an id, or says how it ended.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
     if not isinstance(record, ActionRecord):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
@@ -110,7 +110,7 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
     values = checked(record)
     for name in _RECORD_NAMES:
         if name not in _GIVEN_WITH_A_RECORD and values[name] is not None:
-            raise NotNewError(kind="record", field=name, value=values[name])
+            raise AlreadyStoredError(kind="record", field=name, value=values[name])
     return {name: values[name] for name in _GIVEN_WITH_A_RECORD}
 
 

@@ -11,13 +11,13 @@ from operator_core.actions.errors import RecordNotFoundError
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.stops import (
     Answer,
-    KillSwitchChange,
+    KillSwitchEvent,
     KillSwitchStatus,
+    RunningAction,
     Scope,
-    StillExecuting,
     Stop,
-    StopAnswer,
     StopRequest,
+    StopResponse,
 )
 from operator_core.db import reading
 from operator_core.db.guards.rules import COUNTER, Latch
@@ -44,11 +44,11 @@ def _executing(field: str | None) -> sa.Select[Any]:
     )
 
 
-def still_executing(connection: sa.Connection, scope: Scope) -> tuple[StillExecuting, ...]:
+def still_executing(connection: sa.Connection, scope: Scope) -> tuple[RunningAction, ...]:
     """Return what runs at this moment in a scope."""
     values = {} if scope.field is None else {"scope_value": scope.value}
     return tuple(
-        StillExecuting(
+        RunningAction(
             proposal_id=row["id"],
             record_id=number(row["record_id"]),
             action_name=text(row["action_name"]),
@@ -92,7 +92,7 @@ def _met(field: str | None) -> sa.Select[Any]:
     )
 
 
-def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopAnswer]:
+def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopResponse]:
     """Return how what ran when a stop came has met it; `at` is the database's time."""
     if isinstance(stop.scope, str):  # nothing that runs has a value that would fit
         return []
@@ -100,7 +100,7 @@ def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopAns
     return [_answer(stop, row, at) for row in met]
 
 
-def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopAnswer:
+def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopResponse:
     answer = Answer.FINISHED_ANYWAY
     if row["outcome"] in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without a word
         answer = Answer.SILENT
@@ -108,7 +108,7 @@ def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopAnswer:
         answer = Answer.STOPPED
     answered = time(row["completed_at"], at)
     since = at if stop.engaged_at == UNREADABLE_TIME else stop.engaged_at
-    return StopAnswer(
+    return StopResponse(
         generation=stop.generation,
         proposal_id=row["id"],
         record_id=row["record_id"],
@@ -199,7 +199,9 @@ def status(connection: sa.Connection) -> KillSwitchStatus:
         still_executing=still_executing(connection, Scope()),
         answers=tuple(answer for _, stop in sorted(shown.items()) for answer in answers(connection, stop, at)),
         last_stops=tuple(last),
-        unswept=tuple(sorted({*expired(connection), *(i for stop in latch for i in leftovers(connection, stop))})),
+        not_yet_cancelled=tuple(
+            sorted({*expired(connection), *(i for stop in latch for i in leftovers(connection, stop))})
+        ),
     )
 
 
@@ -219,17 +221,17 @@ _CHANGES = (
 _LAST_CHANGE = sa.select(sa.func.coalesce(sa.func.max(kill_switch_events.c.id), 0))
 
 
-def changes_so_far(connection: sa.Connection) -> tuple[list[KillSwitchChange], int]:
+def changes_so_far(connection: sa.Connection) -> tuple[list[KillSwitchEvent], int]:
     """Return the engage of every stop that is engaged, and the id of the last change; wants one snapshot."""
     engaged = {stop.generation for stop in latches(connection) if stop.released_at is None}
     found = [c for c in changes(connection, 0) if c.generation in engaged] if engaged else []
     return found, connection.scalars(_LAST_CHANGE).one()
 
 
-def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchChange]:
+def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchEvent]:
     """Return every engage and release after the one with this id, oldest first."""
     return [
-        KillSwitchChange(
+        KillSwitchEvent(
             id=row["id"],
             generation=number(row["generation"]),
             scope=Scope.read(text(row["scope"])),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import UnreadableRowError
 from operator_core.actions.lifecycle import STEPS, TERMINAL, ActionStatus
-from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, Difference, EventKind
+from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, Discrepancy, EventKind
 from operator_core.db import history, reading
 from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.mapping import to_proposal, to_record
@@ -44,7 +44,7 @@ def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
     return ids[-1] if ids else None
 
 
-def compare(connection: sa.Connection, first: int, last: int) -> list[Difference]:
+def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepancy]:
     """Return every difference of the proposals of a range of ids; wants one snapshot.
 
     A row that cannot be read is one. Only what it would have been compared with is left out.
@@ -59,7 +59,7 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Difference
     by_events = history.by_proposal(told.items)
     unreadable = _by_proposal(connection, [*stored.unreadable, *opened.unreadable, *told.unreadable])
     return [
-        Difference(proposal_id=number, field=field, expected=str(expected), found=str(found))
+        Discrepancy(proposal_id=number, field=field, expected=str(expected), found=str(found))
         for number in sorted({*by_events, *by_id, *unreadable})
         for field, expected, found in _differences(
             by_events.get(number, []), by_id.get(number), by_proposal.get(number), pruned, unreadable.get(number, [])
@@ -70,18 +70,20 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Difference
 _ORPHANS = sa.select(records.c.id).where(~sa.exists().where(proposals.c.id == records.c.proposal_id))
 
 
-def orphaned_records(connection: sa.Connection) -> list[Difference]:
+def orphaned_records(connection: sa.Connection) -> list[Discrepancy]:
     """Return every record that belongs to no proposal."""
     return [
-        Difference(field=f"{records.name} {number}.proposal_id", expected="the id of a proposal", found="another value")
+        Discrepancy(
+            field=f"{records.name} {number}.proposal_id", expected="the id of a proposal", found="another value"
+        )
         for number in sorted(connection.scalars(_ORPHANS))
     ]
 
 
-def unreadable_prunes(connection: sa.Connection) -> list[Difference]:
+def unreadable_prunes(connection: sa.Connection) -> list[Discrepancy]:
     """Return every value of a prune that cannot be read."""
     return [
-        Difference(field=f"{prunes.name} {row['id']}.{name}", expected="a value that can be read", found=value.detail)
+        Discrepancy(field=f"{prunes.name} {row['id']}.{name}", expected="a value that can be read", found=value.detail)
         for row in reading.lossy(connection, _PRUNES, {}, prunes.c.id)
         for name, value in row.items()
         if isinstance(value, Undecodable)

@@ -54,9 +54,9 @@ class Worker:
         registry: What it can do; all other proposals are left alone.
         concurrency: How many actions at the same time.
         name: Unique among all workers; by default made of host, process and a random part.
-        lease: Seconds for which an action counts as running without a heartbeat.
-        poll: Seconds between two looks when there is nothing to do.
-        grace: Seconds that running actions have to finish after `stop`.
+        lease_seconds: Seconds for which an action counts as running without a heartbeat.
+        poll_interval: Seconds between two looks when there is nothing to do.
+        shutdown_timeout: Seconds that running actions have to finish after `stop`.
         validate: Whether what is proposed is validated against the model, and then runs: leave it out where a person,
             or another program, approves.
     """
@@ -68,15 +68,15 @@ class Worker:
         *,
         concurrency: int = 1,
         name: str | None = None,
-        lease: float = 60.0,
-        poll: float = 1.0,
-        grace: float = 30.0,
+        lease_seconds: float = 60.0,
+        poll_interval: float = 1.0,
+        shutdown_timeout: float = 30.0,
         validate: bool = True,
     ) -> None:
         if check_integer(concurrency, "concurrency") < 1:
             raise ValueNotStorableError(path="concurrency", why=f"is {concurrency}; 1 or more")
-        if check_seconds(lease, "lease") <= 0:
-            raise ValueNotStorableError(path="lease", why="is 0; give the seconds that it holds without a heartbeat")
+        if check_seconds(lease_seconds, "lease_seconds") <= 0:
+            raise ValueNotStorableError(path="lease_seconds", why="is 0; give the seconds between heartbeats")
         if not isinstance(registry, ActionRegistry):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise ValueNotStorableError(path="registry", why=f"is a {type(registry).__name__}; give an ActionRegistry")
         if not registry.names:
@@ -84,8 +84,8 @@ class Worker:
         self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
         self.report = WorkerReport()
         self._db, self._registry, self._concurrency, self._validate = db, registry, concurrency, validate
-        self._lease, self._poll = float(lease), check_seconds(poll, "poll")
-        self._grace = check_seconds(grace, "grace")
+        self._lease, self._poll_interval = float(lease_seconds), check_seconds(poll_interval, "poll_interval")
+        self._shutdown_timeout = check_seconds(shutdown_timeout, "shutdown_timeout")
         self._stopping = asyncio.Event()
         self._persistently = Persistence(self.name, self._stopping)
         self._do = Doing(registry, self.report, self._persistently)
@@ -95,7 +95,7 @@ class Worker:
         self._signalled = self._hurried = False
 
     def stop(self) -> None:
-        """Claim nothing more; `run` returns when what runs has finished, or the grace is over.
+        """Claim nothing more; `run` returns when what runs has finished, or the `shutdown_timeout` is over.
 
         It may be called from another thread, and from a handler of a signal.
         """
@@ -109,8 +109,8 @@ class Worker:
     async def run(self, *, handle_signals: bool = True) -> WorkerReport:
         """Work until `stop` is called, a signal comes, or the task is cancelled; return what was done.
 
-        What still runs when the grace is over is broken off: its outcome is unknown, and a person settles it. A second
-        signal, or a second cancellation, ends the grace at once.
+        What still runs after `shutdown_timeout` is broken off: its outcome is unknown, and a person resolves it. A
+        second signal, or a second cancellation, breaks off at once.
 
         Args:
             handle_signals: Whether SIGTERM and SIGINT stop this worker, as `handling_signals` does. Leave it to a host
@@ -174,7 +174,7 @@ class Worker:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        async with self._db.hints() as hint, self._upkeep() as recovering:
+        async with self._db.notifications() as hint, self._upkeep() as recovering:
             while not self._stopping.is_set():
                 if recovering.done():
                     recovering.result()  # it ends with an error only, which is not to be hidden
@@ -209,7 +209,7 @@ class Worker:
         """Wait for something to do: a free hand, a hint, the time to look again, or the end."""
         waiting = [asyncio.ensure_future(self._stopping.wait()), *self._running]
         if len(self._running) < self._concurrency:
-            waiting.append(asyncio.ensure_future(hint(self._poll)))
+            waiting.append(asyncio.ensure_future(hint(self._poll_interval)))
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -223,7 +223,7 @@ class Worker:
 
         async def claim() -> Execution | None:
             return await self._db.claim_next(
-                worker=self.name, lease=self._lease, action_names=self._registry.names, idempotency_key=key
+                worker=self.name, lease_seconds=self._lease, action_names=self._registry.names, idempotency_key=key
             )
 
         return await self._persistently(claim)
@@ -235,7 +235,7 @@ class Worker:
             return False
         told: list[tuple[int, str, str | None]] = []
         async with self._db.transaction() as tx:
-            proposals = await tx.take_proposed(self._registry.names, limit=_BATCH)
+            proposals = await tx.lock_proposed(self._registry.names, limit=_BATCH)
             for proposal in proposals:
                 problems = self._registry[proposal.action_name].problems(proposal.parameters)
                 status = ActionStatus.VALIDATED if problems is None else ActionStatus.CANCELLED
@@ -281,7 +281,7 @@ class Worker:
 
     async def _recover(self) -> list[ActionRecord]:
         # After a pause of this process its own heartbeats come first.
-        return await self._db.recover_lost(grace=self._lease / 3)
+        return await self._db.recover_expired_leases(grace_period=self._lease / 3)
 
     async def _end(self, working: asyncio.Task[None]) -> None:
         """Wait for the end of the work, then let what runs come to its own within the grace, or break it off."""
@@ -292,7 +292,7 @@ class Worker:
             return  # it is idle
         self._stopping.set()
         extra = {"worker": self.name}
-        deadline = time.monotonic() + self._grace
+        deadline = time.monotonic() + self._shutdown_timeout
         while self._left(working) and not self._hurried and time.monotonic() < deadline:
             await asyncio.wait(self._left(working), timeout=_LOOK_SECONDS)
         for task in self._left(working):

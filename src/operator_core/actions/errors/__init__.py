@@ -10,7 +10,7 @@
     │   └── ProposalExpiredError       its time to start is over
     ├── LeaseLostError                 an execution was recovered, or ended by somebody else
     ├── StopRequestedError             a running action was asked to stop, and leaves
-    ├── FindingNotAllowedError         the outcome is not unknown, or was settled before
+    ├── AlreadyResolvedError         the outcome is not unknown, or was settled before
     ├── IdempotencyKeyError            the key belongs to a proposal with other content
     ├── NotRetryableError              what is to be tried again is not finished
     ├── WaitTimeoutError               a proposal has not come so far in time
@@ -18,8 +18,8 @@
     ├── StopNotEngagedError            a release names a stop that is not engaged
     ├── StopUnconfirmedError           the stop is engaged, but something may still get through
     ├── StopFailedError                the stop is NOT engaged
-    ├── OwnTransactionsError           a joined session cannot engage or release
-    ├── NotNewError                    an insert was given an id or a state
+    ├── RequiresActionDBError           a joined session cannot engage or release
+    ├── AlreadyStoredError                    an insert was given an id or a state
     ├── ValueNotStorableError          a value would not come back equal (not a ValueError: Pydantic lets it through)
     ├── IsolationLevelError            an action was started outside READ COMMITTED
     ├── NotOpenError                   an ActionDB was used before `open` or after `close`
@@ -83,21 +83,21 @@ from operator_core.actions.errors.database import (
     UnreadableRowError,
 )
 from operator_core.actions.errors.ledger import (
+    AlreadyResolvedError,
+    AlreadyStoredError,
     EngineNotConfiguredError,
-    FindingNotAllowedError,
     IdempotencyKeyError,
     IsolationLevelError,
     KillSwitchEngagedError,
     LeaseLostError,
-    NotNewError,
     NotOpenError,
     NotRetryableError,
     OpenedElsewhereError,
-    OwnTransactionsError,
     ProposalExpiredError,
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
+    RequiresActionDBError,
     SessionBusyError,
     StopFailedError,
     StopNotEngagedError,
@@ -112,6 +112,8 @@ from operator_core.actions.errors.root import ActionError
 
 __all__ = [
     "ActionError",
+    "AlreadyResolvedError",
+    "AlreadyStoredError",
     "ConnectionLostError",
     "ConstraintError",
     "DatabaseAccessError",
@@ -128,7 +130,6 @@ __all__ = [
     "DatabaseUrlError",
     "EngineNotConfiguredError",
     "EngineVersionError",
-    "FindingNotAllowedError",
     "GuardMissingError",
     "IdempotencyKeyError",
     "IsolationLevelError",
@@ -136,15 +137,14 @@ __all__ = [
     "LeaseLostError",
     "MissingDriverError",
     "NameTakenError",
-    "NotNewError",
     "NotOpenError",
     "NotRetryableError",
     "OpenedElsewhereError",
-    "OwnTransactionsError",
     "ProposalExpiredError",
     "ProposalNotFoundError",
     "RecordNotAllowedError",
     "RecordNotFoundError",
+    "RequiresActionDBError",
     "RetryTransactionError",
     "RevisionUnknownError",
     "SchemaError",

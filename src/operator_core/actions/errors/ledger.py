@@ -128,7 +128,7 @@ class StopRequestedError(ActionError):
 
 
 @dataclass(eq=False)
-class FindingNotAllowedError(ActionError):
+class AlreadyResolvedError(ActionError):
     """Only an outcome that nobody knows can be settled, and only once."""
 
     record_id: int
@@ -228,7 +228,7 @@ class StopFailedError(ActionError):
 
 
 @dataclass(eq=False)
-class OwnTransactionsError(ActionError):
+class RequiresActionDBError(ActionError):
     """A session that joins a host's transaction cannot do this: it needs commits of its own."""
 
     call: str
@@ -241,7 +241,7 @@ class OwnTransactionsError(ActionError):
 
 
 @dataclass(eq=False)
-class NotNewError(ActionError):
+class AlreadyStoredError(ActionError):
     """What was to be inserted carries a value that only the database gives."""
 
     kind: str

@@ -36,7 +36,7 @@ class ClaimCalls(Calls):
         self,
         *,
         worker: str,
-        lease: float = 60.0,
+        lease_seconds: float = 60.0,
         action_names: Sequence[str] | None = None,
         action_types: Sequence[ActionType] | None = None,
         ticket_id: int | None = None,
@@ -49,7 +49,7 @@ class ClaimCalls(Calls):
 
         Args:
             worker: Who claims, unique among all that run at the same time.
-            lease: Seconds for which it holds without a heartbeat.
+            lease_seconds: Seconds for which it holds without a heartbeat.
             action_names: Any of these.
             action_types: Any of these.
             ticket_id: This one.
@@ -59,7 +59,7 @@ class ClaimCalls(Calls):
         Raises:
             IsolationLevelError: A host's transaction is not READ COMMITTED.
         """
-        held, filters = _lease(worker, lease, idempotency_key), _filters(action_names, action_types, ticket_id)
+        held, filters = _lease(worker, lease_seconds, idempotency_key), _filters(action_names, action_types, ticket_id)
         begun = time.monotonic()
         if known := await self._claimed(held):
             return known
@@ -122,14 +122,14 @@ class ClaimCalls(Calls):
         found = None if held.key is None else await self._run(Kind.READ, executions.claimed, held)
         return None if found is None else self._hold(found, -math.inf)
 
-    async def claim(self, proposal_id: int, *, worker: str, lease: float = 60.0) -> Execution:
+    async def claim(self, proposal_id: int, *, worker: str, lease_seconds: float = 60.0) -> Execution:
         """Start one validated proposal under a lease of so many seconds.
 
         Raises:
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
             IsolationLevelError, UnreadableRowError: It cannot be started.
         """
-        number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease, None)
+        number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease_seconds, None)
         begun = time.monotonic()
         return self._hold(await self._take_one(number, held), begun)
 
@@ -143,15 +143,15 @@ class ClaimCalls(Calls):
             with suppress(ActionError):  # then its lease runs out
                 await self._hold(claim, -math.inf).fail("it never began: who claimed it was cancelled")
 
-    async def recover_lost(self, *, grace: float = 0.0, by: str = "system") -> list[ActionRecord]:
-        """Fail the executions whose lease ran out more than `grace` seconds ago, and return their records.
+    async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[ActionRecord]:
+        """Fail the executions whose lease ran out more than `grace_period` seconds ago, and return their records.
 
         Their outcome is unknown, and nothing of it runs again by itself: a person looks, and calls `resolve_unknown`.
         What was started without a lease is left alone. Cancels what has expired, or was left by a stop, besides. A
         record that cannot be read is recovered with the others and reported (see `on_unreadable`), as is one that the
         database does not let close.
         """
-        seconds, lost = check_seconds(grace, "grace"), list[ActionRecord]()
+        seconds, lost = check_seconds(grace_period, "grace_period"), list[ActionRecord]()
         try:
             while found := await self._recover(seconds, by_(by)):
                 lost += found.items
@@ -189,7 +189,7 @@ class ClaimCalls(Calls):
             return error
         return UnreadableRowError("action_records", record_id, None, f"it was lost, and cannot be closed: {refused}")
 
-    async def list_unsettled(self) -> list[ActionRecord]:
+    async def list_unresolved(self) -> list[ActionRecord]:
         """Return the records whose outcome is unknown and that nobody has settled, oldest first.
 
         What cannot be read is passed over and reported: see `on_unreadable`.
@@ -204,7 +204,7 @@ class ClaimCalls(Calls):
 
         Raises:
             RecordNotFoundError: There is no such record.
-            FindingNotAllowedError: Its outcome is known, or somebody has settled it before.
+            AlreadyResolvedError: Its outcome is known, or somebody has settled it before.
             UnreadableRowError: The finding is written, and something else of the record cannot be read.
         """
         number, found = check_integer(record_id, "record_id"), check_member(finding, "finding", Finding)
@@ -227,7 +227,7 @@ class ClaimCalls(Calls):
         self._tell()
         return shown(proposal)
 
-    async def take_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
+    async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
         """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.
 
         Until the transaction ends, nobody else gets them from this call. What cannot be read is passed over and
@@ -243,8 +243,8 @@ class ClaimCalls(Calls):
 
 
 def _lease(worker: str, seconds: float, key: str | None) -> Lease:
-    if check_seconds(seconds, "lease") <= 0:
-        raise ValueNotStorableError(path="lease", why="is 0; give the seconds between two heartbeats, times three")
+    if check_seconds(seconds, "lease_seconds") <= 0:
+        raise ValueNotStorableError(path="lease_seconds", why="is 0; give three times the seconds between heartbeats")
     key = None if key is None else check_name(key, "idempotency_key")
     return Lease(check_name(worker, "worker"), float(seconds), key)
 

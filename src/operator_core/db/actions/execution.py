@@ -11,8 +11,8 @@ from typing import Any, Self
 from operator_core.actions.errors import (
     ActionError,
     LeaseLostError,
-    OwnTransactionsError,
     RecordNotFoundError,
+    RequiresActionDBError,
     StopRequestedError,
     TransitionNotAllowedError,
     UnreadableRowError,
@@ -141,7 +141,7 @@ class Execution:
         if time.monotonic() - self._renewed >= self._between:
             await self.heartbeat()
 
-    def check(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Go on, or leave the block: for an action that can be broken off between two of its parts.
 
         Raises:
@@ -288,10 +288,10 @@ class Execution:
 
         Raises:
             LeaseLostError: Somebody has recovered it since: nothing may be done.
-            OwnTransactionsError: It was claimed in a host's transaction, which has not committed.
+            RequiresActionDBError: It was claimed in a host's transaction, which has not committed.
         """
         if self._joined:
-            raise OwnTransactionsError(call="an execution that is entered")
+            raise RequiresActionDBError(call="an execution that is entered")
         if self._ended or self._keeper is not None:
             raise RuntimeError(f"{self!r} was entered before: what it does is done once")
         try:

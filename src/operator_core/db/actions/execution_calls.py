@@ -18,7 +18,7 @@ class ExecutionCalls(Calls):
         """Open the record of a proposal that is executing, and return it with its id.
 
         Raises:
-            NotNewError: It has an id already, or says how it ended.
+            AlreadyStoredError: It has an id already, or says how it ended.
             ProposalNotFoundError: There is no such proposal.
             RecordNotAllowedError: The proposal is not executing, or has a record.
         """

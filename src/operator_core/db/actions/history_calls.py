@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.types import ActionEvent, Difference, PruneReport, utc_now
+from operator_core.actions.types import ActionEvent, Discrepancy, PruneReport, utc_now
 from operator_core.actions.values import check_integer, check_text
 from operator_core.db import history, latch_verification, retention, verification
 from operator_core.db.actions.arguments import by_
@@ -16,9 +16,9 @@ from operator_core.db.migrate import altered
 from operator_core.db.units import Kind
 
 
-def _of_database(connection: sa.Connection) -> list[Difference]:
+def _of_database(connection: sa.Connection) -> list[Discrepancy]:
     schema = [
-        Difference(field="guards and tables", expected="what the migrations make", found=text)
+        Discrepancy(field="guards and tables", expected="what the migrations make", found=text)
         for text in altered(connection)
     ]
     return [
@@ -61,7 +61,7 @@ class HistoryCalls(Calls):
                     for event in told:
                         yield event
 
-    async def verify(self, *, progress: Progress | None = None) -> list[Difference]:
+    async def verify(self, *, progress: Progress | None = None) -> list[Discrepancy]:
         """Return where the database is not what it must be: first its schema, its latch and its counters of ids.
 
         Then proposals and records are rebuilt from the history and compared with the tables. Works beside traffic: each

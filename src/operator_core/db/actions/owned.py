@@ -281,7 +281,13 @@ class ActionDB(WaitingCalls):
     # -- kill switch ---------------------------------------------------------------------------------------------------
 
     async def engage_kill_switch(
-        self, *, by: str, reason: str, scope: Scope | str | None = None, wait: float = 5.0, terminate: bool = False
+        self,
+        *,
+        by: str,
+        reason: str,
+        scope: Scope | str | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109 - it bounds every phase, and ends with a receipt
+        terminate_blockers: bool = False,
     ) -> StopReceipt:
         """Stop everything, or what `scope` covers: once this returns, nothing of it starts until a release.
 
@@ -291,8 +297,8 @@ class ActionDB(WaitingCalls):
             by: Who stops.
             reason: Why; whoever is refused reads it.
             scope: What is stopped; everything by default.
-            wait: Seconds for all of it.
-            terminate: End the connections of clients that hold a start open or the latch locked (PostgreSQL).
+            timeout: Seconds for all of it.
+            terminate_blockers: End the connections of clients that hold a start open or the latch locked (PostgreSQL).
 
         Raises:
             StopFailedError: The stop is NOT engaged, after tries until the deadline; the error holds the SQL statement
@@ -300,8 +306,8 @@ class ActionDB(WaitingCalls):
             StopUnconfirmedError: It is engaged, but a start that was under way could still get through; the error
                 holds the receipt and says who is in the way.
         """
-        who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(wait, "wait")
-        order = Order(Scope.of(scope), who, why, seconds, terminate)
+        who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(timeout, "timeout")
+        order = Order(Scope.of(scope), who, why, seconds, terminate_blockers)
         own = self._opened()
         if file_of(self._url) is None and is_sqlite(own.engine):
             async with own.transacting():
@@ -326,12 +332,12 @@ class ActionDB(WaitingCalls):
     async def kill_switch_status(self) -> KillSwitchStatus:
         """Return what is engaged, what runs, and who has answered; sweeps what was in flight across a stop."""
         status = await super().kill_switch_status()
-        if not status.unswept:
+        if not status.not_yet_cancelled:
             return status
         try:
             await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
         except (DatabaseUnavailableError, RetryTransactionError):
-            return status  # who may only look still sees; what is unswept cannot start
+            return status  # who may only look still sees; what is not_yet_cancelled cannot start
         return await super().kill_switch_status()
 
     # -- several calls in one transaction ------------------------------------------------------------------------------

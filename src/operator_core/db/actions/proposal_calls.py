@@ -25,7 +25,7 @@ class ProposalCalls(Calls):
         Raises:
             IdempotencyKeyError: The first proposal of the key has other content.
             NotRetryableError: `retry_of` names a proposal that is not finished.
-            NotNewError: It has an id already, or a status other than proposed.
+            AlreadyStoredError: It has an id already, or a status other than proposed.
             ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
         """
         if idempotency_key is not None:
@@ -41,8 +41,8 @@ class ProposalCalls(Calls):
         """Store all proposals or none, and return them in the same order with their ids.
 
         Raises:
-            NotNewError, ValueNotStorableError, NotRetryableError: As `create_proposal`; an idempotency key works there
-                only.
+            AlreadyStoredError, ValueNotStorableError, NotRetryableError: As `create_proposal`; an idempotency key works
+                only there.
         """
         if isinstance(proposals_, ActionProposal):
             raise ValueNotStorableError(path="proposals", why="is one proposal; give a list, or call create_proposal")

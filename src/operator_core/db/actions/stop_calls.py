@@ -1,6 +1,6 @@
 """The calls about the kill switch."""
 
-from operator_core.actions.errors import OwnTransactionsError
+from operator_core.actions.errors import RequiresActionDBError
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.stops import KillSwitchStatus, Scope, Stop, StopReceipt, StopRequest
 from operator_core.actions.types import ActionRecord
@@ -16,22 +16,28 @@ class StopCalls(Calls):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
     async def engage_kill_switch(
-        self, *, by: str, reason: str, scope: Scope | None = None, wait: float = 5.0, terminate: bool = False
+        self,
+        *,
+        by: str,
+        reason: str,
+        scope: Scope | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109 - as that of `ActionDB`
+        terminate_blockers: bool = False,
     ) -> StopReceipt:
         """Refuse: a stop that waits for a host's commit is none.
 
         Raises:
-            OwnTransactionsError: Always; `ActionDB` engages.
+            RequiresActionDBError: Always; `ActionDB` engages.
         """
-        raise OwnTransactionsError(call="engage_kill_switch")
+        raise RequiresActionDBError(call="engage_kill_switch")
 
     async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
         """Refuse: a release belongs to one person, not to a host's transaction.
 
         Raises:
-            OwnTransactionsError: Always; `ActionDB` releases.
+            RequiresActionDBError: Always; `ActionDB` releases.
         """
-        raise OwnTransactionsError(call="release_kill_switch")
+        raise RequiresActionDBError(call="release_kill_switch")
 
     async def kill_switch_status(self) -> KillSwitchStatus:
         """Return what is engaged, by whom, why and since when; what runs, and who has answered a stop or is silent."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from operator_core.actions.errors import DatabaseUnavailableError, NotOpenError, ProposalNotFoundError, WaitTimeoutError
 from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
-from operator_core.actions.stops import KillSwitchChange
+from operator_core.actions.stops import KillSwitchEvent
 from operator_core.actions.types import ActionProposal
 from operator_core.actions.values import check_integer, check_member, check_seconds
 from operator_core.db import stop_status
@@ -29,16 +29,16 @@ class WaitingCalls(ActionRepository):
         if self._bell is not None:
             self._bell.tell()
 
-    async def watch_kill_switch(self, *, poll: float = 0.25) -> AsyncGenerator[KillSwitchChange]:
+    async def watch_kill_switch(self, *, poll_interval: float = 0.25) -> AsyncGenerator[KillSwitchEvent]:
         """Iterate over every engage and release from now on; what is engaged already comes first.
 
-        Asks the database every `poll` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
+        Asks the database every `poll_interval` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
         """
-        pause = check_seconds(poll, "poll")
+        pause = check_seconds(poll_interval, "poll_interval")
         engaged, seen = await self._run(Kind.SNAPSHOT, stop_status.changes_so_far)
         for change in engaged:
             yield change
-        async with self.hints() as hint:
+        async with self.notifications() as hint:
             while True:
                 for change in await self._run(Kind.READ, stop_status.changes, seen):
                     seen = change.id
@@ -51,7 +51,7 @@ class WaitingCalls(ActionRepository):
         until: ActionStatus | Literal["finished"] = "finished",
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
-        poll: float = 0.25,
+        poll_interval: float = 0.25,
     ) -> ActionProposal:
         """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
 
@@ -59,7 +59,7 @@ class WaitingCalls(ActionRepository):
             proposal_id: Of what is waited for.
             until: `finished`, or the state that it must have come to.
             timeout: Seconds, and one more at most for the last look; None means for ever.
-            poll: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
+            poll_interval: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
 
         Raises:
             ProposalNotFoundError: There is no such proposal.
@@ -68,10 +68,10 @@ class WaitingCalls(ActionRepository):
         """
         number = check_integer(proposal_id, "proposal_id")
         wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
-        pause = check_seconds(poll, "poll")
+        pause = check_seconds(poll_interval, "poll_interval")
         deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
         proposal: ActionProposal | None = None
-        async with self.hints() as hint:
+        async with self.notifications() as hint:
             while True:
                 try:
                     proposal = await self._get_before(number, deadline)
@@ -96,7 +96,7 @@ class WaitingCalls(ActionRepository):
             return await self.get_proposal(proposal_id)
 
     @asynccontextmanager
-    async def hints(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+    async def notifications(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
         """Give a function that waits so many seconds, or less when something has happened in the ledger.
 
         It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.

@@ -1,8 +1,8 @@
 """What a host with an Alembic of its own says about our tables, in its `env.py` and in its migrations.
 
-It opens nothing. In its `env.py` a host says `include_name=not_ours`. It leaves our tables to `operator-core db
-upgrade`, or calls `run_revisions` in its own migrations. One that takes our metadata into its own chain says
-`render_item=render_ours` instead, and calls `install_guards(op)`: autogenerate writes no guards.
+It opens nothing. In its `env.py` a host says `include_name=exclude_operator_core`. It leaves our tables to
+`operator-core db upgrade`, or calls `run_revisions` in its own migrations. One that takes our metadata into its own
+chain says `render_item=render_operator_core` instead, and calls `install_guards(op)`: autogenerate writes no guards.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _PLAIN: dict[type, str] = {
 }
 
 
-def not_ours(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
+def exclude_operator_core(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
     """Tell whether a host's autogenerate looks at a name: not at our tables nor at our version table, in any schema.
 
     Pass it to `context.configure(include_name=...)`. A host that has such a function already joins both with `and`.
@@ -54,7 +54,7 @@ def run_revisions(where: sa.Connection | Operations, start: str, end: str) -> No
     run_within(where, start, end)
 
 
-def render_ours(kind: str, item: object, _context: object) -> str | Literal[False]:
+def render_operator_core(kind: str, item: object, _context: object) -> str | Literal[False]:
     """Write what is ours in a host's generated migrations in plain `sa.*`, so that these import nothing of ours.
 
     Pass it to `context.configure(render_item=...)`. Without it the types cannot be read back, a CHECK that belongs to a

@@ -64,7 +64,7 @@ def _receipt(order: Order, progress: Progress) -> StopReceipt:
         engaged_at=progress.stop.engaged_at,
         cancelled=tuple(sorted(progress.cancelled)),
         still_executing=progress.executing,
-        unswept=tuple(progress.unswept),
+        not_yet_cancelled=tuple(progress.not_yet_cancelled),
         publish_ms=progress.publish_ms,
         stop_ms=order.elapsed_ms,
         on_standby=progress.on_standby,

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.errors import ActionError, StopFailedError
-from operator_core.actions.stops import Scope, StillExecuting, Stop
+from operator_core.actions.stops import RunningAction, Scope, Stop
 from operator_core.db import kill_switch, stop_status
 from operator_core.db.guards import missing_guards
 from operator_core.db.guards.rules import stop_statement
@@ -19,19 +19,19 @@ PAUSE = 0.02  # seconds between two tries
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be stopped, by whom and why; `wait` is in seconds, for all of it."""
+    """What is to be stopped, by whom and why; `timeout` is in seconds, for all of it."""
 
     scope: Scope
     by: str
     reason: str
-    wait: float
-    terminate: bool
+    timeout: float
+    terminate_blockers: bool
     begun: float = field(default_factory=time.monotonic)
 
     @property
     def left(self) -> float:
         """Seconds until the deadline, never negative."""
-        return max(0.0, self.begun + self.wait - time.monotonic())
+        return max(0.0, self.begun + self.timeout - time.monotonic())
 
     @property
     def elapsed_ms(self) -> float:
@@ -47,8 +47,8 @@ class Progress:
     publish_ms: float = 0.0
     on_standby: bool = True
     cancelled: list[int] = field(default_factory=list)
-    unswept: list[int] = field(default_factory=list)
-    executing: tuple[StillExecuting, ...] = ()
+    not_yet_cancelled: list[int] = field(default_factory=list)
+    executing: tuple[RunningAction, ...] = ()
     problems: list[str] = field(default_factory=list)
     pids: list[int] = field(default_factory=list)
     start_possible: bool = False
@@ -66,9 +66,7 @@ def failed(url: URL, order: Order, problem: str) -> StopFailedError:
     return StopFailedError(problem=problem, sql=sql)
 
 
-def look(
-    connection: sa.Connection, stop: Stop, scope: Scope
-) -> tuple[tuple[StillExecuting, ...], list[int], list[str]]:
+def look(connection: sa.Connection, stop: Stop, scope: Scope) -> tuple[tuple[RunningAction, ...], list[int], list[str]]:
     """Return what runs, what could not be swept, and which guards this stop cannot stand on."""
     executing, left = stop_status.still_executing(connection, scope), kill_switch.leftovers(connection, stop)
     try:

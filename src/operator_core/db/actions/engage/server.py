@@ -91,7 +91,7 @@ class _StopConnection(BoundedConnection):
         pid = self.session.pid
         found = await self.besides(lambda connection: barrier.blockers(connection, pid, what))
         self.blockers = found or self.blockers
-        if found and end and self._order.terminate:
+        if found and end and self._order.terminate_blockers:
             self.not_permitted = await self.besides(lambda connection: barrier.terminate(connection, found))
         if not found and commit and self.durable:
             waited = await self.besides(lambda connection: barrier.stop_waiting_for_standby(connection, pid))
@@ -217,8 +217,8 @@ async def _sweep(server: _StopConnection, order: Order, progress: Progress) -> N
         if len(swept) == kill_switch.SWEEP_ROWS and order.left > 0:
             continue
         seen = await server.run(lambda connection: look(connection, stop, order.scope), max(order.left, 1.0))
-        progress.executing, progress.unswept, missing = seen
-        if not progress.unswept or order.left <= 0:
+        progress.executing, progress.not_yet_cancelled, missing = seen
+        if not progress.not_yet_cancelled or order.left <= 0:
             progress.problems += missing
             progress.start_possible = progress.start_possible or bool(missing)
             return

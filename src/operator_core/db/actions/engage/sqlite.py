@@ -82,7 +82,7 @@ async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, pro
     except ActionError as error:  # the stop is engaged all the same
         progress.problems.append(str(error))
     else:
-        progress.executing, progress.unswept, missing = seen
+        progress.executing, progress.not_yet_cancelled, missing = seen
         progress.problems += missing
 
 

@@ -24,7 +24,7 @@ async def with_scope_warning(engine: AsyncEngine, url: URL, receipt: StopReceipt
     The search runs only if the stop met no proposal, and for two seconds at most. If it fails, the receipt is returned
     unchanged: the stop is engaged, and a search must not make it look otherwise.
     """
-    if receipt.scope.field is None or receipt.cancelled or receipt.still_executing or receipt.unswept:
+    if receipt.scope.field is None or receipt.cancelled or receipt.still_executing or receipt.not_yet_cancelled:
         return receipt
     with suppress(Exception):
         async with asyncio.timeout(2 * _SEARCH_TIMEOUT_SECONDS):
