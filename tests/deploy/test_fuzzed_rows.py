@@ -103,7 +103,7 @@ ROWS: list[tuple[str, dict[str, str]]] = [
 ]
 
 
-def number_of(table: str) -> bool:
+def belongs_to_a_proposal(table: str) -> bool:
     """Tell whether the rows of a table belong to a proposal."""
     return "proposal_id" in metadata.tables[table].columns
 
@@ -131,7 +131,9 @@ class Fuzzer:
 
     def _row(self, number: int) -> str:
         table, assignments = self._choose.choice([ROWS[0], ROWS[0], ROWS[0], *ROWS])
-        spoilt = self._spoilt({"proposal_id": str(number), **assignments} if number_of(table) else assignments, table)
+        spoilt = self._spoilt(
+            {"proposal_id": str(number), **assignments} if belongs_to_a_proposal(table) else assignments, table
+        )
         names = ", ".join(f'"{name}"' for name in spoilt)
         return f"INSERT INTO {table} ({names}) VALUES ({', '.join(spoilt.values())})"
 
