@@ -28,11 +28,11 @@ CALLS = {
     "a number for a reason": (lambda db, made: db.cancel_all_pending(reason=5), "reason is a int; a text is wanted"),
     "a wait without end": (
         lambda db, made: db.engage_kill_switch(by="a", reason="b", timeout=float("inf")),
-        "wait is inf",
+        "timeout is inf",
     ),
     "a wait that is no number": (
         lambda db, made: db.engage_kill_switch(by="a", reason="b", timeout=float("nan")),
-        "wait is nan; seconds from 0 to 86,400 are wanted",
+        "timeout is nan; seconds from 0 to 86,400 are wanted",
     ),
     "a scope as a dict": (lambda db, made: db.engage_kill_switch(by="a", reason="b", scope={}), "scope is a dict"),
     "a generation as a text": (

@@ -169,7 +169,7 @@ async def test_a_hosts_engine_can_migrate_again_after_its_connection_was_lost(po
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
 
-    with pytest.raises(Exception, match=r"terminat|closed|lost"):
+    with pytest.raises(Exception, match=r"terminat|closed|lost|reset"):
         await ActionDB(engine).migrate()
     await ActionDB(engine).migrate()
 
