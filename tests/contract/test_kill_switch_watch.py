@@ -42,7 +42,8 @@ async def watching(db: ActionDB, poll_interval: float = 0.02) -> AsyncIterator[A
 
 async def following(changes: AsyncGenerator[KillSwitchEvent], number: int) -> list[tuple[int, str, str]]:
     """Return the next changes: generation, scope and what happened."""
-    found = [await asyncio.wait_for(anext(changes), PATIENCE) for _ in range(number)]
+    async with asyncio.timeout(PATIENCE):
+        found = [await anext(changes) for _ in range(number)]
     return [(one.generation, str(one.scope), one.change) for one in found]
 
 
@@ -95,7 +96,8 @@ async def test_a_change_made_in_plain_sql_comes_with_who_and_why(watched):
         async with watching(db) as changes:
             await following(changes, 1)
             latch.engage(plain, by="carol", reason="fire")
-            change = await asyncio.wait_for(anext(changes), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                change = await anext(changes)
 
     assert (change.generation, change.by, change.reason, change.at) == (2, "carol", "fire", latch.SINCE)
 

@@ -1,4 +1,4 @@
-"""What a listener leaves behind whose waiters are gone before it has connected."""
+"""What a listener leaves behind when its waiters are gone, and that a cancelled wait always ends."""
 
 import asyncio
 import gc
@@ -8,6 +8,31 @@ import pytest
 from operator_core.db import ActionDB
 from operator_core.db.engine import beside
 from tests.support.ledger import DRIVER, Ledger
+from tests.support.patience import PATIENCE
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_wait_that_is_cancelled_beside_a_notification_ends(db: ActionDB, turns: int) -> None:
+    """The turns of the event loop between the two decide which of them the wait sees first."""
+    begun = asyncio.Event()
+
+    async def wait_again_and_again() -> None:
+        async with db.notifications() as wait:
+            begun.set()
+            while True:
+                await wait(PATIENCE)
+
+    waiting = asyncio.create_task(wait_again_and_again())
+    await begun.wait()
+    await asyncio.sleep(0)
+    assert db._bell is not None
+    db._bell._ring()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+
+    await asyncio.wait({waiting}, timeout=PATIENCE)
+    assert waiting.cancelled()
 
 
 @pytest.mark.skipif(DRIVER != "asyncpg", reason=f"{DRIVER} does not listen: there, polling is all")

@@ -116,7 +116,8 @@ async def test_a_stop_of_the_operator_is_heard(operator, app, plain):
         await until(lambda: plain.execute(LISTENERS).fetchall(), "a listener")
         receipt = await stop(operator)
 
-        assert (await asyncio.wait_for(heard, PATIENCE)).generation == receipt.generation
+        async with asyncio.timeout(PATIENCE):
+            assert (await heard).generation == receipt.generation
 
 
 async def test_the_documented_stop_by_hand_is_signed_by_who_has_logged_in(deployed, app):

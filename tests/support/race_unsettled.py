@@ -33,7 +33,8 @@ async def find_damage(ledger: Ledger) -> dict[str, object]:
     for name, how in product(("engage_kill_switch", "transaction", "start_execution"), ("twice", "again and again")):
         db = await ActionDB(ledger.target, lock_timeout=1.0).open()
         try:
-            moments, damage = await asyncio.wait_for(sweep(ledger, db, name, how, Circumstance.COLD), 20)
+            async with asyncio.timeout(20):
+                moments, damage = await sweep(ledger, db, name, how, Circumstance.COLD)
         except ActionError as error:  # nobody else is there who could hold a lock, or take a step
             moments, damage = 1, [f"a later call meets what was given up: {error}"]
         except TimeoutError:

@@ -76,7 +76,8 @@ class Bell:
             self._home.require()
             self._listen()
             with suppress(TimeoutError):
-                await asyncio.wait_for(rung.wait(), seconds)
+                async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 loses a cancellation beside a ring
+                    await rung.wait()
             rung.clear()
 
         try:

@@ -54,7 +54,8 @@ class Stage:
             lent: list[AsyncConnection] = []
             for _ in range(_CONNECTIONS):
                 try:
-                    connection = await asyncio.wait_for(self.engine.connect(), _PATIENCE)
+                    async with asyncio.timeout(_PATIENCE):
+                        connection = await self.engine.connect()
                 except (TimeoutError, PoolTimeoutError):
                     break  # that is the whole pool
                 lent.append(await stack.enter_async_context(_closing(connection)))
