@@ -6,6 +6,7 @@ The owner of the tables can write such values past the guards. They are shown as
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
@@ -17,6 +18,7 @@ from operator_core.db.migrate.repair import repair
 from operator_core.db.schema import kill_switch, kill_switch_events, proposals, prunes, records
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
 from tests.cli.conftest import run_command
+from tests.conftest import ENGINES
 from tests.support.factories import running, stored
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -24,18 +26,6 @@ from tests.support.stop_steps import stop
 from tests.support.unreadable import JSON, NO_DATE, NO_JSON, NO_NUMBER, NO_TEXT, NO_TIME, NOT_FINITE, behind_the_guards
 
 UNDECODABLE = "CAST(x'80ff' AS TEXT)"
-
-
-def every_column(*tables: sa.Table) -> pytest.MarkDecorator:
-    """Run a test for each column of the tables; an `id` is always a number."""
-    columns = [column for table in tables for column in table.columns if column.name != "id"]
-    return pytest.mark.parametrize("column", columns, ids=str)
-
-
-def unreadable_values(ledger: Ledger, column: "sa.Column[object]") -> list[str]:
-    """Return the values, in SQL, that a column can hold on an engine and that cannot be read."""
-    kinds = SQLITE if ledger.is_sqlite else POSTGRESQL
-    return next(values for kind, values in kinds.items() if isinstance(column.type, kind))
 
 
 SQLITE: dict[type[sa.types.TypeEngine[object]], list[str]] = {
@@ -55,12 +45,34 @@ POSTGRESQL: dict[type[sa.types.TypeEngine[object]], list[str]] = {
 }
 
 
-def values_or_skip(ledger: Ledger, column: "sa.Column[object]") -> list[str]:
-    """Return these values; skip the test if every value of this column can be read."""
-    values = unreadable_values(ledger, column)
-    if not values:
-        pytest.skip("PostgreSQL stores nothing in this column that cannot be read")
-    return values
+TIED_TO_AN_END = {
+    *("validated_at", "completed_at", "failed_at", "cancelled_at", "cancel_requested_at"),
+    *("lease_seconds", "lease_expires_at", "last_seen_at", "finding_at"),
+}
+"""The columns that CHECKs of PostgreSQL keep empty while an action is running."""
+
+
+def unreadable_values(engine: str, column: "sa.Column[object]") -> list[str]:
+    """Return the values, in SQL, that a column can hold on an engine and that cannot be read."""
+    kinds = SQLITE if engine == "sqlite" else POSTGRESQL
+    return next(values for kind, values in kinds.items() if isinstance(column.type, kind))
+
+
+def every_column(*tables: sa.Table, without: Callable[[str, str], bool] = lambda *_: False) -> pytest.MarkDecorator:
+    """Run a test for each column that can hold something unreadable, on each engine, with these values.
+
+    Args:
+        tables: Whose columns; an `id` is always a number.
+        without: Whether to leave out a column of this name on this engine.
+    """
+    cases = [
+        pytest.param(engine, column, values, id=f"{engine}-{column}")
+        for table in tables
+        for column in table.columns
+        for engine in ENGINES
+        if column.name != "id" and (values := unreadable_values(engine, column)) and not without(engine, column.name)
+    ]
+    return pytest.mark.parametrize(("ledger", "column", "values"), cases, indirect=["ledger"])
 
 
 def set_column(column: "sa.Column[object]", value: str) -> str:
@@ -84,14 +96,11 @@ def number_of(differences: list[Discrepancy], column: str) -> int:
     return sum(difference.field.endswith(column) for difference in differences)
 
 
-@every_column(kill_switch, kill_switch_events)
+@every_column(kill_switch, kill_switch_events, without=lambda _, name: name.startswith("release"))
 async def test_an_engaged_stop_is_shown_watched_obeyed_and_released(
-    ledger: Ledger, column: "sa.Column[object]"
+    ledger: Ledger, column: "sa.Column[object]", values: list[str]
 ) -> None:
-    values = values_or_skip(ledger, column)
     is_generation, is_scope = column is kill_switch.c.generation, column is kill_switch.c.scope
-    if column.name.startswith("release"):
-        pytest.skip("an engaged stop has not been released")
     async with ActionDB(ledger.target) as db:
         for number, value in enumerate(values, start=1):
             started = await stored(db, ActionStatus.EXECUTING, ticket_id=number)
@@ -127,8 +136,9 @@ async def test_an_engaged_stop_is_shown_watched_obeyed_and_released(
 
 
 @every_column(kill_switch, kill_switch_events)
-async def test_a_released_stop_is_shown_and_another_is_released(ledger: Ledger, column: "sa.Column[object]") -> None:
-    values = values_or_skip(ledger, column)
+async def test_a_released_stop_is_shown_and_another_is_released(
+    ledger: Ledger, column: "sa.Column[object]", values: list[str]
+) -> None:
     async with ActionDB(ledger.target) as db:
         for number, value in enumerate(values, start=1):
             released = await stop(db, scope=f"ticket_id={number}")
@@ -146,12 +156,11 @@ async def test_a_released_stop_is_shown_and_another_is_released(ledger: Ledger, 
             restore_generation(ledger, column, released)
 
 
-@every_column(proposals, records)
-async def test_a_running_action_is_shown_and_its_stop_is_released(ledger: Ledger, column: "sa.Column[object]") -> None:
-    values = values_or_skip(ledger, column)
+@every_column(proposals, records, without=lambda engine, name: engine == "postgresql" and name in TIED_TO_AN_END)
+async def test_a_running_action_is_shown_and_its_stop_is_released(
+    ledger: Ledger, column: "sa.Column[object]", values: list[str]
+) -> None:
     table, key = column.table, "id" if column.table is proposals else "proposal_id"
-    if not ledger.is_sqlite and column.name in TIED_TO_AN_END:
-        pytest.skip("a CHECK of PostgreSQL keeps this column empty while the action is running")
     async with ActionDB(ledger.target) as db:
         for value in values:
             started = await stored(db, ActionStatus.EXECUTING)
@@ -166,12 +175,6 @@ async def test_a_running_action_is_shown_and_its_stop_is_released(ledger: Ledger
             assert await db.verify() != [], value
             await db.release_kill_switch(by="ann", reason="over", generation=receipt.generation)
             assert (await db.kill_switch_status()).engaged == ()
-
-
-TIED_TO_AN_END = {
-    *("validated_at", "completed_at", "failed_at", "cancelled_at", "cancel_requested_at"),
-    *("lease_seconds", "lease_expires_at", "last_seen_at", "finding_at"),
-}
 
 
 async def test_the_lease_of_a_running_action_is_shown(ledger: Ledger) -> None:
@@ -189,8 +192,9 @@ async def test_the_lease_of_a_running_action_is_shown(ledger: Ledger) -> None:
 
 
 @every_column(prunes)
-async def test_verify_names_a_prune_that_cannot_be_read(ledger: Ledger, column: "sa.Column[object]") -> None:
-    values = values_or_skip(ledger, column)
+async def test_verify_names_a_prune_that_cannot_be_read(
+    ledger: Ledger, column: "sa.Column[object]", values: list[str]
+) -> None:
     time = "'2020-01-01 00:00:00.000000'" if ledger.is_sqlite else "'2020-01-01 00:00:00+00'"
     async with ActionDB(ledger.target) as db:
         await stored(db, ActionStatus.COMPLETED)
@@ -206,8 +210,9 @@ async def test_verify_names_a_prune_that_cannot_be_read(ledger: Ledger, column: 
 
 
 @every_column(kill_switch)
-async def test_the_repair_restores_the_value_from_the_events(ledger: Ledger, column: "sa.Column[object]") -> None:
-    values = values_or_skip(ledger, column)
+async def test_the_repair_restores_the_value_from_the_events(
+    ledger: Ledger, column: "sa.Column[object]", values: list[str]
+) -> None:
     async with ActionDB(ledger.target) as db:
         for number, value in enumerate(values, start=1):
             receipt = await stop(db, scope=f"ticket_id={number}")

@@ -1,5 +1,6 @@
 """Arguments of a wrong type get a clear error that names them, alike on both engines."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,6 +34,14 @@ CALLS = {
     "a wait that is no number": (
         lambda db, made: db.engage_kill_switch(by="a", reason="b", timeout=float("nan")),
         "timeout is nan; seconds from 0 to 86,400 are wanted",
+    ),
+    "a word for a truth": (
+        lambda db, made: db.prune(datetime(2020, 1, 1, tzinfo=UTC), keep_events="no"),
+        "keep_events is 'no'; True or False is wanted",
+    ),
+    "a number for names": (
+        lambda db, made: db.claim_next(worker="w", action_names=3),
+        "action_names is 3; give a list",
     ),
     "a scope as a dict": (lambda db, made: db.engage_kill_switch(by="a", reason="b", scope={}), "scope is a dict"),
     "a generation as a text": (

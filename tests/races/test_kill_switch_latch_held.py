@@ -63,3 +63,27 @@ async def test_a_trigger_of_the_host_that_refuses_the_sweep_leaves_the_receipt(d
 
     assert caught.value.receipt.generation == 1
     assert (await db.get_proposal(made.id)).status == "proposed"
+
+
+RECORDS = "LOCK TABLE action_records IN ACCESS EXCLUSIVE MODE"
+
+
+async def test_who_keeps_a_stop_from_its_last_look_is_named_and_nothing_is_called_known(db, plain, ledger):
+    with client(ledger) as holder:
+        holder.execute(RECORDS)
+
+        with pytest.raises(StopUnconfirmedError, match=r"what still executes, .* is not known") as caught:
+            await stop(db, timeout=IN_VAIN)
+
+        assert caught.value.pids == (pid(holder),)
+        assert caught.value.start_possible
+    assert len(engaged(plain)) == 1
+
+
+async def test_who_keeps_a_stop_from_its_last_look_is_ended_by_a_stop_that_may(db, ledger):
+    with client(ledger) as holder:
+        holder.execute(RECORDS)
+
+        receipt = await stop(db, timeout=3 * IN_VAIN, terminate_blockers=True)
+
+    assert receipt.generation == 1

@@ -15,6 +15,7 @@ import pytest
 from operator_core.actions import ActionStatus, DatabaseLockedError, StopFailedError
 from operator_core.db import ActionDB
 from operator_core.db.faults import code_of
+from tests.cli.conftest import run_command
 from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -175,3 +176,42 @@ async def test_a_stop_that_failed_leaves_nothing_behind(ledger, db):
 
     with closing(ledger.connect()) as plain:
         assert (engaged(plain), status_of(plain, made.id)) == ([], "validated")
+
+
+HOLDERS = {
+    "a reader of the -shm": (
+        "descriptor = os.open(path + '-shm', os.O_RDONLY)",
+        "fcntl.fcntl(descriptor, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 120, 1, 0))",
+    ),
+    "a lock that belongs to no process": (
+        "descriptor = os.open(path + '-shm', os.O_RDONLY)",
+        "fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 120, 1, 0))",
+    ),
+    "a connection in exclusive mode": (
+        "connection = sqlite3.connect(path, isolation_level=None)",
+        "connection.execute('PRAGMA locking_mode = EXCLUSIVE')",
+        "connection.execute('BEGIN IMMEDIATE')",
+    ),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux says who holds the file")
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_whoever_keeps_a_stop_out_is_named_however_the_file_is_locked(sqlite_path: Path, kind: str) -> None:
+    with closing(sqlite3.connect(sqlite_path)) as keeps_the_log:
+        keeps_the_log.execute("SELECT 1 FROM kill_switch").fetchall()
+        if kind == "a connection in exclusive mode":
+            keeps_the_log.close()  # it needs to be alone
+        lines = ("import fcntl, os, sqlite3, struct, sys", "path = sys.argv[1]", *HOLDERS[kind])
+        program = "\n".join([*lines, "print('holding', flush=True)", "sys.stdin.read()"])
+        command = [sys.executable, "-c", program, str(sqlite_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            try:
+                assert holder.stdout is not None
+                assert holder.stdout.readline() == b"holding\n"
+                failed = run_command("stop", "--reason", "fire", "--timeout", "0.5", "--url", str(sqlite_path))
+            finally:
+                holder.kill()
+
+    assert failed.code == 1
+    assert str(holder.pid) in failed.err

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from operator_core.actions.stops import EVERYTHING
 from operator_core.actions.types import Discrepancy, EventKind
 from operator_core.db import reading
+from operator_core.db.engine import is_sqlite
 from operator_core.db.schema import Base, kill_switch, kill_switch_events
 from operator_core.db.types import Undecodable
 
@@ -204,7 +205,7 @@ def _sequence(table: str) -> str:
     )
 
 
-_COUNTERS = {"sqlite": _counters(_autoincrement), "postgresql": _counters(_sequence)}
+_AUTOINCREMENT_COUNTERS, _SEQUENCE_COUNTERS = _counters(_autoincrement), _counters(_sequence)
 
 
 def lagging_ids(connection: sa.Connection) -> list[Discrepancy]:
@@ -221,7 +222,7 @@ def lagging_ids(connection: sa.Connection) -> list[Discrepancy]:
 
 
 def _lagging(connection: sa.Connection) -> list[sa.Row[Any]]:
-    rows = connection.execute(_COUNTERS[connection.dialect.name])
+    rows = connection.execute(_AUTOINCREMENT_COUNTERS if is_sqlite(connection) else _SEQUENCE_COUNTERS)
     return [row for row in rows if row.last is not None and row.last < row.highest]
 
 
@@ -230,7 +231,7 @@ def raise_counters(connection: sa.Connection) -> None:
     for row in _lagging(connection):
         if row.highest >= _LAST_ID:
             continue
-        if connection.dialect.name == "sqlite":
+        if is_sqlite(connection):
             connection.execute(_FORGET_COUNTER, {"name": row.name})
             connection.execute(_SET_COUNTER, {"name": row.name, "seq": row.highest})
         else:

@@ -254,7 +254,7 @@ _PROPOSED = (
         proposals.c.action_name.in_(sa.bindparam("of_action_name", expanding=True)),
     )
     .order_by(proposals.c.id)
-    .limit(sa.bindparam("rows", type_=sa.Integer()))
+    .limit(sa.bindparam("rows", type_=sa.BigInteger()))
     .with_for_update(skip_locked=True)
 )
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
 from operator_core.actions.errors import UnreadableRowError
+from operator_core.db.engine import is_sqlite
 from operator_core.db.faults import cannot_decode, describe
 from operator_core.db.types import Undecodable
 
@@ -96,7 +97,7 @@ def lossy(
     except Exception as error:
         if not cannot_decode(error):
             raise
-        read = _by_position if connection.dialect.name == "sqlite" else _by_key
+        read = _by_position if is_sqlite(connection) else _by_key
         fetched = read(connection, statement, values, key)
     types = {column.name: column.type for column in statement.selected_columns}
     return [{name: _checked(value, types[name]) for name, value in row.items()} for row in fetched]

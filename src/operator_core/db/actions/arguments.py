@@ -52,11 +52,16 @@ def filters_(
     }
 
 
+def flag_(value: bool, path: str) -> bool:  # noqa: FBT001 - it is the value itself
+    """Return a value that must be True or False: "no" would be true."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise ValueNotStorableError(path=path, why=f"is {value!a}; True or False is wanted")
+    return value
+
+
 def outcome_(success: bool) -> ActionOutcome:  # noqa: FBT001 - it is the value itself
     """Return the outcome that `success` means."""
-    if not isinstance(success, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - "false" is true
-        raise ValueNotStorableError(path="success", why=f"is {success!a}; True or False is wanted")
-    return ActionOutcome.SUCCEEDED if success else ActionOutcome.FAILED
+    return ActionOutcome.SUCCEEDED if flag_(success, "success") else ActionOutcome.FAILED
 
 
 def ending_(

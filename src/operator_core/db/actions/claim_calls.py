@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
@@ -256,6 +256,8 @@ def _filters(
     for path, values in (("action_names", action_names), ("action_types", action_types)):
         if isinstance(values, str):
             raise ValueNotStorableError(path=path, why=f"is one text; give a list: [{values!r}]")
+        if values is not None and not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as elsewhere
+            raise ValueNotStorableError(path=path, why=f"is {values!r}; give a list")
     if action_names is not None:
         filters["action_name"] = [check_text(name, "action_names") for name in action_names]
     if action_types is not None:

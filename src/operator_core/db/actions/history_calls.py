@@ -10,7 +10,7 @@ from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.types import ActionEvent, Discrepancy, PruneReport, utc_now
 from operator_core.actions.values import check_integer, check_text
 from operator_core.db import history, latch_verification, retention, verification
-from operator_core.db.actions.arguments import by_
+from operator_core.db.actions.arguments import by_, flag_
 from operator_core.db.actions.calls import Calls
 from operator_core.db.migrate import altered
 from operator_core.db.units import Kind
@@ -79,7 +79,8 @@ class HistoryCalls(Calls):
 
     async def count_prunable(self, before: datetime, *, keep_events: bool = True) -> PruneReport:
         """Return what `prune` would delete, and touch nothing."""
-        return await self._run(Kind.SNAPSHOT, retention.count, _moment(before), keep_events=keep_events)
+        keep = flag_(keep_events, "keep_events")
+        return await self._run(Kind.SNAPSHOT, retention.count, _moment(before), keep_events=keep)
 
     async def prune(
         self,
@@ -105,8 +106,8 @@ class HistoryCalls(Calls):
         Raises:
             ValueNotStorableError: `before` is naive, or in the future.
         """
-        moment = _moment(before)
-        planned = await self._run(Kind.SNAPSHOT, retention.count, moment, keep_events=keep_events)
+        planned = await self.count_prunable(before, keep_events=keep_events)
+        moment = planned.before
         values = (moment, by_(by), check_text(reason, "reason"))
         await self._run(Kind.TRANSACTION, retention.permit, *values, keep_events=keep_events)
         done, last = 0, 0

@@ -142,7 +142,7 @@ class ActionDB(WaitingCalls):
         return self
 
     async def _open_in_time(self, home: Home) -> None:
-        is_file = self._url.get_backend_name() == "sqlite"
+        is_file = is_sqlite(self._url)
         limit = InFlight(None if is_file else _OPEN_CANCEL_SECONDS, connecting=_OPEN_CANCEL_SECONDS)
         try:
             async with asyncio.timeout(None if is_file else OPEN_TIMEOUT_SECONDS):

@@ -19,9 +19,9 @@ LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
 CONNECTIONS = 15  # of one `ActionDB` at most, besides those of a stop and the one that listens
 
 
-def is_sqlite(bind: AsyncEngine | Engine | sa.Connection) -> bool:
+def is_sqlite(bind: AsyncEngine | Engine | sa.Connection | URL) -> bool:
     """Tell the two engines apart."""
-    return bind.dialect.name == "sqlite"
+    return (bind.get_backend_name() if isinstance(bind, URL) else bind.dialect.name) == "sqlite"
 
 
 def shares_sessions(bind: AsyncEngine | Engine | sa.Connection) -> bool:

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 LOCKS = Path("/proc/locks")
 
 # Bytes that SQLite locks, sqlite.org/src/doc/trunk/src/os.h and sqlite.org/walformat.html
-_OPEN = 0x4000_0002  # of the file: locked, shared, by every process that has it open with a log
-_WRITING = 120  # of the -shm: locked by the writer
+_SHARED = 0x4000_0002  # of the file: locked, shared, by each process that uses a log; not shared, it keeps others out
+_WRITING = 120  # of the -shm: locked by the writer; a lock of another program there, shared or not, keeps writers out
 _MAPPED = 128  # of the -shm: locked, shared, by every process that uses this log
 
 
@@ -22,9 +23,49 @@ class _Lock:
     last: int
 
 
-def writer_of(file: Path | None) -> int | None:
-    """Return the process id of the holder of a file's write lock."""
-    return None if file is None else min(_pids(f"{os.path.realpath(file)}-shm", _WRITING, is_write=True), default=None)
+def who_holds(file: Path | None) -> str:
+    """Say which processes keep others from writing to a file; where no lock shows it, which have the file open."""
+    if file is None:
+        return "another connection holds the file"
+    path = os.path.realpath(file)
+    holders = _pids(f"{path}-shm", _WRITING) | _pids(path, _SHARED, is_write=True)
+    if len(holders) == 1:
+        return f"process {holders.pop()} holds the file"
+    if holders:
+        return f"the processes {_listed(holders)} hold the file"
+    if opened := _having_open(path, f"{path}-shm"):  # the system does not say whose an "open file description" lock is
+        return f"another process holds the file; these have it open: {_listed(opened)}"
+    return "another process holds the file"
+
+
+def _listed(pids: set[int]) -> str:
+    return ", ".join(map(str, sorted(pids)))
+
+
+def _having_open(*paths: str) -> set[int]:
+    wanted = set[tuple[int, int]]()
+    for path in paths:
+        with suppress(OSError):
+            found = os.stat(path)
+            wanted.add((found.st_dev, found.st_ino))
+    return {pid for pid in _processes() if pid != os.getpid() and wanted & _open_files(pid)}
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _open_files(pid: int) -> set[tuple[int, int]]:
+    folder, files = f"/proc/{pid}/fd", set[tuple[int, int]]()
+    with suppress(OSError):  # another user's, or it has ended
+        for name in os.listdir(folder):
+            with suppress(OSError):
+                found = os.stat(f"{folder}/{name}")
+                files.add((found.st_dev, found.st_ino))
+    return files
 
 
 def holders_by_another_log(path: str) -> set[int]:
@@ -32,7 +73,7 @@ def holders_by_another_log(path: str) -> set[int]:
 
     A process that is just opening the file is among them for a moment. Processes in other containers are not seen.
     """
-    return _pids(path, _OPEN) - _pids(f"{path}-shm", _MAPPED)
+    return _pids(path, _SHARED) - _pids(f"{path}-shm", _MAPPED)
 
 
 def _pids(path: str, byte: int, *, is_write: bool = False) -> set[int]:

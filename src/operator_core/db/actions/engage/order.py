@@ -67,11 +67,25 @@ def failed(url: URL, order: Order, problem: str) -> StopFailedError:
 
 
 def look(connection: sa.Connection, stop: Stop, scope: Scope) -> tuple[tuple[RunningAction, ...], list[int], list[str]]:
-    """Return what runs, what could not be swept, and which guards this stop cannot stand on."""
+    """Return what runs, what could not be swept, and why the stop does not hold: a release, or a wrong guard."""
     executing, left = stop_status.still_executing(connection, scope), kill_switch.leftovers(connection, stop)
+    return executing, left, [*_release_since(connection, stop), *_wrong_guards(connection)]
+
+
+def _release_since(connection: sa.Connection, stop: Stop) -> list[str]:
+    """Say that the scope of a stop is not engaged any more; a newer stop of the same scope holds as well."""
+    latest = next((latch for latch in kill_switch.latches(connection) if latch.scope == stop.scope), None)
+    if latest is None:
+        return ["its row in the latch is gone: engage again"]
+    if latest.released_at is None:
+        return []
+    when, who = latest.released_at.isoformat(), latest.released_by
+    return [f"stop {latest.generation} was released at {when} by {who} ({latest.release_reason}): engage again"]
+
+
+def _wrong_guards(connection: sa.Connection) -> list[str]:
     try:
         missing = missing_guards(connection, exactly=current(connection) == HEAD)
-        problems = [f"the guards of the database do not hold: {guard}" for guard in missing]
     except (ActionError, DBAPIError) as error:
-        problems = [f"the guards of the database could not be looked at: {error}"]
-    return executing, left, problems
+        return [f"the guards of the database could not be looked at: {error}"]
+    return [f"the guards of the database do not hold: {guard}" for guard in missing]

@@ -102,6 +102,8 @@ class _StopConnection(BoundedConnection):
         own, pooled = self._observers
         try:
             return await own.run(unit, 1.0)
+        except DatabaseLockedError:
+            raise  # another connection would wait for the same lock
         except ActionError:
             return await pooled.run(unit, 1.0)
 
@@ -216,10 +218,26 @@ async def _sweep(server: _StopConnection, order: Order, progress: Progress) -> N
         progress.cancelled += swept
         if len(swept) == kill_switch.SWEEP_ROWS and order.left > 0:
             continue
-        seen = await server.run(lambda connection: look(connection, stop, order.scope), max(order.left, 1.0))
-        progress.executing, progress.not_yet_cancelled, missing = seen
+        problems = await _look(server, order, progress, stop)
+        if problems is None:
+            return
         if not progress.not_yet_cancelled or order.left <= 0:
-            progress.problems += missing
-            progress.start_possible = progress.start_possible or bool(missing)
+            progress.problems += problems
+            progress.start_possible = progress.start_possible or bool(problems)
             return
         await asyncio.sleep(PAUSE)
+
+
+async def _look(server: _StopConnection, order: Order, progress: Progress, stop: Stop) -> list[str] | None:
+    """See what runs, and return why the stop does not hold; None where that could not be seen."""
+    try:
+        seen = await server.run_watched(
+            lambda connection: look(connection, stop, order.scope), max(order.left, 1.0), "locks what a stop looks at"
+        )
+    except ActionError as error:
+        _note_blockers(server, progress, str(error))
+        progress.problems.append("what still executes, and whether the guards hold, is not known")
+        progress.start_possible = True
+        return None
+    progress.executing, progress.not_yet_cancelled, problems = seen
+    return problems

@@ -18,7 +18,7 @@ from operator_core.db import kill_switch
 from operator_core.db.actions.engage.order import PAUSE, Order, Progress, failed, look
 from operator_core.db.engine import require_same_file
 from operator_core.db.engine.beside import without_waiting
-from operator_core.db.engine.file_holders import holders_by_another_log, writer_of
+from operator_core.db.engine.file_holders import holders_by_another_log, who_holds
 from operator_core.db.engine.sqlite import BEGIN, path_of
 from operator_core.db.engine.urls import file_of
 from operator_core.db.units import translated
@@ -47,9 +47,7 @@ async def on_sqlite(engine: AsyncEngine, url: URL, order: Order, progress: Progr
         except DatabaseFullError as error:
             problem, unit = str(error), kill_switch.engage_without_sweep
         except DatabaseLockedError:
-            pid = writer_of(file_of(url))
-            problem = f"{'another process' if pid is None else f'process {pid}'} holds the file; no other start can "
-            problem += "commit either; end that process"
+            problem = f"{who_holds(file_of(url))}; no other start can commit either; end that process"
         except ActionError as error:
             problem = str(error)
         if order.left <= 0:
@@ -80,10 +78,12 @@ async def _stop_at_once(connection: AsyncConnection, url: URL, order: Order, pro
         with translated(url):
             seen = await connection.run_sync(look, stop, order.scope)
     except ActionError as error:  # the stop is engaged all the same
-        progress.problems.append(str(error))
+        progress.problems.append(f"{error} (what still executes is not known)")
+        progress.start_possible = True
     else:
-        progress.executing, progress.not_yet_cancelled, missing = seen
-        progress.problems += missing
+        progress.executing, progress.not_yet_cancelled, problems = seen
+        progress.problems += problems
+        progress.start_possible = bool(problems)
 
 
 async def _see_who_has_other_files(connection: AsyncConnection, order: Order, progress: Progress) -> None:
