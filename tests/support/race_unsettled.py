@@ -26,7 +26,7 @@ async def _unsettled(work: Awaitable[object], _limit: object = None) -> object:
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
     own.settled = owned.settled = transaction.settled = _unsettled  # type: ignore[assignment]
-    own.in_time = owned.in_time = transaction.in_time = _unsettled  # type: ignore[assignment]
+    own.in_time = transaction.in_time = _unsettled  # type: ignore[assignment]
     race_steps.server_patience = 1.0  # there is damage, and it stays
     tried = 0
     # One cancellation is survived without it, by what SQLAlchemy clears up; a second one interrupts that.

@@ -16,7 +16,6 @@ from operator_core.actions.errors import (
     DatabaseUrlError,
     NotOpenError,
     RetryTransactionError,
-    SchemaOutOfDateError,
     ValueNotStorableError,
 )
 from operator_core.actions.stops import KillSwitchStatus, Scope, Stop, StopReceipt
@@ -24,6 +23,7 @@ from operator_core.actions.values import check_integer, check_name, check_second
 from operator_core.db import kill_switch, migrate
 from operator_core.db.actions.engage import Order, engage
 from operator_core.db.actions.in_flight import InFlight
+from operator_core.db.actions.opening import prepare, upgrade_on
 from operator_core.db.actions.own import OwnTransactions, close_pool
 from operator_core.db.actions.passed_over import OnUnreadable, PassedOver
 from operator_core.db.actions.repository import ActionRepository
@@ -31,19 +31,15 @@ from operator_core.db.actions.settled import settled
 from operator_core.db.actions.transaction import Transaction
 from operator_core.db.actions.waiting import WaitingCalls
 from operator_core.db.engine import (
-    autocommits_safely,
-    check_version,
     create_engine,
     for_calls,
     is_sqlite,
-    require_configured,
     require_lasting_sessions,
     share_sessions,
     transacting,
 )
 from operator_core.db.engine.beside import Bell
 from operator_core.db.engine.home import Home
-from operator_core.db.engine.sqlite import BEGIN
 from operator_core.db.engine.urls import (
     file_of,
     require_ledger_file,
@@ -161,7 +157,9 @@ class ActionDB(WaitingCalls):
         )
         try:
             with translated(self._url):
-                autocommit = await self._prepare(engine, limit)
+                autocommit = await prepare(
+                    engine, self._url, limit, is_host=self._given is not None, may_migrate=self._migrate == "auto"
+                )
             limit.require_awaited()
         except BaseException:
             if self._given is None:
@@ -170,41 +168,6 @@ class ActionDB(WaitingCalls):
         ours = self._given is None
         self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit, ours=ours)
         self._bell = Bell(engine, home)
-
-    async def _prepare(self, engine: AsyncEngine, limit: InFlight) -> bool:
-        """Check the ledger, and migrate one on SQLite that is behind; return whether it autocommits safely."""
-
-        def look(connection: sa.Connection) -> bool:
-            limit.begin(connection)
-            check_version(connection)
-            if self._given is not None:
-                require_configured(connection)
-            migrate.check(connection, self._url)
-            return self._given is None or autocommits_safely(connection)
-
-        try:
-            return await self._look(engine, look)
-        except SchemaOutOfDateError:
-            if self._migrate != "auto" or not is_sqlite(engine):
-                raise
-        if self._given is None and file_of(self._url) is not None:
-            await asyncio.to_thread(migrate.upgrade, self._url)
-        else:
-            await self._upgrade_on(engine)
-        return await self._look(engine, look)
-
-    @staticmethod
-    async def _upgrade_on(engine: AsyncEngine) -> None:
-        """Migrate what the engine connects to: memory, or for a host's engine more than its URL may say."""
-        async with engine.connect() as connection:
-            await connection.run_sync(migrate.upgrade_on)
-
-    @staticmethod
-    async def _look(engine: AsyncEngine, look: Callable[[sa.Connection], T]) -> T:
-        """Look as a reader: a ledger can be opened while somebody writes to it."""
-        async with engine.connect() as connection:
-            await connection.execution_options(**{BEGIN: "DEFERRED"})
-            return await connection.run_sync(look)
 
     async def migrate(self) -> None:
         """Upgrade the schema to the revision of this version; for PostgreSQL, a step of a deploy.
@@ -219,7 +182,7 @@ class ActionDB(WaitingCalls):
             return
         require_lasting_sessions(self._url)
         with translated(self._url):
-            await settled(self._upgrade_on(self._given))
+            await settled(upgrade_on(self._given))
 
     async def close(self) -> None:
         """Close all connections, unless the engine is a host's; a second call does nothing.
