@@ -65,7 +65,7 @@ class HistoryCalls(Calls):
         """Return where the database is not what it must be: first its schema, its latch and its counters of ids.
 
         Then proposals and records are rebuilt from the history and compared with the tables. Works beside traffic: each
-        comparison is made in one snapshot. What was pruned is no difference. A row that cannot be read is one.
+        comparison is made in one snapshot. A pruned proposal is not reported. A row that cannot be read is.
         """
         differences = await self._run(Kind.SNAPSHOT, _of_database)
         highest = await self._run(Kind.SNAPSHOT, verification.highest)

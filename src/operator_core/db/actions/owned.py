@@ -300,7 +300,7 @@ class ActionDB(WaitingCalls):
         try:
             await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
         except (DatabaseUnavailableError, RetryTransactionError):
-            return status  # who may only look still sees; what is not_yet_cancelled cannot start
+            return status  # a role that may only read still gets the status; what is not cancelled yet cannot start
         return await super().kill_switch_status()
 
     # -- several calls in one transaction ------------------------------------------------------------------------------

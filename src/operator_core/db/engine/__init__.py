@@ -104,7 +104,7 @@ def require_configured(connection: sa.Connection) -> None:
 
 
 def require_same_file(connection: sa.Connection) -> None:
-    """Check that whoever opens the SQLite file of a connection now gets the same file, with the same log.
+    """Check that the path of a connection's SQLite file still leads to the same file, with the same log.
 
     Raises:
         DatabaseReplacedError: The file or its log was deleted or replaced.

@@ -145,7 +145,7 @@ def _is_mount_point(path: str) -> bool:
         with open(MOUNTS, "rb") as lines:
             # 36 35 98:0 /root /mount/point ...; blanks in it are written \040
             return any(_unescaped(line.split(b" ", 5)[4]) == os.fsencode(path) for line in lines)
-    except (FileNotFoundError, PermissionError):  # there is no such file but on Linux
+    except (FileNotFoundError, PermissionError):  # only Linux has this file
         return os.stat(path).st_dev != os.stat(os.path.dirname(path)).st_dev
 
 

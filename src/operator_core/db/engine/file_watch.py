@@ -66,7 +66,7 @@ class FileView:
             _live.add(self)
 
     def require_unchanged(self) -> None:
-        """Check that whoever opens the file now gets the same files.
+        """Check that the paths still lead to the same files.
 
         Every call does this once or twice, so it is written for speed: slices of a `stat_result` are the quickest.
 

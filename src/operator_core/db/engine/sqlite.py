@@ -144,7 +144,7 @@ def _begin_as_told(engine: Engine) -> None:
 
 
 def require_same_file(connection: sa.Connection) -> None:
-    """Check that whoever opens the file of a connection now gets the same file, with the same log.
+    """Check that the path of a connection's file still leads to the same file, with the same log.
 
     Raises:
         DatabaseReplacedError: The file or its log was deleted or replaced.

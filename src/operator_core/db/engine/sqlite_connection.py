@@ -118,7 +118,7 @@ class WatchedConnection(sqlite3.Connection):
     """The files that it has open; None in memory, and for a host's connection before its first use."""
 
     def require_same_file(self) -> None:
-        """Check that whoever opens the file now gets the same file, with the same log.
+        """Check that the path still leads to the same file, with the same log.
 
         Raises:
             DatabaseReplacedError: The file or its log was deleted or replaced.
