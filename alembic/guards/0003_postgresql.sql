@@ -6,7 +6,7 @@ BEGIN
     IF NEW.status NOT IN ('proposed', 'cancelled') THEN
         RAISE EXCEPTION 'OC001: this step is not in the table of steps' USING ERRCODE = 'OC001';
     END IF;
-    SELECT (SELECT max(k.generation) FROM kill_switch AS k) AS counter, EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') AS readable, s.* INTO stop
+    SELECT (SELECT max(k.generation) FROM kill_switch AS k WHERE k.generation <= 9223372036854775806) AS counter, EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = 'everything') AS readable, s.* INTO stop
     FROM (SELECT 1) AS always LEFT JOIN (
         SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE k.scope IN ('everything', 'action_type=' || CAST(NEW.action_type AS TEXT), 'action_name=' || CAST(NEW.action_name AS TEXT), 'proposed_by=' || CAST(NEW.proposed_by AS TEXT), 'ticket_id=' || CAST(NEW.ticket_id AS TEXT)) AND k.engaged_at IS NOT NULL AND k.released_at IS NULL
         ORDER BY k.generation DESC LIMIT 1
@@ -212,7 +212,7 @@ BEGIN
     IF NOT (NEW.scope = 'everything' OR NEW.scope IN ('action_type=subject', 'action_type=tool', 'action_type=workflow') OR substr(NEW.scope, 1, 12) IN ('action_name=', 'proposed_by=') AND length(NEW.scope) BETWEEN 13 AND 267 AND NOT (btrim(substr(NEW.scope, 13), chr(9) || chr(10) || chr(11) || chr(12) || chr(13) || chr(28) || chr(29) || chr(30) || chr(31) || chr(32) || chr(133) || chr(160) || chr(5760) || chr(8192) || chr(8193) || chr(8194) || chr(8195) || chr(8196) || chr(8197) || chr(8198) || chr(8199) || chr(8200) || chr(8201) || chr(8202) || chr(8232) || chr(8233) || chr(8239) || chr(8287) || chr(12288)) = '') OR substr(NEW.scope, 1, 10) = 'ticket_id=' AND CASE WHEN substr(NEW.scope, 11) ~ '^(0|-?[1-9][0-9]{0,18})$' THEN substr(NEW.scope, 11)::numeric BETWEEN -9223372036854775808 AND 9223372036854775807 ELSE false END) THEN
         RAISE EXCEPTION 'OC007: a scope is everything, action_type=, action_name=, proposed_by= or ticket_id= with a value' USING ERRCODE = 'OC007';
     END IF;
-        NEW.generation := (SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e) AS n);
+        NEW.generation := (SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k WHERE k.generation <= 9223372036854775806 UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e WHERE e.generation <= 9223372036854775806) AS n);
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
     END IF;
@@ -273,7 +273,7 @@ BEGIN
         END IF;
     ELSIF OLD.status = 'executing' THEN
         INSERT INTO action_events AS e (proposal_id, from_status, to_status, at, by, reason, generation, data)
-        SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k),
+        SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k WHERE k.generation <= 9223372036854775806),
             json_build_object('record_id', r.id, 'started_at', to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'completed_at', to_char(r.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'success', r.success, 'error_message', r.error_message, 'result_data', r.result_data, 'outcome', r.outcome, 'cancel_requested_at', to_char(r.cancel_requested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'cancel_requested_by', r.cancel_requested_by, 'cancel_reason', r.cancel_reason, 'stop_generation', r.stop_generation, 'worker', r.worker, 'lease_seconds', r.lease_seconds, 'last_seen_at', to_char(r.last_seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'lease_expires_at', to_char(r.lease_expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), 'claim_key', r.claim_key)
         FROM action_records AS r WHERE r.proposal_id = NEW.id
         RETURNING e.proposal_id, e.to_status INTO kept;
@@ -282,7 +282,7 @@ BEGIN
     END IF;
     ELSE
         INSERT INTO action_events AS e (proposal_id, from_status, to_status, at, by, reason, generation, data)
-        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k), NULL)
+        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, (SELECT max(k.generation) FROM kill_switch AS k WHERE k.generation <= 9223372036854775806), NULL)
         RETURNING e.proposal_id, e.to_status INTO kept;
     IF kept.proposal_id IS DISTINCT FROM NEW.id OR kept.to_status IS DISTINCT FROM NEW.status THEN
         RAISE EXCEPTION 'OC011: the history does not take this step: something swallows its events' USING ERRCODE = 'OC011';
@@ -299,7 +299,7 @@ BEGIN
     IF OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL THEN
         INSERT INTO action_notes AS n (proposal_id, record_id, kind, status, at, by, reason, generation, data)
         VALUES (NEW.proposal_id, NEW.id, 'cancel_requested', (SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id), NEW.cancel_requested_at,
-            NEW.cancel_requested_by, NEW.cancel_reason, (SELECT max(k.generation) FROM kill_switch AS k), NULL)
+            NEW.cancel_requested_by, NEW.cancel_reason, (SELECT max(k.generation) FROM kill_switch AS k WHERE k.generation <= 9223372036854775806), NULL)
         RETURNING n.record_id, n.kind INTO kept;
     IF kept.record_id IS DISTINCT FROM NEW.id OR kept.kind IS DISTINCT FROM 'cancel_requested' THEN
         RAISE EXCEPTION 'OC011: the history does not take this step: something swallows its events' USING ERRCODE = 'OC011';
@@ -308,7 +308,7 @@ BEGIN
     IF OLD.finding IS NULL AND NEW.finding IS NOT NULL THEN
         INSERT INTO action_notes AS n (proposal_id, record_id, kind, status, at, by, reason, generation, data)
         VALUES (NEW.proposal_id, NEW.id, 'resolved', (SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id), NEW.finding_at,
-            NEW.finding_by, NEW.finding_reason, (SELECT max(k.generation) FROM kill_switch AS k), json_build_object('finding', NEW.finding))
+            NEW.finding_by, NEW.finding_reason, (SELECT max(k.generation) FROM kill_switch AS k WHERE k.generation <= 9223372036854775806), json_build_object('finding', NEW.finding))
         RETURNING n.record_id, n.kind INTO kept;
     IF kept.record_id IS DISTINCT FROM NEW.id OR kept.kind IS DISTINCT FROM 'resolved' THEN
         RAISE EXCEPTION 'OC011: the history does not take this step: something swallows its events' USING ERRCODE = 'OC011';

@@ -81,13 +81,6 @@ def set_column(column: "sa.Column[object]", value: str) -> str:
     return ", ".join(f'"{name}" = {value}' for name in [column.name, *tied])
 
 
-def restore_generation(ledger: Ledger, column: "sa.Column[object]", stopped: StopReceipt) -> None:
-    """Restore a generation that is not a number: SQLite cannot count the next one from it."""
-    if column.name == "generation":
-        restored = f"SET generation = {stopped.generation} WHERE typeof(generation) <> 'integer'"
-        behind_the_guards(ledger, f"UPDATE {column.table} {restored}")
-
-
 VALIDATED_AGAIN = "status = 'validated', status_at = validated_at, cancelled_at = NULL"
 
 
@@ -132,7 +125,6 @@ async def test_an_engaged_stop_is_shown_watched_obeyed_and_released(
             await db.finish_execution(record.id or 0, success=True)
             await db.release_kill_switch(by="ann", reason="over", generation=receipt.generation)
             assert (await db.kill_switch_status()).engaged == ()
-            restore_generation(ledger, column, receipt)
 
 
 @every_column(kill_switch, kill_switch_events)
@@ -153,7 +145,6 @@ async def test_a_released_stop_is_shown_and_another_is_released(
             assert [each.generation for each in status.engaged] == [engaged.generation], value
             assert number_of(await db.verify(), column.name) >= 1, value
             await db.release_kill_switch(by="ann", reason="over", generation=engaged.generation)
-            restore_generation(ledger, column, released)
 
 
 @every_column(proposals, records, without=lambda engine, name: engine == "postgresql" and name in TIED_TO_AN_END)

@@ -20,6 +20,10 @@ CALLS = {
     "a limit as a fraction": (lambda db, made: db.list_proposals(limit=1.5), "limit is a float"),
     "a state that is none": (lambda db, made: db.list_proposals("done"), "status is 'done'; it is one of proposed"),
     "a dict for a proposal": (lambda db, made: db.create_proposal({}), "proposal is a dict; give an ActionProposal"),
+    "a dict for a proposal with a key": (
+        lambda db, made: db.create_proposal({}, idempotency_key="k"),
+        "proposal is a dict; give an ActionProposal",
+    ),
     "a record for a proposal": (
         lambda db, made: db.create_proposal(ActionRecord(proposal_id=1)),
         "proposal is a ActionRecord; give an ActionProposal",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from operator_core.actions.values import dump_json
 from operator_core.db.schema import events, notes, proposals, records
 from operator_core.db.types import Undecodable
 
+T = TypeVar("T")
 PROPOSED = (
     "ticket_id",
     "action_name",
@@ -81,6 +82,13 @@ def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: Validati
     return UnreadableRowError(table=table.name, id=row[0], column=column, detail=detail)
 
 
+def require_type(value: T, kind: type[T], path: str) -> T:
+    """Return a DTO that an untyped caller may have got wrong; raise `ValueNotStorableError` where it is none."""
+    if not isinstance(value, kind):
+        raise ValueNotStorableError(path=path, why=f"is a {type(value).__name__}; give an {kind.__name__}")
+    return value
+
+
 def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
     """Return the column values of a new proposal.
 
@@ -88,9 +96,7 @@ def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
         AlreadyStoredError: It has an id, or a status other than proposed.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
-    if not isinstance(proposal, ActionProposal):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise ValueNotStorableError(path="proposal", why=f"is a {type(proposal).__name__}; give an ActionProposal")
-    values = checked(proposal)
+    values = checked(require_type(proposal, ActionProposal, "proposal"))
     if values["id"] is not None:
         raise AlreadyStoredError(kind="proposal", field="id", value=values["id"])
     if values["status"] is not ActionProposal.model_fields["status"].default:
@@ -105,9 +111,7 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
         AlreadyStoredError: It has an id, or says how it ended.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
-    if not isinstance(record, ActionRecord):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-        raise ValueNotStorableError(path="record", why=f"is a {type(record).__name__}; give an ActionRecord")
-    values = checked(record)
+    values = checked(require_type(record, ActionRecord, "record"))
     for name in _RECORD_NAMES:
         if name not in _GIVEN_WITH_A_RECORD and values[name] is not None:
             raise AlreadyStoredError(kind="record", field=name, value=values[name])

@@ -9,6 +9,7 @@ from operator_core.actions.values import check_integer, check_member, check_name
 from operator_core.db import proposals, transitions
 from operator_core.db.actions.arguments import by_, filters_, limit_, reason_
 from operator_core.db.actions.calls import Calls
+from operator_core.db.mapping import require_type
 from operator_core.db.reading import shown
 from operator_core.db.units import Kind
 
@@ -28,9 +29,10 @@ class ProposalCalls(Calls):
             AlreadyStoredError: It has an id already, or a status other than proposed.
             ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
         """
+        require_type(proposal, ActionProposal, "proposal")
         if idempotency_key is not None:
             proposal = proposal.model_copy(update={"idempotency_key": check_name(idempotency_key, "idempotency_key")})
-        if getattr(proposal, "idempotency_key", None) is None:
+        if proposal.idempotency_key is None:
             stored = await self._run(Kind.WRITE, proposals.insert, proposal)
         else:
             stored = await self._run(Kind.TRANSACTION, proposals.insert_once, proposal)

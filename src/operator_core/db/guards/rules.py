@@ -115,10 +115,12 @@ def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
     )
 
 
-COUNTER = "(SELECT max(k.generation) FROM kill_switch AS k)"
+_COUNTED = "generation <= 9223372036854775806"
+"""Is true of a generation that can be counted on from: SQLite compares a text, put in past the guards, as the highest."""
+COUNTER = f"(SELECT max(k.generation) FROM kill_switch AS k WHERE k.{_COUNTED})"
 NEXT_GENERATION = (
-    "(SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k "
-    "UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e) AS n)"
+    f"(SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k "
+    f"WHERE k.{_COUNTED} UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e WHERE e.{_COUNTED}) AS n)"
 )
 """Above everything in the latch and in its history: a restore may have lost a row of the latch."""
 
