@@ -116,7 +116,7 @@ def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
 
 
 _COUNTED = "generation <= 9223372036854775806"
-"""Is true of a generation that can be counted on from: SQLite compares a text, put in past the guards, as the highest."""
+"""True of a generation to count on from: to SQLite, a text that was put in past the guards is the highest."""
 COUNTER = f"(SELECT max(k.generation) FROM kill_switch AS k WHERE k.{_COUNTED})"
 NEXT_GENERATION = (
     f"(SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k "
