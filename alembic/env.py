@@ -1,5 +1,5 @@
-"""What Alembic runs; everything is in operator_core.db.migrate.environment."""
+"""What Alembic runs; everything is in operator_core.db.migrations.environment."""
 
-from operator_core.db.migrate.environment import run_env
+from operator_core.db.migrations.environment import run_env
 
 run_env()

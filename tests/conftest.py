@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
-from operator_core.db.actions import bounded
+from operator_core.db.stop import bounded_connection
 from tests.support.environment import isolate
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
@@ -94,7 +94,7 @@ def plain(ledger: Ledger) -> Iterator[sqlite3.Connection | psycopg.Connection]:
 @pytest.fixture
 def unhurried_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop that waits for the answers of a server that is slow, not silent."""
-    monkeypatch.setattr(bounded, "_GRACE", PATIENCE)
+    monkeypatch.setattr(bounded_connection, "_GRACE", PATIENCE)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from operator_core.cli import main
+from operator_core.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from operator_core.cli import main
+from operator_core.cli.main import main
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from operator_core.actions import ActionStatus, Discrepancy, Finding
-from operator_core.cli import main, screen, work
+from operator_core.cli import output, worker
+from operator_core.cli.main import main
 from operator_core.db import ActionDB
 from operator_core.worker import Worker
 from tests.legacy.predecessor import ZONE, Predecessor
@@ -126,7 +127,7 @@ def test_a_fault_of_the_command_itself_is_shown_printably_and_exits_with_1(
 def test_a_difference_is_shown_printably(capfd: pytest.CaptureFixture[str]) -> None:
     found = Discrepancy(proposal_id=1, field=HOSTILE, expected=HOSTILE, found=HOSTILE)
 
-    screen.say(str(found))
+    output.say(str(found))
 
     assert_harmless(capfd.readouterr().out)
 
@@ -174,7 +175,7 @@ def test_the_worker_command_logs_the_entries_of_other_libraries_printably(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
-    work._log_to_stderr()
+    worker._log_to_stderr()
 
     logging.getLogger("another").warning(f"failed: {HOSTILE}")  # noqa: G004 - as many do
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, migrate
+from operator_core.db import ActionDB, migrations
 from operator_core.db.guards import sqlite
 from tests.cli.conftest import Run, run_command
 from tests.migrations.support import set_version
@@ -21,22 +21,22 @@ def test_a_ledger_that_is_up_to_date_is_found_so(command: Run) -> None:
     ran = command("db", "check")
 
     assert (ran.code, ran.err) == (0, "")
-    assert f"is up to date: revision {migrate.HEAD}" in ran.out
+    assert f"is up to date: revision {migrations.HEAD}" in ran.out
 
 
-@pytest.mark.parametrize(("revision", "standing"), [("0001", "behind"), ("", "at a revision that nobody knows")])
-def test_what_is_behind_or_unknown_is_told_apart(ledger: Ledger, command: Run, revision: str, standing: str) -> None:
+@pytest.mark.parametrize(("revision", "state"), [("0001", "behind"), ("", "at a revision that nobody knows")])
+def test_what_is_behind_or_unknown_is_told_apart(ledger: Ledger, command: Run, revision: str, state: str) -> None:
     set_version(ledger, revision)
 
     ran = command("db", "check", "--json")
 
-    assert (ran.json["revision"], ran.json["standing"]) == (revision, standing)
-    assert ran.code == (3 if standing == "behind" else 4)
+    assert (ran.json["revision"], ran.json["state"]) == (revision, state)
+    assert ran.code == (3 if state == "behind" else 4)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_what_is_ahead_exits_with_4(ledger: Ledger, command: Run, steps: int) -> None:
-    set_version(ledger, f"{int(migrate.HEAD) + steps:04d}")
+    set_version(ledger, f"{int(migrations.HEAD) + steps:04d}")
 
     ran = command("db", "check")
 
@@ -74,7 +74,7 @@ async def test_check_waits_until_somebody_has_upgraded(tmp_path: Path) -> None:
     file = tmp_path / "later.db"
     waiting = asyncio.create_task(asyncio.to_thread(run_command, "db", "check", "--timeout", "100", "--url", str(file)))
     await asyncio.sleep(0.5)
-    await asyncio.to_thread(migrate.upgrade, file)
+    await asyncio.to_thread(migrations.upgrade, file)
 
     ran = await waiting
 
@@ -111,4 +111,4 @@ def test_a_revision_that_there_is_not_is_one_clear_line(command: Run) -> None:
 def test_the_history_names_every_revision() -> None:
     ran = run_command("db", "history")
 
-    assert [line.split()[0] for line in ran.out.splitlines()] == list(migrate.REVISIONS)
+    assert [line.split()[0] for line in ran.out.splitlines()] == list(migrations.REVISIONS)

@@ -18,8 +18,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionError
-from operator_core.cli import main
-from operator_core.db import ActionDB, migrate, upgrade
+from operator_core.cli.main import main
+from operator_core.db import ActionDB, migrations, upgrade
 from operator_core.db.engine.urls import URL_VARIABLE
 from operator_core.testing import fresh_postgresql
 
@@ -217,8 +217,8 @@ async def _open(text: str) -> None:
 USES = {
     "open": lambda text: asyncio.run(_open(text)),
     "upgrade": upgrade,
-    "report": migrate.report,
-    "downgrade": lambda text: migrate.downgrade(text, "base"),
+    "report": migrations.schema_status,
+    "downgrade": lambda text: migrations.downgrade(text, "base"),
     "fresh_postgresql": lambda text: fresh_postgresql(text).__enter__(),
 }
 

@@ -285,7 +285,7 @@ def _held(file: Path) -> subprocess.Popen[bytes]:
 
 def test_an_interrupted_stop_does_not_look_engaged(sqlite_path: Path) -> None:
     with _held(sqlite_path) as holder:
-        begun = "import sys; from operator_core.cli import main; "
+        begun = "import sys; from operator_core.cli.main import main; "
         begun += "sys.addaudithook(lambda event, _: event == 'sqlite3.connect' and print('begun', flush=True)); "
         begun += "sys.exit(main())"
         stop = subprocess.Popen(
@@ -342,9 +342,9 @@ def test_a_drill_needs_something_to_do(sqlite_path: Path, arguments: list[str]) 
 
 def test_a_stop_does_not_wait_for_what_it_does_not_need() -> None:
     program = (
-        "import sys, operator_core.cli; print([n for n in sys.modules if n.startswith(('alembic', 'operator_core'))])"
+        "import sys, operator_core.cli.main; print([n for n in sys.modules if n.startswith(('alembic', 'operator_core'))])"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
-    assert "'operator_core.db.kill_switch'" in loaded
+    assert "'operator_core.db.stores.kill_switch'" in loaded
     assert not any(f"'{name}" in loaded for name in ("alembic", "operator_core.legacy", "operator_core.worker"))

@@ -97,7 +97,7 @@ LINES = {
 }  # fmt: skip
 EACH_IN_A_FORK = """
 import os, sys
-from operator_core.cli import main
+from operator_core.cli.main import main
 codes = []
 for line in sys.argv[2:]:
     child = os.fork()

@@ -154,5 +154,5 @@ async def test_a_mistyped_date_is_refused_with_one_to_copy(db: ActionDB, command
     ran = command("prune", "--before", text)
 
     assert ran.code == 1
-    assert "is no date; write 2026-01-31" in ran.err
+    assert "is not a date; write 2026-01-31" in ran.err
     assert "NOTHING WAS DONE" in ran.err

@@ -6,13 +6,8 @@ import pytest
 
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, always_passed
-from operator_core.db.guards.rules import (
-    CHANGE_REFUSED,
-    CHECK_BROKEN,
-    GUARDED_TABLES,
-    RECORD_DISAGREES,
-    STEP_REFUSED,
-)
+from operator_core.db.guards.codes import CHANGE_REFUSED, CHECK_BROKEN, RECORD_DISAGREES, STEP_REFUSED
+from operator_core.db.guards.conditions import GUARDED_TABLES
 from operator_core.db.schema import proposals, records
 from tests.support.factories import running, stored
 from tests.support.history import check_history

@@ -9,7 +9,7 @@ import pytest
 
 from operator_core.actions import TRANSITIONS, ActionStatus
 from operator_core.actions.lifecycle import INITIAL, TERMINAL, always_passed
-from operator_core.db.guards.rules import CHANGE_REFUSED
+from operator_core.db.guards.codes import CHANGE_REFUSED
 from operator_core.db.schema import proposals
 from operator_core.db.types import UtcDateTime
 from tests.support.factories import running, stored

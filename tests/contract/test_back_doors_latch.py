@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
-from operator_core.db.guards.rules import GUARDED_TABLES, ISOLATION_REFUSED, STOPPED
+from operator_core.db.guards.codes import ISOLATION_REFUSED, STOPPED
+from operator_core.db.guards.conditions import GUARDED_TABLES
 from operator_core.db.schema import SCOPE_FIELDS
 from tests.support.factories import stored
 from tests.support.history import check_history

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus
-from operator_core.db.guards.rules import CHANGE_REFUSED, EVENT_MISSING, UNREADABLE
+from operator_core.db.guards.codes import CHANGE_REFUSED, EVENT_MISSING, UNREADABLE
 from tests.support.factories import running, stored
 from tests.support.latch import SINCE, at
 from tests.support.plain_sql import (

@@ -8,15 +8,15 @@ import pytest
 from operator_core.actions import ActionOutcome, ActionStatus, EventKind, Finding, LeaseLostError
 from operator_core.actions.lifecycle import OUTCOMES, TERMINAL
 from operator_core.actions.types import utc_now
-from operator_core.db.guards.rules import (
+from operator_core.db.guards.codes import (
     CHANGE_REFUSED,
     CHECK_BROKEN,
     EXPIRED,
-    FINDING_COLUMNS,
     NOT_RETRYABLE,
     RECORD_DISAGREES,
     UNREADABLE,
 )
+from operator_core.db.guards.conditions import FINDING_COLUMNS
 from operator_core.db.schema import NOTES
 from tests.support.claims import claimed, recovered, unknown
 from tests.support.factories import running, stored

@@ -15,7 +15,7 @@ from operator_core.actions import (
     ValueNotStorableError,
 )
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.actions.execution import Execution
+from operator_core.db.repository.execution import Execution
 from tests.support.claims import ENDINGS, UnprintableError, claimed, recovered
 from tests.support.factories import stored
 from tests.support.history import check_history

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from operator_core.actions import ActionProposal
-from operator_core.db import ActionDB, proposals
-from operator_core.db.units import Kind
+from operator_core.db import ActionDB
+from operator_core.db.modes import Kind
+from operator_core.db.stores import proposals
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 

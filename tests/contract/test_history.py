@@ -7,7 +7,7 @@ import pytest
 
 from operator_core.actions import ActionEvent, ActionStatus, ActionType
 from operator_core.db import ActionDB
-from operator_core.db.guards.rules import OUTCOME_COLUMNS
+from operator_core.db.guards.conditions import OUTCOME_COLUMNS
 from tests.support.factories import proposal, stored
 
 PARAMETERS = {"z": [1, 1.0, True, None, -0.0, 1e16, "é"], "a": {"b": {}, "a": []}}

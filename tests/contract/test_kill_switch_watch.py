@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from operator_core.actions import KillSwitchEvent, Scope
-from operator_core.db import ActionDB, stop_status
+from operator_core.db import ActionDB
+from operator_core.db.stores import kill_switch_status
 from tests.support import latch
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
@@ -104,7 +105,7 @@ async def test_a_change_made_in_plain_sql_comes_with_who_and_why(watched):
 
 async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, monkeypatch):
     ledger, db = watched
-    read = stop_status.changes
+    read = kill_switch_status.changes
 
     def read_late(connection, seen):
         if seen == 0 and not engaged_meanwhile:
@@ -113,7 +114,7 @@ async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, 
         return read(connection, seen)
 
     engaged_meanwhile: list[int] = []
-    monkeypatch.setattr(stop_status, "changes", read_late)
+    monkeypatch.setattr(kill_switch_status, "changes", read_late)
 
     async with watching(db) as changes:
         found = await following(changes, 1)
@@ -124,7 +125,7 @@ async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, 
 async def test_a_stop_that_is_released_while_the_watch_begins_is_seen_to_be_released(watched, monkeypatch):
     ledger, db = watched
     await stop(db)
-    read = stop_status.changes
+    read = kill_switch_status.changes
 
     def read_late(connection, seen):
         if seen == 0 and not released_meanwhile:
@@ -134,7 +135,7 @@ async def test_a_stop_that_is_released_while_the_watch_begins_is_seen_to_be_rele
         return read(connection, seen)
 
     released_meanwhile: list[bool] = []
-    monkeypatch.setattr(stop_status, "changes", read_late)
+    monkeypatch.setattr(kill_switch_status, "changes", read_late)
 
     async with watching(db) as changes:
         found = await following(changes, 1)

@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from operator_core.db import ActionDB
-from operator_core.db.engine import beside
+from operator_core.db.engine import notifier
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
 
@@ -42,13 +42,13 @@ async def test_a_listener_that_is_still_connecting_comes_to_its_end(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connected: list[bool] = []
-    connect = beside.Bell._connect
+    connect = notifier.Bell._connect
 
-    async def noting(self: beside.Bell, engine: beside.AsyncEngine) -> None:
+    async def noting(self: notifier.Bell, engine: notifier.AsyncEngine) -> None:
         await connect(self, engine)
         connected.append(True)
 
-    monkeypatch.setattr(beside.Bell, "_connect", noting)
+    monkeypatch.setattr(notifier.Bell, "_connect", noting)
     async with ActionDB(ledger.target) as db:
         for _ in range(5):
             async with db.notifications() as hint:

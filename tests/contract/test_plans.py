@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionType
-from operator_core.db import configure_engine, executions, leases, proposals
-from operator_core.db.executions import Lease
+from operator_core.db import configure_engine
+from operator_core.db.stores import executions, leases, proposals
+from operator_core.db.stores.executions import Lease
 from tests.support.history import drop_guards
 from tests.support.ledger import Ledger
 

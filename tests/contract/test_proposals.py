@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from operator_core.actions import ActionProposal, ActionStatus, ActionType, AlreadyStoredError, ValueNotStorableError
 from operator_core.actions.lifecycle import PENDING
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.mapping import PROPOSED
+from operator_core.db.stores.mapping import PROPOSED
 from tests.support.factories import proposal, running, stored
 
 UNPENDING = [status for status in ActionStatus if status not in PENDING]

@@ -6,8 +6,9 @@ from contextlib import closing, suppress
 import pytest
 
 from operator_core.actions import ActionStatus, RecordNotFoundError
-from operator_core.db import ActionDB, stop_status
-from operator_core.db.units import Kind
+from operator_core.db import ActionDB
+from operator_core.db.modes import Kind
+from operator_core.db.stores import kill_switch_status
 from tests.support.factories import running, stored
 from tests.support.history import TABLES, drop_guards
 from tests.support.ledger import Ledger
@@ -59,7 +60,7 @@ READS: dict[str, Callable[[ActionDB], Awaitable[object]]] = {
     "recover": lambda db: db.recover_expired_leases(),
     "claim": lambda db: db.claim_next(worker="w", action_names=["nothing"]),
     "asked": asked,
-    "watch": lambda db: db._run(Kind.SNAPSHOT, stop_status.changes_so_far),
+    "watch": lambda db: db._run(Kind.SNAPSHOT, kill_switch_status.changes_so_far),
     "proposed": lambda db: db.lock_proposed(["nothing"]),
 }
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions import ActionStatus, ValueNotStorableError
 from operator_core.db import ActionRepository
-from operator_core.db.mapping import PROPOSED
+from operator_core.db.stores.mapping import PROPOSED
 from tests.support.factories import proposal, running
 from tests.support.host import DRIVERS, Host, TicketRow, every_call, hosted
 from tests.support.ledger import Ledger

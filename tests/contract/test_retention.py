@@ -8,7 +8,8 @@ import pytest
 
 from operator_core.actions import TRANSITIONS, ActionRecord, ActionStatus, Finding, ValueNotStorableError
 from operator_core.actions.lifecycle import TERMINAL
-from operator_core.db import ActionDB, retention
+from operator_core.db import ActionDB
+from operator_core.db.stores import retention
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operator_core.actions import ActionType, Scope
-from operator_core.db.faults import code_of, refusal_of
-from operator_core.db.guards.rules import SCOPE_REFUSED, UNREADABLE, WHITESPACE
+from operator_core.db.errors import code_of, refusal_of
+from operator_core.db.guards.codes import SCOPE_REFUSED, UNREADABLE
+from operator_core.db.guards.conditions import WHITESPACE
 from tests.support.latch import SINCE, at
 from tests.support.plain_sql import on_postgresql, on_sqlite, rows
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from operator_core.actions import ActionStatus, ActionType, Scope, StopUnconfirmedError
-from operator_core.db import ActionDB, scope_values
-from operator_core.db.actions.engage import unmatched
+from operator_core.db import ActionDB
+from operator_core.db.stop import unmatched_scope
+from operator_core.db.stores import scope_values
 from tests.cli.conftest import run_command
 from tests.support.factories import running, stored
 from tests.support.hostile import HOSTILE
@@ -111,8 +112,8 @@ async def test_a_search_that_never_ends_is_abandoned(db: ActionDB, monkeypatch: 
     async def endless(*_: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(unmatched, "_SEARCH_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr(unmatched, "_search", endless)
+    monkeypatch.setattr(unmatched_scope, "_SEARCH_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(unmatched_scope, "_search", endless)
 
     assert await engaged(db, "action_name=x") == (None, ())
 

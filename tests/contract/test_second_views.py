@@ -21,7 +21,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.db import ActionDB, ActionRepository, configure_engine, upgrade
 from operator_core.db.engine import file_names
-from operator_core.db.migrate import report
+from operator_core.db.migrations import schema_status
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.second_views import (
@@ -278,7 +278,7 @@ OPENINGS: dict[str, Callable[[Path], Awaitable[object]]] = {
     "check": lambda file: ActionDB(file, migrate="check").open(),
     "host": lambda file: open_and_close(file, "host"),
     "upgrade": lambda file: asyncio.to_thread(upgrade, file),
-    "db check": lambda file: asyncio.to_thread(report, file),
+    "db check": lambda file: asyncio.to_thread(schema_status, file),
 }
 every_opening = pytest.mark.parametrize("opening", OPENINGS)
 

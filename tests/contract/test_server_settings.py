@@ -19,10 +19,11 @@ from operator_core.actions import (
     EngineNotConfiguredError,
     SchemaOutOfDateError,
 )
-from operator_core.db import ActionDB, ActionRepository, barrier, migrate, upgrade
-from operator_core.db.actions.bounded import BoundedConnection
+from operator_core.db import ActionDB, ActionRepository, migrations, upgrade
 from operator_core.db.engine.postgresql import _PINNED
-from operator_core.db.units import Kind
+from operator_core.db.modes import Kind
+from operator_core.db.stop import barrier
+from operator_core.db.stop.bounded_connection import BoundedConnection
 from tests.cli.conftest import run_command
 from tests.support.factories import proposal, stored
 from tests.support.postgres import PrivatePostgres
@@ -342,7 +343,7 @@ def unsuitable(request: pytest.FixtureRequest, url: URL, postgres: PrivatePostgr
     return url.set(database=name)
 
 
-@pytest.mark.parametrize("call", [upgrade, migrate.report])
+@pytest.mark.parametrize("call", [upgrade, migrations.schema_status])
 def test_a_database_that_does_not_keep_unicode_is_neither_made_nor_approved(unsuitable: URL, call) -> None:
     with pytest.raises(DatabaseEncodingError, match=r"CREATE DATABASE \.\.\. ENCODING 'UTF8' TEMPLATE template0"):
         call(unsuitable)
@@ -362,7 +363,7 @@ def test_the_command_line_refuses_it_as_well(unsuitable: URL, command: str) -> N
 # -- sessions that leave the guards out --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", [upgrade, migrate.report])
+@pytest.mark.parametrize("call", [upgrade, migrations.schema_status])
 def test_a_role_whose_sessions_leave_triggers_out_is_refused_by_commands(url: URL, call) -> None:
     give(url, {"session_replication_role": "replica"})
 

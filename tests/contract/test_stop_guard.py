@@ -10,7 +10,7 @@ from operator_core.actions import (
     KillSwitchEngagedError,
     TransitionNotAllowedError,
 )
-from operator_core.actions.stops import EVERYTHING
+from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.db.schema import SCOPE_FIELDS
 from tests.support.factories import proposal, running, stored

@@ -19,7 +19,7 @@ from operator_core.actions import (
     TransitionNotAllowedError,
 )
 from operator_core.db import ActionRepository
-from operator_core.db.actions.turns import EXCLUSIVE
+from operator_core.db.transactions.turns import EXCLUSIVE
 from tests.support.factories import proposal, stored
 from tests.support.host import DRIVERS, Host, TicketRow, hosted
 from tests.support.ledger import Ledger

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from operator_core.actions import ActionStatus, Discrepancy, KillSwitchEngagedError, StopReceipt
 from operator_core.db import ActionDB
-from operator_core.db.migrate.repair import repair
+from operator_core.db.migrations.repair import repair
 from operator_core.db.schema import kill_switch, kill_switch_events, proposals, prunes, records
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
 from tests.cli.conftest import run_command

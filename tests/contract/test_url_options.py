@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 
 from operator_core.actions import ActionError, DatabaseAccessError, DatabaseUnavailableError, DatabaseUrlError
 from operator_core.db import ActionDB
-from operator_core.db.units import Kind
+from operator_core.db.modes import Kind
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.postgres import PrivatePostgres

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from operator_core.actions import ActionStatus, ValueNotStorableError
-from operator_core.actions.values import INT64, MAX_DEPTH, MAX_INTEGER_BITS, MAX_PARAMETERS_BYTES, MAX_RESULT_BYTES
+from operator_core.actions.validation import INT64, MAX_DEPTH, MAX_INTEGER_BITS, MAX_PARAMETERS_BYTES, MAX_RESULT_BYTES
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, running, stored
 from tests.support.values import (

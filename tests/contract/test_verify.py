@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionStatus, Discrepancy, EventKind, Finding, ValueNotStorableError
-from operator_core.db import ActionDB, verification
+from operator_core.db import ActionDB
+from operator_core.db.stores import verification
 from tests.support.factories import proposal, running, stored
 from tests.support.history import tamper
 from tests.support.ledger import Ledger

@@ -3,9 +3,9 @@
 import pytest
 
 from operator_core.actions import ActionStatus, GuardMissingError
-from operator_core.db import ActionDB, migrate
-from operator_core.db.migrate import Standing
-from operator_core.db.migrate.repair import repair
+from operator_core.db import ActionDB, migrations
+from operator_core.db.migrations.repair import repair
+from operator_core.db.migrations.status import SchemaState
 from tests.support.factories import proposal, stored
 from tests.support.history import tamper
 from tests.support.ledger import Ledger
@@ -86,9 +86,9 @@ async def test_a_latch_that_its_events_do_not_tell_of_is_found(db: ActionDB, led
     tamper(ledger, statement)
 
     found = await db.verify()
-    report = migrate.report(ledger.target)
+    report = migrations.schema_status(ledger.target)
     assert {(one.scope, one.field) for one in found if one.scope} == named
-    assert report.standing is Standing.GUARD_MISSING
+    assert report.state is SchemaState.GUARD_MISSING
     assert all(one.mend for one in found if one.scope)
 
 
@@ -106,7 +106,7 @@ async def test_a_repair_or_another_stop_mends_the_latch_as_the_difference_says(
 
     assert all(("db repair" in (one.mend or "")) == repaired for one in left)
     if repaired:
-        assert report.standing is Standing.UP_TO_DATE
+        assert report.state is SchemaState.UP_TO_DATE
         assert (await db.kill_switch_status()).engaged[-1:] == before.engaged
     else:
         for scope in {one.scope for one in left}:
@@ -148,11 +148,11 @@ async def test_counters_behind_their_tables_are_found_and_repaired(db: ActionDB,
     await set_back(ledger)
 
     found = await db.verify()
-    report, repaired = migrate.report(ledger.target), repair(ledger.target)
+    report, repaired = migrations.schema_status(ledger.target), repair(ledger.target)
 
     assert {one.field for one in found} == {f"{table}.id" for table in TABLES}
     assert all(one.mend == "operator-core db repair" for one in found)
-    assert (report.standing, repaired.standing) == (Standing.GUARD_MISSING, Standing.UP_TO_DATE)
+    assert (report.state, repaired.state) == (SchemaState.GUARD_MISSING, SchemaState.UP_TO_DATE)
     assert (await stop(db)).generation == 3
     assert await db.verify() == []
 

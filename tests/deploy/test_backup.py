@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.actions import ActionError, ActionStatus, RevisionUnknownError
-from operator_core.db import ActionDB, migrate, upgrade
+from operator_core.db import ActionDB, migrations, upgrade
 from tests.migrations.support import contents_of, schema_of
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -128,7 +128,7 @@ def sections(backups: Backups, other: Deployed) -> None:
 def schema_then_data(backups: Backups, other: Deployed) -> None:
     backups.restore(other, backups.dump("--format=custom", "--schema-only", name="schema"))
     with pytest.raises(RevisionUnknownError):
-        migrate.report(other.url(OWNER))
+        migrations.schema_status(other.url(OWNER))
     data = backups.dump("--format=custom", "--data-only", name="data")
     backups.restore(other, data, "--data-only", "--disable-triggers")
 
@@ -162,7 +162,7 @@ async def test_a_stopped_ledger_is_restored_as_it_was_and_stopped(
 
 async def is_stopped(other: Deployed, app: ActionDB) -> None:
     """See that a restored ledger is sound and stopped as the other one is, and that it can be stopped again."""
-    assert migrate.report(other.url(OWNER)).standing is migrate.Standing.UP_TO_DATE
+    assert migrations.schema_status(other.url(OWNER)).state is migrations.SchemaState.UP_TO_DATE
     async with ActionDB(other.url(APP)) as again, ActionDB(other.url(OPERATOR)) as operator:
         assert await again.verify() == []
         assert (await again.kill_switch_status()).engaged == (await app.kill_switch_status()).engaged

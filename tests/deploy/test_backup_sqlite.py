@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, migrate
+from operator_core.db import ActionDB, migrations
 from tests.migrations.support import contents_of, schema_of
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -98,7 +98,7 @@ async def test_a_stopped_file_is_copied_as_it_is_and_stopped(
         kept = (schema_of(Ledger(sqlite_path)), contents_of(Ledger(sqlite_path)))
 
     assert (schema_of(Ledger(copy)), contents_of(Ledger(copy))) == kept
-    assert migrate.report(copy).standing is migrate.Standing.UP_TO_DATE
+    assert migrations.schema_status(copy).state is migrations.SchemaState.UP_TO_DATE
     async with ActionDB(copy, migrate="check") as again:
         assert await again.verify() == []
         assert (await again.kill_switch_status()).engaged == engaged

@@ -11,7 +11,7 @@ import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus, UnreadableRowError
 from operator_core.db import ActionDB, metadata
-from operator_core.db.faults import code_of
+from operator_core.db.errors import code_of
 from tests.cli.conftest import run_command
 from tests.support.factories import running, stored
 from tests.support.plain_sql import LATER, engage, release

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, migrate, upgrade
+from operator_core.db import ActionDB, migrations, upgrade
 from tests.deploy.test_backup import run_program
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -92,7 +92,7 @@ async def test_a_stopped_ledger_is_stopped_on_the_subscriber_that_takes_over(
 
     assert (before[0], "action_proposals.id" in before[1]) == (1, True)
     assert repaired[0] == 0, repaired[1]
-    assert migrate.report(subscriber.target).standing is migrate.Standing.UP_TO_DATE
+    assert migrations.schema_status(subscriber.target).state is migrations.SchemaState.UP_TO_DATE
     async with ActionDB(subscriber.target) as new:
         assert await new.verify() == []
         assert (await new.kill_switch_status()).engaged == engaged

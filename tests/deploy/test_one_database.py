@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from operator_core.actions import ActionStatus, ConstraintError
-from operator_core.db import ActionDB, ActionRepository, migrate, upgrade
+from operator_core.db import ActionDB, ActionRepository, migrations, upgrade
 from tests.migrations.host_project import BESIDE, project
 from tests.support.factories import proposal, stored
 from tests.support.ledger import DRIVER, Ledger
@@ -94,7 +94,7 @@ async def test_the_documented_roles_share_a_database(shared: Shop, engine: Async
         assert await app.verify() == []
     assert receipt.cancelled == (made.id,)
     for role in (OWNER, APP, OPERATOR):
-        assert migrate.report(shared.url(role)).standing is migrate.Standing.UP_TO_DATE
+        assert migrations.schema_status(shared.url(role)).state is migrations.SchemaState.UP_TO_DATE
 
 
 async def test_a_ticket_that_the_shop_does_not_have_is_refused(shared: Shop, engine: AsyncEngine) -> None:
@@ -139,7 +139,7 @@ async def test_the_same_schema_holds_both(shop: Shop) -> None:
 async def test_the_grants_work_on_a_ledger_that_has_no_version_table(shop: Shop) -> None:
     shop.run(SAME_SCHEMA)
     upgrade(shop.url(OWNER))
-    shop.run([f"DROP TABLE {migrate.VERSION_TABLE}"], OWNER)
+    shop.run([f"DROP TABLE {migrations.VERSION_TABLE}"], OWNER)
 
     shop.run(AFTER_EACH_UPGRADE, OWNER)
 
@@ -169,10 +169,10 @@ def test_the_documented_migration_takes_the_first_revision_and_goes_back(
     file.write_text(f"revision = 'ledger'\ndown_revision = None\n{migration}")
 
     host.alembic("upgrade", "head")
-    made = migrate.report(ledger.target)
+    made = migrations.schema_status(ledger.target)
     host.alembic("downgrade", "base")
 
     assert imported.partition("\n")[0] == BESIDE[0]
-    assert (made.revision, migrate.report(ledger.target).revision) == ("0001", None)
+    assert (made.revision, migrations.schema_status(ledger.target).revision) == ("0001", None)
     with closing(ledger.connect()) as plain, pytest.raises(Exception, match="kill_switch"):
         plain.execute("SELECT * FROM kill_switch")

@@ -17,7 +17,7 @@ from operator_core.actions import (
     StopUnconfirmedError,
 )
 from operator_core.db import ActionDB, metadata
-from operator_core.db.migrate import VERSION_TABLE
+from operator_core.db.migrations.revisions import VERSION_TABLE
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
 from tests.support.patience import IN_VAIN, PATIENCE

@@ -13,10 +13,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus, DatabaseUrlError
-from operator_core.db import ActionDB, migrate, upgrade
-from operator_core.db.actions.bounded import BoundedConnection
+from operator_core.db import ActionDB, migrations, upgrade
 from operator_core.db.engine.postgresql import _ROLE_DEFAULTS, _ROLE_SETTINGS
-from operator_core.db.units import Kind
+from operator_core.db.modes import Kind
+from operator_core.db.stop.bounded_connection import BoundedConnection
 from tests.support.factories import proposal, stored
 from tests.support.host import DRIVERS
 from tests.support.ledger import Ledger
@@ -150,7 +150,7 @@ def test_there_is_none_in_front_of_a_file(tmp_path: Path) -> None:
         ActionDB(tmp_path / "ops.db", pgbouncer=True)
 
 
-@pytest.mark.parametrize("call", [upgrade, migrate.report], ids=["upgrade", "report"])
+@pytest.mark.parametrize("call", [upgrade, migrations.schema_status], ids=["upgrade", "report"])
 def test_the_schema_is_not_looked_after_through_it(postgres_url: str, call) -> None:
     with pytest.raises(DatabaseUrlError, match="Give the URL of the server itself"):
         call(f"{postgres_url}?pgbouncer=true")

@@ -16,7 +16,7 @@ from operator_core.actions import (
 )
 from operator_core.db import ActionDB
 from operator_core.db.guards import postgresql
-from operator_core.db.migrate import VERSION_TABLE
+from operator_core.db.migrations.revisions import VERSION_TABLE
 from tests.support.claims import claimed, let_expire, recovered, unknown
 from tests.support.factories import proposal, running, stored
 from tests.support.roles import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.legacy import ImportReport
-from operator_core.legacy.old_file import HIGHEST_ID
+from operator_core.legacy.source import HIGHEST_ID
 from tests.legacy.predecessor import Predecessor
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "import.md"

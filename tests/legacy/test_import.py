@@ -12,9 +12,9 @@ from operator_core.actions import (
     ActionStatus,
     Finding,
 )
-from operator_core.db import ActionDB, importing
-from operator_core.legacy import ImportRefusedError, Remark
-from operator_core.legacy.judging import BY
+from operator_core.db import ActionDB
+from operator_core.legacy import ImportRefusedError, Remark, store
+from operator_core.legacy.conversion import BY
 from tests.legacy.conftest import Import
 from tests.legacy.predecessor import ENDED, STEPS, Predecessor, put_aside
 from tests.support.factories import stored
@@ -128,7 +128,7 @@ async def test_ids_of_the_ledger_itself_are_no_obstacle(old: Predecessor, take_o
 async def test_more_than_a_batch_is_imported(
     old: Predecessor, take_over: Import, db: ActionDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "ROWS", 3)
+    monkeypatch.setattr(store, "ROWS", 3)
     for _ in range(3):
         old.one_of_each()
     seen: list[tuple[int, int]] = []

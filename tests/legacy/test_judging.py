@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
-from operator_core.legacy.judging import BY, UNKNOWN, Verdict, judge
-from operator_core.legacy.old_file import HIGHEST_ID, OldFile
+from operator_core.legacy.conversion import BY, UNKNOWN, Verdict, judge
+from operator_core.legacy.source import HIGHEST_ID, OldFile
 from tests.legacy.predecessor import ENDED, STEPS, UNTYPED, UTC_AT, VALIDATED, ZONE, Predecessor
 
 OPEN: dict[str, Any] = {"completed_at": None, "success": None, "result_data": None}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.legacy import LegacyFileError, import_legacy
-from operator_core.legacy.old_file import OldFile
+from operator_core.legacy.source import OldFile
 from tests.legacy.conftest import Import
 from tests.legacy.predecessor import ZONE, Predecessor
 

@@ -14,8 +14,8 @@ from operator_core.actions import (
     SchemaOutOfDateError,
     ValueNotStorableError,
 )
-from operator_core.db import ActionDB, importing
-from operator_core.legacy import ImportRefusedError, import_legacy
+from operator_core.db import ActionDB
+from operator_core.legacy import ImportRefusedError, import_legacy, store
 from tests.legacy.conftest import Import
 from tests.legacy.predecessor import STEPS, ZONE, Predecessor
 from tests.support.factories import proposal, stored
@@ -126,7 +126,7 @@ async def test_many_rows_in_the_way_are_counted(old: Predecessor, take_over: Imp
 async def test_an_error_in_the_middle_leaves_nothing(
     old: Predecessor, take_over: Import, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "ROWS", 3)
+    monkeypatch.setattr(store, "ROWS", 3)
     for _ in range(3):
         old.one_of_each()
     old.proposal("lost")
@@ -152,7 +152,7 @@ async def test_an_error_in_the_middle_leaves_nothing(
 async def test_an_import_that_is_cancelled_leaves_nothing(
     old: Predecessor, take_over: Import, plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "ROWS", 3)
+    monkeypatch.setattr(store, "ROWS", 3)
     for _ in range(5):
         old.one_of_each()
     before = contents(plain)
@@ -223,7 +223,7 @@ async def test_after_the_release_everything_is_imported(old: Predecessor, take_o
 async def test_a_stop_that_comes_meanwhile_ends_the_import(
     old: Predecessor, take_over: Import, plain: Plain, monkeypatch: pytest.MonkeyPatch, *, released: bool
 ) -> None:
-    monkeypatch.setattr(importing, "ROWS", 3)
+    monkeypatch.setattr(store, "ROWS", 3)
     for _ in range(5):
         old.one_of_each()
     steps: list[int] = []
@@ -245,7 +245,7 @@ async def test_a_stop_that_comes_meanwhile_ends_the_import(
 async def test_what_is_proposed_meanwhile_takes_no_old_id(
     old: Predecessor, take_over: Import, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "ROWS", 3)
+    monkeypatch.setattr(store, "ROWS", 3)
     for _ in range(5):
         old.one_of_each()
     made: list[int] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from operator_core.db import guards, upgrade
 from operator_core.db.engine.urls import target_url
 from operator_core.db.guards import postgresql_catalog, postgresql_inspection
-from operator_core.db.migrate.alone import run_alone
+from operator_core.db.migrations.blocking import run_alone
 from tests.support.postgres import PrivatePostgres
 
 

@@ -8,14 +8,20 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from operator_core.db import migrate
+from operator_core.db import migrations
 from operator_core.db.schema import Base
 from tests.migrations.support import ROOT
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
 
-BESIDE = ("from operator_core.db.migrate.host import exclude_operator_core", "include_name=exclude_operator_core")
-INSIDE = ("from operator_core.db.migrate.host import render_operator_core", "render_item=render_operator_core")
+BESIDE = (
+    "from operator_core.db.migrations.autogenerate import exclude_operator_core",
+    "include_name=exclude_operator_core",
+)
+INSIDE = (
+    "from operator_core.db.migrations.autogenerate import render_operator_core",
+    "render_item=render_operator_core",
+)
 ENV = """
 import sqlalchemy as sa
 from alembic import context
@@ -92,10 +98,10 @@ def project(ledger: Ledger, folder: Path) -> Host:
     (folder / "alembic.ini").write_text(
         f"[alembic]\nscript_location = %(here)s/migrations\npath_separator = os\nsqlalchemy.url = {shown}\n"
     )
-    (folder / "migrations" / "script.py.mako").write_text((migrate.scripts() / "script.py.mako").read_text())
+    (folder / "migrations" / "script.py.mako").write_text((migrations.scripts() / "script.py.mako").read_text())
     return Host(folder, ledger)
 
 
 def named_in(text: str) -> set[str]:
     """Return which of our tables a text names."""
-    return {name for name in (*Base.metadata.tables, migrate.VERSION_TABLE) if name in text}
+    return {name for name in (*Base.metadata.tables, migrations.VERSION_TABLE) if name in text}

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, install_guards, metadata, migrate
+from operator_core.db import ActionDB, install_guards, metadata, migrations
 from operator_core.db.engine.urls import target_url
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
@@ -56,7 +56,7 @@ _POSTGRESQL_SCHEMA = {
 def schema_of(ledger: Ledger, *, version_table: bool = True) -> dict[str, str]:
     """Return the definition of every object in a database, by kind and name."""
     found = _sqlite_schema(ledger) if ledger.is_sqlite else _postgresql_schema(ledger)
-    return {name: text for name, text in found.items() if version_table or migrate.VERSION_TABLE not in name}
+    return {name: text for name, text in found.items() if version_table or migrations.VERSION_TABLE not in name}
 
 
 def _sqlite_schema(ledger: Ledger) -> dict[str, str]:
@@ -132,35 +132,37 @@ def create_from_models(connection: sa.Connection) -> None:
 
 def add_revision(monkeypatch: pytest.MonkeyPatch, folder: Path, upgrade: str, downgrade: str = "pass") -> Path:
     """Let the code know a revision after its last, in a copy of the scripts; return their folder."""
-    scripts = Path(shutil.copytree(migrate.scripts(), folder / "scripts", ignore=shutil.ignore_patterns("__pycache__")))
+    scripts = Path(
+        shutil.copytree(migrations.scripts(), folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    )
     number = next_revision()
-    head = f"revision = {number!r}\ndown_revision = {migrate.HEAD!r}\n"
+    head = f"revision = {number!r}\ndown_revision = {migrations.HEAD!r}\n"
     body = f"def upgrade():\n{indent(upgrade, '    ')}\n\ndef downgrade():\n{indent(downgrade, '    ')}\n"
     (scripts / "versions" / f"{number}_next.py").write_text(
         f"import sqlalchemy as sa\nfrom alembic import op\n{head}{body}"
     )
-    monkeypatch.setattr(migrate, "REVISIONS", (*migrate.REVISIONS, number))
-    monkeypatch.setattr(migrate, "HEAD", number)
-    monkeypatch.setattr(migrate, "scripts", lambda: scripts)
+    monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, number))
+    monkeypatch.setattr(migrations, "HEAD", number)
+    monkeypatch.setattr(migrations, "scripts", lambda: scripts)
     return scripts
 
 
 def next_revision(steps: int = 1) -> str:
-    return f"{int(migrate.REVISIONS[-1]) + steps:04d}"
+    return f"{int(migrations.REVISIONS[-1]) + steps:04d}"
 
 
 def version_of(ledger: Ledger) -> str | None:
     """Return the revision that a database is at, or None where it has no version table."""
-    if f"table {migrate.VERSION_TABLE}" not in " ".join(schema_of(ledger)):
+    if f"table {migrations.VERSION_TABLE}" not in " ".join(schema_of(ledger)):
         return None
     with closing(ledger.connect()) as plain:
-        ((version,),) = plain.execute(f"SELECT version_num FROM {migrate.VERSION_TABLE}").fetchall()
+        ((version,),) = plain.execute(f"SELECT version_num FROM {migrations.VERSION_TABLE}").fetchall()
     return version
 
 
 def set_version(ledger: Ledger, revision: str) -> None:
     with closing(ledger.connect()) as plain:
-        plain.execute(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{revision}'")
+        plain.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '{revision}'")
 
 
 def upgrade_at_once(scripts: Path, *ledgers: Ledger) -> list[str]:

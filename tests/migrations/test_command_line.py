@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 
-from operator_core.db import metadata, migrate
+from operator_core.db import metadata, migrations
 from tests.migrations.support import ROOT, contents_of, schema_of
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -35,7 +35,7 @@ def test_upgrade_current_and_check_agree(empty, migrated):
     alembic("-x", url, "upgrade", "head")
 
     assert schema_of(empty) == schema_of(migrated)
-    assert alembic("-x", url, "current").split() == [migrate.HEAD, "(head)"]
+    assert alembic("-x", url, "current").split() == [migrations.HEAD, "(head)"]
     assert "No new upgrade operations detected" in alembic("-x", url, "check")
 
 
@@ -60,7 +60,7 @@ def test_the_offline_script_makes_the_schema_of_the_online_one(empty, migrated):
         plain.executescript(script) if empty.is_sqlite else plain.execute(script)
 
     assert before == {}
-    assert set(re.findall(r"^CREATE TABLE (\w+)", script, re.MULTILINE)) == {*metadata.tables, migrate.VERSION_TABLE}
+    assert set(re.findall(r"^CREATE TABLE (\w+)", script, re.MULTILINE)) == {*metadata.tables, migrations.VERSION_TABLE}
     assert schema_of(empty) == schema_of(migrated)
     assert contents_of(empty) == contents_of(migrated)
 
@@ -73,7 +73,7 @@ def test_the_offline_script_back_leaves_nothing(ledger):
 
     left = {name for name in schema_of(ledger, version_table=False) if "sqlite_sequence" not in name}
     assert left == set()
-    assert contents_of(ledger)[migrate.VERSION_TABLE] == []
+    assert contents_of(ledger)[migrations.VERSION_TABLE] == []
 
 
 def test_what_needs_no_database_makes_none(tmp_path):
@@ -81,5 +81,5 @@ def test_what_needs_no_database_makes_none(tmp_path):
 
     printed = alembic("heads", **{VARIABLE: f"sqlite:///{file}"})
 
-    assert migrate.HEAD in printed
+    assert migrations.HEAD in printed
     assert not file.exists()

@@ -5,8 +5,8 @@ from contextlib import closing
 import pytest
 
 from operator_core.actions import ActionStatus, GuardMissingError
-from operator_core.db import ActionDB, migrate, upgrade
-from operator_core.db.migrate.host import exclude_operator_core
+from operator_core.db import ActionDB, migrations, upgrade
+from operator_core.db.migrations.autogenerate import exclude_operator_core
 from operator_core.db.schema import Base
 from tests.migrations.host_project import BESIDE, INSIDE, Host, named_in
 from tests.migrations.support import contents_of, create_from_models, fill, schema_of, within
@@ -25,12 +25,12 @@ async def test_a_host_and_we_leave_each_other_alone(host):
     host.alembic("upgrade", "head")
     host.alembic("check")
     beside = contents_of(host.ledger)
-    standing = migrate.report(host.ledger.target).standing
+    standing = migrations.schema_status(host.ledger.target).state
     host.alembic("downgrade", "base")
 
     after = {name: text for name, text in schema_of(host.ledger).items() if "alembic_version" not in name}
     assert (named_in(generated), "invoices" in generated) == (set(), True)
-    assert standing is migrate.Standing.UP_TO_DATE
+    assert standing is migrations.SchemaState.UP_TO_DATE
     assert {name: beside[name] for name in before[1]} == before[1]
     assert (after, {name: contents_of(host.ledger)[name] for name in before[1]}) == before
 
@@ -167,4 +167,4 @@ def test_an_upgrade_within_a_migration_of_a_host_leaves_that_one_alone(host, oth
     assert {"table before", "table after"} <= set(beside)
     assert ("table kill_switch" in beside) == (ledger is host.ledger)
     assert ("table after" in schema_of(ledger)) == (ledger is host.ledger)
-    assert migrate.report(ledger.target).standing is migrate.Standing.UP_TO_DATE
+    assert migrations.schema_status(ledger.target).state is migrations.SchemaState.UP_TO_DATE

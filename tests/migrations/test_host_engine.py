@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions import DatabaseUrlError, EngineNotConfiguredError
-from operator_core.db import ActionDB, configure_engine, migrate
+from operator_core.db import ActionDB, configure_engine, migrations
 from tests.migrations.support import add_revision, schema_of, version_of
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
@@ -97,7 +97,7 @@ async def test_a_migration_goes_where_the_engine_connects_to(pair, make):
         await stored(db)
     await engine.dispose()
 
-    assert (schema_of(said), version_of(meant)) == ({}, migrate.HEAD)
+    assert (schema_of(said), version_of(meant)) == ({}, migrations.HEAD)
 
 
 @pytest.mark.parametrize(("pair", "make"), [way for way in WAYS if way[0] == "sqlite"], indirect=["pair"])
@@ -109,7 +109,7 @@ async def test_opening_a_hosts_engine_creates_the_ledger_where_it_connects_to(pa
         await stored(db)
     await engine.dispose()
 
-    assert (schema_of(said), version_of(meant)) == ({}, migrate.HEAD)
+    assert (schema_of(said), version_of(meant)) == ({}, migrations.HEAD)
 
 
 DRIVERS = [("sqlite", ""), ("postgresql", "postgresql+asyncpg"), ("postgresql", "postgresql+psycopg")]
@@ -135,7 +135,7 @@ async def test_a_migration_puts_the_settings_of_a_hosts_connection_back(empty, d
 
     after = await settings_of(engine)
     await engine.dispose()
-    assert (after, version_of(empty)) == (before, migrate.HEAD)
+    assert (after, version_of(empty)) == (before, migrations.HEAD)
 
 
 @pytest.mark.parametrize(("empty", "driver"), DRIVERS, indirect=["empty"])
@@ -174,7 +174,7 @@ async def test_a_hosts_engine_can_migrate_again_after_its_connection_was_lost(po
     await ActionDB(engine).migrate()
 
     await engine.dispose()
-    assert version_of(ledger) == migrate.HEAD
+    assert version_of(ledger) == migrations.HEAD
 
 
 async def test_an_engine_without_our_settings_migrates_nothing(tmp_path):

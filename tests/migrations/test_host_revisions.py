@@ -10,9 +10,9 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from operator_core.actions import ActionStatus, NameTakenError, RevisionUnknownError, ValueNotStorableError
-from operator_core.db import ActionDB, install_guards, migrate, upgrade
+from operator_core.db import ActionDB, install_guards, migrations, upgrade
 from operator_core.db.guards import statements
-from operator_core.db.migrate.host import run_revisions
+from operator_core.db.migrations.autogenerate import run_revisions
 from tests.migrations.host_project import BESIDE, INSIDE, Host
 from tests.migrations.support import (
     add_revision,
@@ -28,15 +28,15 @@ from tests.support.alembic_race import blocking
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
 
-PREVIOUS, HEAD = migrate.REVISIONS[-2:]
-IMPORT = "from operator_core.db.migrate.host import run_revisions"
-UP_TO_DATE = migrate.Report(HEAD, migrate.Standing.UP_TO_DATE)
+PREVIOUS, HEAD = migrations.REVISIONS[-2:]
+IMPORT = "from operator_core.db.migrations.autogenerate import run_revisions"
+UP_TO_DATE = migrations.SchemaStatus(HEAD, migrations.SchemaState.UP_TO_DATE)
 
 
 def without_our_version(ledger: Ledger) -> None:
     """Make of a ledger one that a host's own migrations have made."""
     with closing(ledger.connect()) as plain:
-        plain.execute(f"DROP TABLE {migrate.VERSION_TABLE}")
+        plain.execute(f"DROP TABLE {migrations.VERSION_TABLE}")
 
 
 def ours_of(ledger: Ledger) -> dict[str, str]:
@@ -82,7 +82,7 @@ async def test_the_script_of_such_a_chain_makes_the_same_ledger(beside, other_em
         plain.executescript(script) if other_empty.is_sqlite else plain.execute(script)
 
     assert ours_of(other_empty) == schema_of(migrated)
-    assert migrate.report(other_empty.target) == UP_TO_DATE
+    assert migrations.schema_status(other_empty.target) == UP_TO_DATE
 
 
 @pytest.mark.parametrize("sql", [False, True], ids=["online", "by a script"])
@@ -103,7 +103,7 @@ async def test_a_host_that_has_our_tables_in_its_chain_takes_the_next_revision_t
     host.alembic("check")
 
     assert ours_of(host.ledger) == schema_of(migrated)
-    assert migrate.report(host.ledger.target) == UP_TO_DATE
+    assert migrations.schema_status(host.ledger.target) == UP_TO_DATE
 
 
 def test_tables_that_autogenerate_wrote_are_taken_over(host, migrated):
@@ -116,7 +116,7 @@ def test_tables_that_autogenerate_wrote_are_taken_over(host, migrated):
     host.alembic("check")
 
     assert ours_of(host.ledger).keys() == schema_of(migrated).keys()
-    assert migrate.report(host.ledger.target) == UP_TO_DATE
+    assert migrations.schema_status(host.ledger.target) == UP_TO_DATE
 
 
 # -- on a connection of a host -----------------------------------------------------------------------------------------
@@ -161,31 +161,31 @@ async def test_a_ledger_that_is_taken_over_keeps_what_it_holds(ledger, monkeypat
         upgrade(ledger.target)
     revise(ledger, HEAD, next_revision(0))
 
-    untouched = set(before) - {"action_prunes", migrate.VERSION_TABLE}
+    untouched = set(before) - {"action_prunes", migrations.VERSION_TABLE}
     assert {name: contents_of(ledger)[name] for name in untouched} == {name: before[name] for name in untouched}
-    assert version_of(ledger) == migrate.HEAD
+    assert version_of(ledger) == migrations.HEAD
     upgrade(ledger.target)
 
 
 async def test_a_ledger_that_a_host_made_from_the_models_goes_on_without_a_version_table(empty):
     await within(empty, create_from_models)
 
-    for act in (upgrade, lambda target: migrate.downgrade(target, "base")):
+    for act in (upgrade, lambda target: migrations.downgrade(target, "base")):
         with pytest.raises(RevisionUnknownError, match="One database for both"):
             act(empty.target)
     async with ActionDB(empty.target) as db:
         await stored(db)
 
-    assert migrate.report(empty.target) == UP_TO_DATE
+    assert migrations.schema_status(empty.target) == UP_TO_DATE
 
 
 async def test_what_is_wrong_with_a_ledger_without_a_version_table_may_be_its_revision(empty):
     upgrade(empty.target, PREVIOUS)
     without_our_version(empty)
 
-    report = migrate.report(empty.target)
+    report = migrations.schema_status(empty.target)
 
-    assert report.standing is migrate.Standing.GUARD_MISSING
+    assert report.state is migrations.SchemaState.GUARD_MISSING
     assert "a host's own migrations" in report.guards[-1]
 
 
@@ -226,7 +226,7 @@ def test_two_hosts_that_migrate_at_once_queue_for_each_other(postgres):
 
         def ours(op: Operations) -> None:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("operator_core.db.migrate.environment.LOCK_WAIT_SECONDS", 0.2)
+                patch.setattr("operator_core.db.migrations.environment.LOCK_WAIT_SECONDS", 0.2)
                 run_revisions(op, "base", HEAD)
 
         with pytest.raises(Exception, match="another process is migrating it"):

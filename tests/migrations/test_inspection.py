@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from operator_core.actions import GuardMissingError
-from operator_core.db import ActionDB, install_guards, migrate
+from operator_core.db import ActionDB, install_guards, migrations
 from operator_core.db.guards import inspect, postgresql_inspection
-from operator_core.db.guards.rules import GUARDED_TABLES
-from operator_core.db.migrate import Standing
+from operator_core.db.guards.conditions import GUARDED_TABLES
+from operator_core.db.migrations.status import SchemaState
 from tests.migrations.altered_postgresql import ON_POSTGRESQL, SWALLOW
 from tests.migrations.altered_sqlite import ON_SQLITE, ignoring, rewritten
 from tests.migrations.support import next_revision, set_version, within
@@ -30,17 +30,17 @@ def run(ledger: Ledger, text: str) -> None:
 async def see(ledger: Ledger, done: str, undone: str, named: str) -> None:
     """Alter something, see that it is named, and that nothing is named when it is undone."""
     run(ledger, done)
-    report = migrate.report(ledger.target)
+    report = migrations.schema_status(ledger.target)
     with pytest.raises(GuardMissingError) as caught:
         await ActionDB(ledger.target).open()
     run(ledger, undone)
     if ledger.is_sqlite and "RENAME" in done:  # the triggers went along with their table
         await within(ledger, install_guards)
 
-    assert report.standing is Standing.GUARD_MISSING
+    assert report.state is SchemaState.GUARD_MISSING
     assert named in "\n".join(report.guards)
     assert caught.value.guards == report.guards
-    assert migrate.report(ledger.target).guards == ()
+    assert migrations.schema_status(ledger.target).guards == ()
     async with ActionDB(ledger.target) as db:
         await stored(db)
 
@@ -97,11 +97,11 @@ async def test_each_clause_of_each_table_of_sqlite_is_named(sqlite_path):
     for table, name in names:
         there, back = rewritten(table, f"CONSTRAINT {name} ", "CONSTRAINT host ")
         run(ledger, there)
-        guards = migrate.report(sqlite_path).guards
+        guards = migrations.schema_status(sqlite_path).guards
         run(ledger, back)
         assert any(name in text and table in text for text in guards), name
 
-    assert migrate.report(sqlite_path).guards == ()
+    assert migrations.schema_status(sqlite_path).guards == ()
     assert len(names) > 25
 
 
@@ -142,14 +142,14 @@ OF_A_HOST_ON_SQLITE = {
 async def test_what_a_host_may_add_on_postgresql_is_no_fault(postgres_url, added):
     run(Ledger(postgres_url), {**OF_A_HOST, **OF_A_HOST_ON_POSTGRESQL}[added])
 
-    assert migrate.report(postgres_url).guards == ()
+    assert migrations.schema_status(postgres_url).guards == ()
 
 
 @pytest.mark.parametrize("added", [*OF_A_HOST, *OF_A_HOST_ON_SQLITE])
 async def test_what_a_host_may_add_on_sqlite_is_no_fault(sqlite_path, added):
     run(Ledger(sqlite_path), {**OF_A_HOST, **OF_A_HOST_ON_SQLITE}[added])
 
-    assert migrate.report(sqlite_path).guards == ()
+    assert migrations.schema_status(sqlite_path).guards == ()
 
 
 async def test_a_table_that_was_renamed_and_back_is_no_fault(sqlite_path):
@@ -158,7 +158,7 @@ async def test_a_table_that_was_renamed_and_back_is_no_fault(sqlite_path):
 
     await within(ledger, install_guards)
 
-    assert migrate.report(sqlite_path).guards == ()
+    assert migrations.schema_status(sqlite_path).guards == ()
 
 
 # -- what only one connection sees -------------------------------------------------------------------------------------

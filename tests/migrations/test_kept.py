@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, migrate, upgrade
+from operator_core.db import ActionDB, migrations, upgrade
 from tests.migrations.kept.keep import STOPPED, read
 from tests.migrations.support import upgrade_at_once, version_of
 from tests.support.factories import running, stored
@@ -24,7 +24,7 @@ def file_of(revision: str, ledger: Ledger, kind: str | None = None) -> Path:
     return KEPT / f"{revision}_{engine}.{kind or written}"
 
 
-@pytest.fixture(params=migrate.REVISIONS)
+@pytest.fixture(params=migrations.REVISIONS)
 def kept(request: pytest.FixtureRequest, empty: Ledger) -> tuple[str, Ledger]:
     """Is what was kept of each revision in turn, as it was written."""
     revision, file = request.param, file_of(request.param, empty)
@@ -58,7 +58,7 @@ async def test_what_was_kept_is_upgraded_and_nothing_of_it_changes(kept):
 
     upgrade(ledger.target)
 
-    assert version_of(ledger) == migrate.HEAD
+    assert version_of(ledger) == migrations.HEAD
     assert read(ledger, rows["columns"]) == rows["rows"]
     async with ActionDB(ledger.target) as db:
         assert await db.verify() == []
@@ -68,10 +68,10 @@ def test_many_processes_at_once_upgrade_what_was_kept(kept):
     revision, ledger = kept
     rows = expected(revision, ledger)
 
-    problems = upgrade_at_once(migrate.scripts(), ledger)
+    problems = upgrade_at_once(migrations.scripts(), ledger)
 
     assert problems == []
-    assert version_of(ledger) == migrate.HEAD
+    assert version_of(ledger) == migrations.HEAD
     assert read(ledger, rows["columns"]) == rows["rows"]
 
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from operator_core.db import guards, install_guards, metadata, migrate, upgrade
+from operator_core.db import guards, install_guards, metadata, migrations, upgrade
 from operator_core.db.guards import statements
 from operator_core.db.guards.postgresql_inspection import CATALOG
 from tests.migrations.freeze_catalog import catalog_of
@@ -55,7 +55,7 @@ def test_the_comparison_sees_every_named_part_of_the_models(ledger):
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_the_frozen_guards_are_what_the_generator_makes(dialect):
-    file = migrate.scripts() / "guards" / f"{migrate.HEAD}_{dialect}.sql"
+    file = migrations.scripts() / "guards" / f"{migrations.HEAD}_{dialect}.sql"
 
     _, _, frozen = file.read_text(encoding="utf-8").partition("\n")
 
@@ -70,19 +70,19 @@ def test_the_frozen_catalog_of_postgresql_is_what_the_migrations_make(postgres_u
 
 
 def test_the_scripts_are_one_line_of_revisions_that_the_code_knows():
-    scripts = ScriptDirectory(str(migrate.scripts()))
+    scripts = ScriptDirectory(str(migrations.scripts()))
 
     found = [script.revision for script in scripts.walk_revisions()][::-1]
 
-    assert scripts.get_heads() == [migrate.HEAD]
-    assert found == list(migrate.REVISIONS)
+    assert scripts.get_heads() == [migrations.HEAD]
+    assert found == list(migrations.REVISIONS)
     assert found == [f"{number:04d}" for number in range(1, len(found) + 1)]
 
 
-@pytest.mark.parametrize("script", sorted(migrate.scripts().glob("versions/*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("script", sorted(migrations.scripts().glob("versions/*.py")), ids=lambda file: file.stem)
 def test_a_revision_imports_nothing_of_this_library_and_of_alembic_only_what_is_replaced(script):
     text = script.read_text(encoding="utf-8")
 
     assert "operator_core" not in " ".join(re.findall(r"^\s*(?:from|import) .*", text, re.MULTILINE))
     assert set(re.findall(r"^.*\balembic\b.*$", text, re.MULTILINE)) == {"from alembic import op"}
-    assert len(migrate.REVISIONS) == len(list(migrate.scripts().glob("versions/*.py")))
+    assert len(migrations.REVISIONS) == len(list(migrations.scripts().glob("versions/*.py")))

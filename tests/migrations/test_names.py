@@ -7,14 +7,14 @@ import pytest
 import sqlalchemy as sa
 
 from operator_core.actions import DatabaseUrlError, NameTakenError
-from operator_core.cli import main
-from operator_core.db import ActionDB, install_guards, metadata, migrate, upgrade
+from operator_core.cli.main import main
+from operator_core.db import ActionDB, install_guards, metadata, migrations, upgrade
 from operator_core.db.schema import Base
 from tests.migrations.support import add_revision, contents_of, schema_of, version_of, within
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
 
-TABLES = (*metadata.tables, migrate.VERSION_TABLE)
+TABLES = (*metadata.tables, migrations.VERSION_TABLE)
 TAKEN = {
     **{f"table {name}": f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, note TEXT)" for name in TABLES},
     "view action_events": "CREATE VIEW action_events AS SELECT 1 AS id",
@@ -67,7 +67,7 @@ async def test_what_a_host_has_under_a_name_of_ours_is_named_and_left_alone(empt
     before = state_of(empty)
     calls = [
         lambda: asyncio.to_thread(upgrade, empty.target),
-        lambda: asyncio.to_thread(migrate.report, empty.target),
+        lambda: asyncio.to_thread(migrations.schema_status, empty.target),
         lambda: opened(empty),
         lambda: opened(empty, migrate="check"),
     ]
@@ -117,7 +117,7 @@ def test_what_only_looks_like_a_name_of_ours_is_in_nobodys_way(empty):
 
     upgrade(empty.target)
 
-    assert version_of(empty) == migrate.HEAD
+    assert version_of(empty) == migrations.HEAD
 
 
 async def test_guards_are_not_installed_on_a_table_of_a_host(empty):
@@ -135,7 +135,7 @@ async def test_guards_are_not_installed_on_a_table_of_a_host(empty):
 
 def test_a_part_of_a_ledger_is_not_taken_for_one(empty):
     upgrade(empty.target)
-    run(empty, f"DROP TABLE action_events; DROP TABLE {migrate.VERSION_TABLE}")
+    run(empty, f"DROP TABLE action_events; DROP TABLE {migrations.VERSION_TABLE}")
 
     with pytest.raises(NameTakenError, match="table kill_switch"):
         upgrade(empty.target)
@@ -143,10 +143,10 @@ def test_a_part_of_a_ledger_is_not_taken_for_one(empty):
 
 def test_a_table_of_a_host_in_the_midst_of_a_ledger_without_a_version_table_is_named(empty):
     upgrade(empty.target)
-    run(empty, f"DROP TABLE action_notes; DROP TABLE {migrate.VERSION_TABLE}; {TAKEN['table action_notes']}")
+    run(empty, f"DROP TABLE action_notes; DROP TABLE {migrations.VERSION_TABLE}; {TAKEN['table action_notes']}")
 
     with pytest.raises(NameTakenError) as caught:
-        migrate.report(empty.target)
+        migrations.schema_status(empty.target)
 
     assert caught.value.names == ("table action_notes",)
 
@@ -165,12 +165,12 @@ def test_a_name_that_only_the_next_revision_needs_is_named_and_nothing_is_kept(l
 
 def test_every_table_of_the_models_is_recognised_as_ours(ledger):
     with closing(ledger.connect()) as plain:
-        plain.execute(f"DROP TABLE {migrate.VERSION_TABLE}")
+        plain.execute(f"DROP TABLE {migrations.VERSION_TABLE}")
 
-    report = migrate.report(ledger.target)
+    report = migrations.schema_status(ledger.target)
 
-    assert report == migrate.Report(migrate.HEAD, migrate.Standing.UP_TO_DATE)
-    assert set(Base.metadata.tables) == {name for name in TABLES if name != migrate.VERSION_TABLE}
+    assert report == migrations.SchemaStatus(migrations.HEAD, migrations.SchemaState.UP_TO_DATE)
+    assert set(Base.metadata.tables) == {name for name in TABLES if name != migrations.VERSION_TABLE}
 
 
 # -- rows of a host, and schemas ---------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_rows_of_a_host_without_their_parents_keep_nobody_from_an_upgrade(sqlite
 
     upgrade(sqlite_path)
 
-    assert version_of(ledger) == migrate.HEAD
+    assert version_of(ledger) == migrations.HEAD
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_two_ledgers_live_in_two_schemas(on_server):
         search(on_server, path)
         upgrade(on_server.target)
 
-        assert migrate.report(on_server.target).standing is migrate.Standing.UP_TO_DATE
+        assert migrations.schema_status(on_server.target).state is migrations.SchemaState.UP_TO_DATE
 
 
 @pytest.mark.parametrize("path", ["nowhere", "''"])

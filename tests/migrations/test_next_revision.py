@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from operator_core.actions import ConstraintError, RevisionUnknownError, SchemaOutOfDateError, SchemaTooNewError
-from operator_core.db import ActionDB, downgrade, migrate, upgrade
+from operator_core.db import ActionDB, downgrade, migrations, upgrade
 from tests.migrations.support import add_revision, contents_of, fill, next_revision, schema_of, set_version, version_of
 from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
@@ -55,7 +55,7 @@ async def test_a_failed_migration_can_be_repeated(ledger, monkeypatch, tmp_path)
 
     upgrade(ledger.target)
 
-    assert version_of(ledger) == migrate.HEAD
+    assert version_of(ledger) == migrations.HEAD
     assert check_history(ledger) == []
 
 
@@ -98,7 +98,7 @@ async def test_a_rebuild_of_a_parent_keeps_its_children(ledger, monkeypatch, tmp
     upgrade(ledger.target)
 
     after = contents_of(ledger)
-    same = set(before) - {"action_proposals", migrate.VERSION_TABLE}
+    same = set(before) - {"action_proposals", migrations.VERSION_TABLE}
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
     assert after["action_proposals"] == [row.removesuffix(")") + ", None)" for row in before["action_proposals"]]
 
@@ -179,7 +179,7 @@ async def test_code_refuses_the_schema_before_its_own(ledger, monkeypatch, tmp_p
         async with ActionDB(ledger.target, migrate="check"):
             pytest.fail("opened")
 
-    assert (caught.value.current, caught.value.expected) == (migrate.REVISIONS[-2], migrate.HEAD)
+    assert (caught.value.current, caught.value.expected) == (migrations.REVISIONS[-2], migrations.HEAD)
 
 
 async def test_opening_upgrades_a_sqlite_ledger_that_is_behind(sqlite_path, monkeypatch, tmp_path):
@@ -211,7 +211,7 @@ async def test_code_refuses_the_schema_two_after_its_own(ledger):
         async with ActionDB(ledger.target):
             pytest.fail("opened")
 
-    assert (caught.value.current, caught.value.expected) == (next_revision(2), migrate.HEAD)
+    assert (caught.value.current, caught.value.expected) == (next_revision(2), migrations.HEAD)
 
 
 @pytest.mark.parametrize("revision", ["0000", "head", "9999", "1f2e3d4c5b6a", ""])
@@ -227,7 +227,7 @@ async def test_code_refuses_a_revision_that_it_does_not_know(ledger, revision):
 
 async def test_a_ledger_that_a_host_made_from_the_metadata_is_told_by_its_guards(ledger):
     with closing(ledger.connect()) as plain:
-        plain.execute(f"DROP TABLE {migrate.VERSION_TABLE}")
+        plain.execute(f"DROP TABLE {migrations.VERSION_TABLE}")
 
     async with ActionDB(ledger.target) as db:
         assert await db.create_proposal(proposal())
@@ -235,10 +235,10 @@ async def test_a_ledger_that_a_host_made_from_the_metadata_is_told_by_its_guards
 
 async def test_a_ledger_whose_version_table_is_empty_is_refused(ledger):
     with closing(ledger.connect()) as plain:
-        plain.execute(f"DELETE FROM {migrate.VERSION_TABLE}")
+        plain.execute(f"DELETE FROM {migrations.VERSION_TABLE}")
     before = (schema_of(ledger), contents_of(ledger))
 
-    for act in (upgrade, migrate.report):
+    for act in (upgrade, migrations.schema_status):
         with pytest.raises(RevisionUnknownError, match="does not say at which revision"):
             act(ledger.target)
     with pytest.raises(RevisionUnknownError):

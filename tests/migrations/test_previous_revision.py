@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, migrate
+from operator_core.db import ActionDB, migrations
 from operator_core.db.engine.urls import target_url
-from operator_core.db.faults import refusal_of
-from operator_core.db.guards.rules import STOPPED, stop_statement
+from operator_core.db.errors import refusal_of
+from operator_core.db.guards.codes import STOPPED
+from operator_core.db.guards.conditions import stop_statement
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 
-PREVIOUS = migrate.REVISIONS[-2]
+PREVIOUS = migrations.REVISIONS[-2]
 FROZEN = Path(__file__).with_name("frozen")
 Line = dict[str, Any]
 
@@ -94,11 +95,11 @@ async def test_the_previous_code_leaves_a_lease_of_this_code_alone(ledger):
 
 async def test_the_previous_code_finds_every_guard_that_it_looks_for(ledger):
     dialect = "sqlite" if ledger.is_sqlite else "postgresql"
-    guards = migrate.scripts() / "guards"
+    guards = migrations.scripts() / "guards"
 
     before, after = (
         set(re.findall(r"^CREATE TRIGGER (\w+)", (guards / f"{number}_{dialect}.sql").read_text(), re.MULTILINE))
-        for number in (PREVIOUS, migrate.HEAD)
+        for number in (PREVIOUS, migrations.HEAD)
     )
 
     assert before - after == set()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_core.db import migrate
+from operator_core.db import migrations
 from tests.support.patience import PATIENCE
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -36,11 +36,11 @@ def squawk(sql: str) -> set[str]:
     return {found["rule_name"] for found in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("revision", migrate.REVISIONS)
+@pytest.mark.parametrize("revision", migrations.REVISIONS)
 def test_a_revision_breaks_no_rule_of_squawk_that_it_does_not_name(revision):
-    before = {number: last for last, number in zip(migrate.REVISIONS, migrate.REVISIONS[1:], strict=False)}
+    before = {number: last for last, number in zip(migrations.REVISIONS, migrations.REVISIONS[1:], strict=False)}
     script = io.StringIO()
-    migrate.upgrade_sql(NOWHERE, f"{before.get(revision, 'base')}:{revision}", script)
+    migrations.upgrade_sql(NOWHERE, f"{before.get(revision, 'base')}:{revision}", script)
 
     assert squawk(script.getvalue()) == ACCEPTED.get(revision, set())
 

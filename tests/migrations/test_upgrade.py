@@ -10,7 +10,7 @@ from operator_core.actions import (
     DatabaseNotFoundError,
     SchemaOutOfDateError,
 )
-from operator_core.db import ActionDB, downgrade, migrate, upgrade
+from operator_core.db import ActionDB, downgrade, migrations, upgrade
 from tests.migrations.support import add_revision, contents_of, fill, schema_of, upgrade_at_once, version_of
 from tests.support.alembic_race import config_of
 from tests.support.factories import proposal, stored
@@ -26,9 +26,9 @@ async def test_many_processes_at_once_upgrade_an_empty_and_a_filled_ledger(empty
     problems = upgrade_at_once(scripts, empty, migrated)
 
     assert problems == []
-    assert [version_of(empty), version_of(migrated)] == [migrate.HEAD] * 2
+    assert [version_of(empty), version_of(migrated)] == [migrations.HEAD] * 2
     assert schema_of(empty) == schema_of(migrated)
-    untouched = set(before) - {"action_prunes", migrate.VERSION_TABLE}
+    untouched = set(before) - {"action_prunes", migrations.VERSION_TABLE}
     assert {name: contents_of(migrated)[name] for name in untouched} == {name: before[name] for name in untouched}
 
 
@@ -41,7 +41,7 @@ async def test_a_filled_ledger_goes_down_and_up_again(ledger):
     upgrade(ledger.target)
 
     assert {name for name, kept in emptied.items() if kept and not name.startswith("sqlite_")} == set()
-    assert set(emptied) - {"sqlite_sequence"} == {migrate.VERSION_TABLE}
+    assert set(emptied) - {"sqlite_sequence"} == {migrations.VERSION_TABLE}
     assert schema_of(ledger) == before
     async with ActionDB(ledger.target) as db:
         assert (await db.create_proposal(proposal())).id == 1
@@ -99,7 +99,7 @@ def test_alembic_check_sees_a_model_that_no_migration_made(ledger):
 async def test_the_upgrade_works_within_a_running_loop(empty):
     await ActionDB(empty.target).migrate()
 
-    assert version_of(empty) == migrate.HEAD
+    assert version_of(empty) == migrations.HEAD
 
 
 async def test_the_blocking_upgrade_works_within_a_running_loop_and_in_a_thread(empty):
@@ -107,7 +107,7 @@ async def test_the_blocking_upgrade_works_within_a_running_loop_and_in_a_thread(
     await asyncio.to_thread(downgrade, empty.target, "base")
     await asyncio.to_thread(upgrade, empty.target)
 
-    assert version_of(empty) == migrate.HEAD
+    assert version_of(empty) == migrations.HEAD
 
 
 @pytest.mark.parametrize("driver", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"])
@@ -135,7 +135,7 @@ async def test_opening_creates_a_sqlite_ledger(tmp_path):
         made = await stored(db)
 
     assert made.id == 1
-    assert version_of(Ledger(file)) == migrate.HEAD
+    assert version_of(Ledger(file)) == migrations.HEAD
 
 
 async def test_opening_creates_a_ledger_in_memory():
@@ -169,5 +169,5 @@ async def test_opening_never_migrates_postgresql(postgres):
         async with ActionDB(made.target):
             pytest.fail("opened")
 
-    assert (caught.value.current, caught.value.expected) == (None, migrate.HEAD)
+    assert (caught.value.current, caught.value.expected) == (None, migrations.HEAD)
     assert schema_of(made) == {}

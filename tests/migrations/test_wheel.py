@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import operator_core
-from operator_core.db import migrate
+from operator_core.db import migrations
 from tests.migrations.support import ROOT
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -103,14 +103,14 @@ def metadata_of(wheel: Path) -> Message:
 
 
 def test_the_wheel_holds_every_script_of_the_migrations(wheel):
-    scripts = [file for file in migrate.scripts().rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    scripts = [file for file in migrations.scripts().rglob("*") if file.is_file() and "__pycache__" not in file.parts]
 
     with zipfile.ZipFile(wheel) as opened:
-        packed = {f"operator_core/_alembic/{file.relative_to(migrate.scripts())}": file for file in scripts}
+        packed = {f"operator_core/_alembic/{file.relative_to(migrations.scripts())}": file for file in scripts}
         assert {name: opened.read(name) for name in packed} == {
             name: file.read_bytes() for name, file in packed.items()
         }
-    assert {"env.py", "script.py.mako", f"{migrate.HEAD}_sqlite.sql", f"{migrate.HEAD}_postgresql.sql"} <= {
+    assert {"env.py", "script.py.mako", f"{migrations.HEAD}_sqlite.sql", f"{migrations.HEAD}_postgresql.sql"} <= {
         file.name for file in scripts
     }
 
@@ -169,7 +169,7 @@ def test_an_installed_wheel_upgrades_checks_opens_proposes_and_stops(clean, empt
     number, module, scripts = clean.run("python", "-c", USE, str(empty.target)).split()
     stopped = clean.run("operator-core", "stop", "--reason", "fire", "--json", "--url", url)
 
-    assert f"revision {migrate.HEAD}" in checked
+    assert f"revision {migrations.HEAD}" in checked
     assert number == "1"
     assert [Path(found).is_relative_to(clean.folder) for found in (module, scripts)] == [True, True]
     assert json.loads(stopped)["cancelled"] == [int(number)]

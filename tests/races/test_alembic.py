@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_core.db import ActionDB, migrate
+from operator_core.db import ActionDB, migrations
 from tests.support.factories import proposal
 from tests.support.postgres import PrivatePostgres
 from tests.support.race_nursery import PATIENCE, ROOT
@@ -78,7 +78,7 @@ def test_threads_that_open_new_files_at_once_all_have_a_ledger(tmp_path: Path, f
         thread.join()
 
     assert problems == []
-    assert {migrate.report(file).revision for file in tmp_path.glob("*.db")} == {migrate.HEAD}
+    assert {migrations.schema_status(file).revision for file in tmp_path.glob("*.db")} == {migrations.HEAD}
 
 
 IMPORT = """

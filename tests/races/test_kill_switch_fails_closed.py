@@ -23,8 +23,8 @@ from operator_core.actions import (
     TransitionNotAllowedError,
 )
 from operator_core.db import ActionDB, configure_engine, upgrade
-from operator_core.db.faults import refusal_of
-from operator_core.db.guards.rules import STOPPED
+from operator_core.db.errors import refusal_of
+from operator_core.db.guards.codes import STOPPED
 from tests.support import latch
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
@@ -108,7 +108,7 @@ async def test_a_stop_that_is_committed_is_not_called_failed_when_its_guards_can
     def unreadable(*_: object, **__: object) -> tuple[str, ...]:
         raise DatabaseUnavailableError(url="ledger", detail="input/output error")
 
-    monkeypatch.setattr("operator_core.db.actions.engage.order.missing_guards", unreadable)
+    monkeypatch.setattr("operator_core.db.stop.command.missing_guards", unreadable)
 
     with pytest.raises(StopUnconfirmedError, match="input/output error") as caught:
         await stop(db)

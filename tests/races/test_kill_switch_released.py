@@ -8,7 +8,7 @@ import pytest
 
 from operator_core.actions import ActionStatus, StopUnconfirmedError
 from operator_core.db import ActionDB
-from operator_core.db.actions.engage import order, server, sqlite
+from operator_core.db.stop import command, postgresql, sqlite
 from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -33,9 +33,9 @@ def before_look(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         with closing(ledger.connect()) as other:
             while statements:
                 other.execute(statements.pop(0))
-        return order.look(*arguments)
+        return command.look(*arguments)
 
-    for module in (server, sqlite):
+    for module in (postgresql, sqlite):
         monkeypatch.setattr(module, "look", look)
     return statements
 

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions import ActionStatus, IsolationLevelError, KillSwitchEngagedError, StopUnconfirmedError
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.faults import refusal_of
-from operator_core.db.guards.rules import ISOLATION_REFUSED, STOPPED
+from operator_core.db.errors import refusal_of
+from operator_core.db.guards.codes import ISOLATION_REFUSED, STOPPED
 from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.host import engine_of

@@ -14,7 +14,7 @@ import pytest
 
 from operator_core.actions import ActionStatus, DatabaseLockedError, StopFailedError
 from operator_core.db import ActionDB
-from operator_core.db.faults import code_of
+from operator_core.db.errors import code_of
 from tests.cli.conftest import run_command
 from tests.support.factories import stored
 from tests.support.history import check_history

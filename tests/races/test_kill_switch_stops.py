@@ -123,8 +123,8 @@ async def test_what_a_plain_release_left_pending_cannot_start_and_is_swept_later
 
 
 async def test_a_sweep_of_many_more_than_one_batch_cancels_every_one(db, plain, monkeypatch):
-    monkeypatch.setattr("operator_core.db.kill_switch.SWEEP_ROWS", 10)
-    monkeypatch.setattr("operator_core.db.kill_switch.sweep.__defaults__", (10,))
+    monkeypatch.setattr("operator_core.db.stores.kill_switch.SWEEP_ROWS", 10)
+    monkeypatch.setattr("operator_core.db.stores.kill_switch.sweep.__defaults__", (10,))
     made = [await stored(db) for _ in range(35)]
 
     receipt = await stop(db)

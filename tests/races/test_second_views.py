@@ -15,8 +15,8 @@ import pytest
 from operator_core.actions import ActionStatus
 from operator_core.actions.errors import DatabaseReplacedError
 from operator_core.db import ActionDB
+from operator_core.db.engine.aiosqlite_connection import WatchedConnection
 from operator_core.db.engine.file_watch import FileView
-from operator_core.db.engine.sqlite_connection import WatchedConnection
 from tests.support.factories import stored
 from tests.support.second_views import WAYS, is_stopped, stop_from_elsewhere
 

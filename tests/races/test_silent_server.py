@@ -21,8 +21,9 @@ from operator_core.actions import (
     WaitTimeoutError,
 )
 from operator_core.db import ActionDB
-from operator_core.db.actions import execution, in_flight, own, owned, transaction
 from operator_core.db.engine import drivers, postgresql
+from operator_core.db.repository import action_db, execution, transaction
+from operator_core.db.transactions import in_flight, owned
 from tests.support.factories import proposal, stored
 from tests.support.frozen_proxy import FrozenProxy, frozen_proxy
 from tests.support.patience import IN_VAIN, PATIENCE
@@ -39,8 +40,8 @@ def url(request: pytest.FixtureRequest, postgres_url: str) -> str:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the bounds that run only while the server is silent, and lengthen the one of a slow opening."""
-    monkeypatch.setattr(owned, "OPEN_TIMEOUT_SECONDS", PATIENCE)
-    monkeypatch.setattr(own, "WRITE_MARGIN_SECONDS", 0.5)
+    monkeypatch.setattr(action_db, "OPEN_TIMEOUT_SECONDS", PATIENCE)
+    monkeypatch.setattr(owned, "WRITE_MARGIN_SECONDS", 0.5)
     monkeypatch.setattr(execution, "SETTLE_TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(transaction, "ROLLBACK_TIMEOUT_SECONDS", 0.5)
 
@@ -267,7 +268,7 @@ async def test_whoever_waits_for_a_hint_is_let_go(db: ActionDB, proxy: FrozenPro
 
 
 async def test_opening_ends(proxy: FrozenProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owned, "OPEN_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(action_db, "OPEN_TIMEOUT_SECONDS", 1.0)
     proxy.freeze()
 
     async with generous():

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.engine import make_url
 
-from operator_core.db.actions import joined, transaction
+from operator_core.db.repository import transaction
+from operator_core.db.transactions import joined
 from tests.support.host import DRIVERS, Host, hosted
 from tests.support.ledger import Ledger
 from tests.support.race_rounds import rounds, seed

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from operator_core.actions import ActionStatus, DatabaseUrlError, KillSwitchEngagedError
 from operator_core.db import ActionDB, upgrade
-from operator_core.db.units import Kind
+from operator_core.db.modes import Kind
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.pgbouncer import NOTHING_FOUND, ROLE_SETTINGS, PgBouncer, pgbouncer, program

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.actions import ActionProposal, ActionStatus, StopResponse
-from operator_core.actions.stops import Answer
+from operator_core.actions.kill_switch import Answer
 from operator_core.db import ActionDB
 from tests.support.history import check_history
 from tests.support.ledger import Ledger

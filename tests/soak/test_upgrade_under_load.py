@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from operator_core.db import migrate, upgrade
+from operator_core.db import migrations, upgrade
 from tests.support import latch
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -21,7 +21,7 @@ PROPOSALS = rounds(short=4_000, long=1_000_000)
 CLIENTS = 8
 BEFORE = 3.0 if LONG else 0.5  # seconds that the clients work before the upgrade, and after it
 NOBODYS = "ticket_id=999"
-FIRST = migrate.REVISIONS[0]
+FIRST = migrations.REVISIONS[0]
 
 
 @pytest.fixture(scope="module")

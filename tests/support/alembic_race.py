@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import make_url
 
-from operator_core.db import metadata, migrate, upgrade
+from operator_core.db import metadata, migrations, upgrade
 from operator_core.db.engine.urls import target_url
 
 TABLES = {f"host_{number}" for number in range(30)}
@@ -55,7 +55,7 @@ def config_of(target: Path | str) -> Config:
     """Return what Alembic's command line makes of our scripts and a database."""
     url = target_url(target).render_as_string(hide_password=False)
     config = Config(cmd_opts=Namespace(x=[f"url={url}"]))
-    config.set_main_option("script_location", str(migrate.scripts()))
+    config.set_main_option("script_location", str(migrations.scripts()))
     config.set_main_option("path_separator", "os")
     return config
 
@@ -104,7 +104,7 @@ def meet(config: Config, ours: Callable[[str], None], host_url: str, ledger_url:
     in_host, in_ledger = tables_of(blocking(host_url)), tables_of(blocking(ledger_url))
     if in_host != {*TABLES, "alembic_version"}:
         problems.append(f"host's database: {len(in_host & TABLES)} of its tables, {len(in_host - TABLES)} others")
-    if in_ledger != {*metadata.tables, migrate.VERSION_TABLE}:
+    if in_ledger != {*metadata.tables, migrations.VERSION_TABLE}:
         problems.append(f"the ledger's database: {len(in_ledger & TABLES)} tables of the host, {len(in_ledger)} in all")
     return problems
 

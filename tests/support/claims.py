@@ -8,7 +8,7 @@ import psycopg
 
 from operator_core.actions import ActionOutcome, ActionRecord, ActionStatus
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.actions.execution import Execution
+from operator_core.db.repository.execution import Execution
 from tests.support.factories import stored
 
 Plain = sqlite3.Connection | psycopg.Connection

@@ -17,8 +17,8 @@ from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, TRANSITION
 from operator_core.actions.types import EventKind
 from operator_core.db import install_guards
 from operator_core.db.engine.urls import target_url
-from operator_core.db.guards.rules import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
-from operator_core.db.migrate.alone import run_alone
+from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
+from operator_core.db.migrations.blocking import run_alone
 from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS
 from tests.support.ledger import Ledger
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from operator_core.actions.stops import EVERYTHING
+from operator_core.actions.kill_switch import EVERYTHING
 
 Plain = sqlite3.Connection | psycopg.Connection
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES
 from operator_core.db import ActionDB, metadata
-from operator_core.db.faults import code_of, refusal_of
-from operator_core.db.guards.rules import CHANGE_REFUSED, MESSAGES
+from operator_core.db.errors import code_of, refusal_of
+from operator_core.db.guards.codes import CHANGE_REFUSED, MESSAGES
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from operator_core.db import ActionDB, metadata
-from operator_core.db.migrate import VERSION_TABLE
+from operator_core.db.migrations.revisions import VERSION_TABLE
 from tests.support.factories import running
 from tests.support.ledger import Ledger
 from tests.support.postgres import PrivatePostgres

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from operator_core.actions import Scope
 from operator_core.actions.errors import StopUnconfirmedError
-from operator_core.db.actions.engage import Order, engage
-from operator_core.db.engine import create_engine
+from operator_core.db.engine.factory import create_engine
 from operator_core.db.engine.urls import target_url
+from operator_core.db.stop.command import Order
+from operator_core.db.stop.engage import engage
 from tests.support.second_views import WAYS
 
 

@@ -22,7 +22,7 @@ from operator_core.actions import (
     TransitionNotAllowedError,
 )
 from operator_core.db import ActionDB
-from operator_core.db.faults import refusal_of
+from operator_core.db.errors import refusal_of
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE

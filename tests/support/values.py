@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from operator_core.actions.values import MAX_INTEGER_BITS
+from operator_core.actions.validation import MAX_INTEGER_BITS
 
 # Derandomized: the examples are the same in every run, so no seed is needed to see a failure again.
 examples = settings(

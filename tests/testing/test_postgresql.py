@@ -19,7 +19,7 @@ from operator_core.actions import (
     DatabaseUrlError,
 )
 from operator_core.db import ActionDB
-from operator_core.db.migrate import Standing, report
+from operator_core.db.migrations.status import SchemaState, schema_status
 from operator_core.testing import fresh_postgresql, make_proposal, postgresql
 from tests.support.patience import PATIENCE
 from tests.support.postgres import PrivatePostgres
@@ -29,14 +29,14 @@ from tests.testing.conftest import PASSWORD, Role
 PROCESSES = 5
 ONE_OF_MANY = """
 import sys
-from operator_core.db.migrate import report
+from operator_core.db.migrations import schema_status
 from operator_core.testing import fresh_postgresql, postgresql
 made, migrate = [], postgresql.upgrade
 postgresql.upgrade = lambda url: (made.append(url), migrate(url))
 print("ready", flush=True)
 sys.stdin.readline()
 with fresh_postgresql(sys.argv[1]) as url:
-    print(len(made), url.database, report(url).standing)
+    print(len(made), url.database, schema_status(url).state)
 """
 
 
@@ -59,7 +59,7 @@ def upgrades(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_it_is_migrated_and_gone_after_the_block(role: Role):
     with fresh_postgresql(role.url()) as url:
-        assert report(url).standing is Standing.UP_TO_DATE
+        assert schema_status(url).state is SchemaState.UP_TO_DATE
         assert url.database in role.databases()
 
     assert url.database not in role.databases()
@@ -219,7 +219,7 @@ def test_a_template_that_somebody_dropped_is_made_again(role: Role, upgrades):
         role.execute(f"DROP DATABASE {role.templates()[0]}")
 
     with fresh_postgresql(role.url()) as url:
-        assert report(url).standing is Standing.UP_TO_DATE
+        assert schema_status(url).state is SchemaState.UP_TO_DATE
 
     assert len(upgrades) == 2
 
@@ -260,7 +260,7 @@ def test_a_template_that_is_half_made_is_never_cloned(role: Role, monkeypatch: p
     (half,) = role.databases()
 
     with fresh_postgresql(role.url()) as url:
-        assert report(url).standing is Standing.UP_TO_DATE
+        assert schema_status(url).state is SchemaState.UP_TO_DATE
 
     assert half.endswith("_building")
     assert half not in role.databases()

@@ -12,7 +12,7 @@ import pytest
 
 from operator_core.actions import DatabaseNotFoundError
 from operator_core.db import ActionDB
-from operator_core.db.migrate import Standing, report
+from operator_core.db.migrations.status import SchemaState, schema_status
 from operator_core.testing import fresh_sqlite, make_proposal, sqlite
 
 
@@ -32,7 +32,7 @@ def upgrades(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_it_is_migrated_and_has_its_guards(tmp_path):
-    assert report(fresh_sqlite(tmp_path)).standing is Standing.UP_TO_DATE
+    assert schema_status(fresh_sqlite(tmp_path)).state is SchemaState.UP_TO_DATE
 
 
 async def test_it_is_made_within_an_event_loop_too(tmp_path, upgrades):

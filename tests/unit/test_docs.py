@@ -22,7 +22,7 @@ from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus, Cons
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, PENDING, STEPS, TERMINAL, always_passed, ever_passed
 from operator_core.actions.lifecycle import mermaid as drawn
 from operator_core.db import ActionDB, metadata
-from operator_core.db.migrate import REVISIONS
+from operator_core.db.migrations.revisions import REVISIONS
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 

@@ -23,7 +23,7 @@ from operator_core.actions import (
     TransitionNotAllowedError,
     errors,
 )
-from operator_core.actions.stops import Scope, StopReceipt
+from operator_core.actions.kill_switch import Scope, StopReceipt
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RECEIPT = StopReceipt(generation=7, scope=Scope(), engaged_at=AT, publish_ms=1, stop_ms=2)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from operator_core.actions.failures import error_text, is_only
-from operator_core.actions.values import MAX_TEXT_CHARACTERS, check_text
+from operator_core.actions.validation import MAX_TEXT_CHARACTERS, check_text
 
 
 def caused(error: BaseException, cause: BaseException | None) -> BaseException:

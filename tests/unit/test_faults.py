@@ -25,7 +25,7 @@ from operator_core.actions.errors import (
     RetryTransactionError,
 )
 from operator_core.db import ActionDB
-from operator_core.db.faults import code_of, refusal_of, translate
+from operator_core.db.errors import code_of, refusal_of, translate
 
 URL = "postgresql+asyncpg://ann:***@db/ledger"
 SECRET = "hunter2"  # noqa: S105 - it must not be seen

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, SecretStr, field_serializ
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from operator_core.actions.results import to_result
-from operator_core.actions.values import MAX_DEPTH, MAX_RESULT_BYTES, check_object
+from operator_core.actions.validation import MAX_DEPTH, MAX_RESULT_BYTES, check_object
 from tests.support.values import ANYTHING, STORABLE, UNSTORABLE, exact, examples, nested
 
 ID = UUID("12345678-1234-5678-1234-567812345678")

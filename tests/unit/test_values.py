@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operator_core.actions import ActionProposal, ValueNotStorableError
 from operator_core.actions.results import sanitise_object
-from operator_core.actions.values import (
+from operator_core.actions.validation import (
     MAX_DEPTH,
     MAX_NAME_CHARACTERS,
     MAX_PARAMETERS_BYTES,

@@ -7,7 +7,7 @@ import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus
 from operator_core.db import ActionDB, Execution
-from operator_core.db.actions import execution
+from operator_core.db.repository import execution
 from operator_core.worker import Worker
 from tests.support.factories import stored
 from tests.support.history import check_history

@@ -15,7 +15,7 @@ import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus, DatabaseError
 from operator_core.db import ActionDB, Execution
-from operator_core.worker import Worker, persistence, worker
+from operator_core.worker import Worker, retry, worker
 from operator_core.worker.signals import SIGNALS
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
@@ -312,8 +312,8 @@ async def test_a_stop_in_a_handler_of_the_host_wakes_the_worker(db: ActionDB) ->
 async def test_a_stop_ends_a_worker_that_waits_to_try_again(
     ledger: Ledger, db: ActionDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(persistence, "_FIRST_PAUSE", 3_600)
-    monkeypatch.setattr(persistence, "_LONGEST_PAUSE", 3_600)
+    monkeypatch.setattr(retry, "_FIRST_PAUSE", 3_600)
+    monkeypatch.setattr(retry, "_LONGEST_PAUSE", 3_600)
 
     async with FaultyDB(ledger.target, "list_", before=10**9) as faulty, at_work(worker_of(faulty, Diary())):
         await until(lambda: faulty.failures > 0)

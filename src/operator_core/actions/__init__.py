@@ -51,8 +51,7 @@ from operator_core.actions.errors import (
     ValueNotStorableError,
     WaitTimeoutError,
 )
-from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus, Finding
-from operator_core.actions.stops import (
+from operator_core.actions.kill_switch import (
     Answer,
     KillSwitchEvent,
     KillSwitchStatus,
@@ -63,6 +62,7 @@ from operator_core.actions.stops import (
     StopRequest,
     StopResponse,
 )
+from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus, Finding
 from operator_core.actions.types import (
     ActionEvent,
     ActionProposal,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from operator_core.actions.values import sanitise_text
+from operator_core.actions.validation import sanitise_text
 
 _DEEPEST, _MOST = 10, 50  # causes of causes and groups in groups; errors in all
 _LONGEST_NOTE = 4_000  # characters of a note, a cause or an inner error

@@ -14,7 +14,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import to_jsonable_python
 
 from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.values import (
+from operator_core.actions.validation import (
     MAX_DEPTH,
     MAX_RESULT_BYTES,
     check_object,

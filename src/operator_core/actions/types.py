@@ -21,7 +21,7 @@ from pydantic import (
 
 from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.lifecycle import INITIAL, ActionOutcome, ActionStatus, Finding
-from operator_core.actions.values import (
+from operator_core.actions.validation import (
     MAX_PARAMETERS_BYTES,
     MAX_RESULT_BYTES,
     check_integer,

@@ -16,8 +16,9 @@ from operator_core.actions import (
     StopReceipt,
     TransitionNotAllowedError,
 )
-from operator_core.cli import screen
-from operator_core.cli.target import existing
+from operator_core.cli import output
+from operator_core.cli.database import existing
+from operator_core.cli.options import Commands, Parser, count
 from operator_core.db import ActionDB
 
 PREFIX = "operator_core.drill"
@@ -92,7 +93,7 @@ async def drill(options: argparse.Namespace) -> int:
     async with existing(options.url) as db:
         engaged = (await db.kill_switch_status()).engaged
         if engaged:
-            screen.warn(f"{screen.stop_line(engaged[0])}: release it, or practise later. NOTHING WAS DONE")
+            output.warn(f"{output.stop_line(engaged[0])}: release it, or practise later. NOTHING WAS DONE")
             return FAILED
         practice = _Drill(db, options.by)
         try:
@@ -130,10 +131,18 @@ def _report(
     passed = not late and not uncancelled
     if options.json:
         parts = {"started": started, "late_starts": late, "not_cancelled": uncancelled, "passed": passed}
-        screen.emit({**parts, **screen.plain(receipt)})
+        output.emit({**parts, **output.plain(receipt)})
     else:
-        screen.say(f"drill: {started} starts before the stop, {len(receipt.cancelled)} pending cancelled by it")
-        screen.say(f"time to stop: {receipt.stop_ms:.0f} ms (new starts refused after {receipt.publish_ms:.0f} ms)")
-        screen.say(f"{late} late starts")
-        screen.say("everything of the drill is cancelled" if not uncancelled else f"NOT cancelled: {uncancelled}")
+        output.say(f"drill: {started} starts before the stop, {len(receipt.cancelled)} pending cancelled by it")
+        output.say(f"time to stop: {receipt.stop_ms:.0f} ms (new starts refused after {receipt.publish_ms:.0f} ms)")
+        output.say(f"{late} late starts")
+        output.say("everything of the drill is cancelled" if not uncancelled else f"NOT cancelled: {uncancelled}")
     return 0 if passed else FAILED
+
+
+def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
+    """Add `drill`."""
+    parser = commands.add_parser("drill", parents=[common, actor], help="practise a stop in a scope of its own")
+    parser.add_argument("--proposals", type=count, default=40, help="how many to make (default: 40)")
+    parser.add_argument("--starters", type=count, default=4, help="how many start them at once (default: 4)")
+    parser.set_defaults(run=drill)

@@ -4,8 +4,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from operator_core.actions import ConnectionLostError
-from operator_core.cli import screen
-from operator_core.cli.target import database_url
+from operator_core.cli import output
+from operator_core.cli.database import database_url, file_path
+from operator_core.cli.options import Commands, Parser
 
 if TYPE_CHECKING:
     from operator_core.legacy import ImportReport, Remark
@@ -22,7 +23,7 @@ async def import_legacy(options: argparse.Namespace) -> int:
     remarks: list[Remark] = []
     options.failed = "NOTHING WAS IMPORTED: "
     try:
-        with screen.Progress("import-legacy") as progress:
+        with output.Progress("import-legacy") as progress:
 
             def tell(remark: "Remark") -> None:
                 if options.json:
@@ -43,9 +44,9 @@ async def import_legacy(options: argparse.Namespace) -> int:
         options.failed = "run it again, it does nothing twice: "
         raise
     if options.json:
-        screen.emit({**screen.plain(report), "remarks": [screen.plain(remark) for remark in remarks]})
+        output.emit({**output.plain(report), "remarks": [output.plain(remark) for remark in remarks]})
         return 0
-    screen.say(*_lines(report))
+    output.say(*_lines(report))
     return 0
 
 
@@ -65,3 +66,15 @@ def _lines(report: "ImportReport") -> list[str]:
         if columns:
             lines.append(f"columns of {table} that were ignored: {', '.join(columns)}")
     return lines
+
+
+def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
+    """Add `import-legacy`."""
+    parser = commands.add_parser("import-legacy", parents=[common], help="import a database of the predecessor")
+    parser.add_argument("old", type=file_path, metavar="OLD.db", help="its SQLite file; it is only read")
+    parser.add_argument("--timezone", required=True, help="of its local times, as Europe/Berlin")
+    parser.add_argument(
+        "--aside", type=file_path, help="a new file for rows that cannot be true (default: OLD.db.aside.jsonl)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be imported")
+    parser.set_defaults(run=import_legacy, interrupted=INTERRUPTED)

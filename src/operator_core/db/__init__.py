@@ -1,9 +1,9 @@
 """Where actions live: the ledger on SQLite or PostgreSQL."""
 
 from operator_core.db.actions import ActionDB, ActionRepository, Execution
-from operator_core.db.engine import configure_engine
+from operator_core.db.engine.factory import configure_engine
 from operator_core.db.guards import install_guards
-from operator_core.db.migrate import downgrade, upgrade
+from operator_core.db.migrations.commands import downgrade, upgrade
 from operator_core.db.schema import Base
 
 metadata = Base.metadata

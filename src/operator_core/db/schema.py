@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from operator_core.actions.kill_switch import EVERYTHING, Scope
 from operator_core.actions.lifecycle import (
     INITIAL,
     PENDING,
@@ -17,7 +18,6 @@ from operator_core.actions.lifecycle import (
     always_passed,
     ever_passed,
 )
-from operator_core.actions.stops import EVERYTHING, Scope
 from operator_core.actions.types import ActionType, EventKind
 from operator_core.db.types import (
     KEYED_BY_TEXT,

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeDecorator
 
-from operator_core.actions.values import dump_json
+from operator_core.actions.validation import dump_json
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both engines: only a column declared INTEGER is SQLite's own row id, and that has 64 bits."""
@@ -175,42 +175,7 @@ def partial_index(name: str, *columns: str, where: str, unique: bool = False) ->
     return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
-class now(FunctionElement[datetime]):  # noqa: N801 - reads like the SQL function that it is
-    """Is the time of the database's clock at the start of the statement, the same wherever the statement names it."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-@compiles(now, "postgresql")
-def _now_on_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "statement_timestamp()"
-
-
-@compiles(now, "sqlite")
-def _now_on_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"  # SQLite counts milliseconds
-
-
-class later(FunctionElement[datetime]):  # noqa: N801 - the same
-    """Is the time of `now` and so many seconds, a column or a parameter; None where that is NULL."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-
-
-@compiles(later, "postgresql")
-def _later_on_postgresql(element: later, compiler: SQLCompiler, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"(statement_timestamp() + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
-
-
-@compiles(later, "sqlite")
-def _later_on_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds') || '000')"
-
-
-class as_text(FunctionElement[dict[str, Any]]):  # noqa: N801 - the same
+class as_text(FunctionElement[dict[str, Any]]):  # noqa: N801 - reads like the SQL function that it is
     """The JSON of a column, which comes from the database as the text that is stored."""
 
     type = JsonText()
@@ -225,54 +190,3 @@ def _as_text_on_postgresql(element: as_text, compiler: SQLCompiler, **kw: Any) -
 @compiles(as_text, "sqlite")
 def _as_text_on_sqlite(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.clauses, **kw)
-
-
-class json_rows(FunctionElement[Any]):  # noqa: N801 - the same
-    """Is the table (value, position) of the members of a JSON array: a bulk insert in one parameter."""
-
-    inherit_cache = True
-
-
-@compiles(json_rows, "postgresql")
-def _json_rows_on_postgresql(element: json_rows, compiler: SQLCompiler, **kw: Any) -> str:
-    array = compiler.process(element.clauses, **kw)
-    return (
-        "(SELECT e.value, e.position "
-        f"FROM json_array_elements(CAST({array} AS JSON)) WITH ORDINALITY AS e(value, position))"
-    )
-
-
-@compiles(json_rows, "sqlite")
-def _json_rows_on_sqlite(element: json_rows, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(SELECT value, key AS position FROM json_each({compiler.process(element.clauses, **kw)}))"
-
-
-def not_among(column: sa.ColumnElement[int], parameter: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an id is none of those of a JSON array: one parameter, however many it holds."""
-    listed = json_rows(sa.bindparam(parameter, type_=sa.Text())).table_valued("value", "position", name=parameter)
-    return column.not_in(sa.select(sa.cast(sa.cast(listed.c.value, sa.Text()), sa.BigInteger())))
-
-
-class json_item(FunctionElement[Any]):  # noqa: N801 - the same
-    """Is member `index` of a JSON array as a column value; a time stands there as SQLite writes it."""
-
-    inherit_cache = True
-
-    def __init__(self, value: sa.ColumnElement[Any], index: int, kind: TypeEngine[Any]) -> None:
-        super().__init__(value, sa.literal_column(str(index)))
-        self.type = kind
-
-
-@compiles(json_item, "postgresql")
-def _json_item_on_postgresql(element: json_item, compiler: SQLCompiler, **kw: Any) -> str:
-    value, index = (compiler.process(clause, **kw) for clause in element.clauses)
-    text = f"({value} ->> {index})"
-    if isinstance(element.type, UtcDateTime):
-        text = f"({text} || '+00')"
-    return f"CAST({text} AS {compiler.dialect.type_compiler_instance.process(element.type)})"
-
-
-@compiles(json_item, "sqlite")
-def _json_item_on_sqlite(element: json_item, compiler: SQLCompiler, **kw: Any) -> str:
-    value, index = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"json_extract({value}, '$[' || {index} || ']')"

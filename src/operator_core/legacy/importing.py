@@ -13,17 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from operator_core.actions.errors import ActionError, ConnectionLostError, RetryTransactionError
 from operator_core.actions.lifecycle import PENDING, ActionOutcome
-from operator_core.db import ActionDB, importing
-from operator_core.db.guards.rules import MESSAGES, STEP_REFUSED, STOPPED
-from operator_core.db.importing import Past
-from operator_core.db.transitions import explained
-from operator_core.db.units import Kind
-from operator_core.legacy.aside import AsideFile
+from operator_core.db import ActionDB
+from operator_core.db.guards.codes import MESSAGES, STEP_REFUSED, STOPPED
+from operator_core.db.modes import Kind
+from operator_core.db.stores.transitions import explained
+from operator_core.legacy import store
+from operator_core.legacy.conversion import BY, Verdict, judge
 from operator_core.legacy.errors import ImportRefusedError
-from operator_core.legacy.judging import BY, Verdict, judge
-from operator_core.legacy.old_file import OldFile
+from operator_core.legacy.rejects import AsideFile
 from operator_core.legacy.report import ImportReport, Remark
-from operator_core.legacy.times import zone_of
+from operator_core.legacy.source import OldFile
+from operator_core.legacy.store import Past
+from operator_core.legacy.timestamps import zone_of
 
 Progress = Callable[[int, int], Any]
 """Is called with how many proposals are done, and how many there are: once over for the look, once for the import."""
@@ -133,7 +134,7 @@ class _Look:
             if self.tell is not None:
                 for remark in (*(remark for _, remark in verdict.aside), *verdict.remarks):
                     self.tell(remark)
-            if number % importing.ROWS == 0:
+            if number % store.ROWS == 0:
                 if self.progress is not None:
                     self.progress(done, self.source.total)
                 await asyncio.sleep(0)  # who cancels is heard here
@@ -173,10 +174,10 @@ class _Transfer:
         began = _require_no_stop(connection)
         if self.write:
             for table, highest in self.source.highest.items():
-                importing.reserve(connection, table, highest)
+                store.reserve(connection, table, highest)
         for done, batch in self._batches():
             self._take(connection, batch, counts)
-            if importing.standing(connection)[0] != began:
+            if store.standing(connection)[0] != began:
                 raise _stopped(connection)
             if self.cancelled:
                 raise ImportRefusedError(problem="the import was interrupted")
@@ -190,12 +191,12 @@ class _Transfer:
         return counts
 
     def _take(self, connection: sa.Connection, batch: list[Past], counts: _Counts) -> None:
-        new, conflicts = importing.compare(connection, batch)
+        new, conflicts = store.compare(connection, batch)
         self.conflicts += conflicts
         counts.add(batch, new)
         if self.write and not self.conflicts:
             with explained(_refused):
-                importing.store(connection, new, BY)
+                store.store(connection, new, BY)
 
     def _batches(self) -> Iterator[tuple[int, list[Past]]]:
         batch: list[Past] = []
@@ -205,7 +206,7 @@ class _Transfer:
                 continue
             batch.append((verdict.proposal, verdict.record))
             size += verdict.size
-            if len(batch) == importing.ROWS or size > _BATCH_CHARACTERS:
+            if len(batch) == store.ROWS or size > _BATCH_CHARACTERS:
                 yield done, batch
                 batch, size = [], 0
         yield done, batch
@@ -213,14 +214,14 @@ class _Transfer:
 
 def _require_no_stop(connection: sa.Connection) -> int:
     """Return the number of the last stop, which must be released."""
-    last, engaged = importing.standing(connection)
+    last, engaged = store.standing(connection)
     if engaged:
         raise _stopped(connection)
     return last
 
 
 def _stopped(connection: sa.Connection) -> ActionError:
-    last, engaged = importing.standing(connection)
+    last, engaged = store.standing(connection)
     if not engaged:
         return ImportRefusedError(problem=f"stop {last} was engaged while the import ran; run it again")
     named = ", ".join(f"{stop.generation} ({stop.scope}) by {stop.by}: {stop.reason}" for stop in engaged)
@@ -229,7 +230,7 @@ def _stopped(connection: sa.Connection) -> ActionError:
 
 def _refused(connection: sa.Connection, code: str) -> ActionError:
     """Say why the ledger let a row not through: a stop came meanwhile, or somebody took an id."""
-    _, engaged = importing.standing(connection)
+    _, engaged = store.standing(connection)
     if engaged:
         return _stopped(connection)
     if code in (STOPPED, STEP_REFUSED) or code not in MESSAGES:

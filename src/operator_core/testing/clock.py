@@ -10,11 +10,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from operator_core.actions.errors import ActionError, ValueNotStorableError
-from operator_core.actions.values import check_seconds
+from operator_core.actions.validation import check_seconds
 from operator_core.db import ActionRepository
+from operator_core.db.functions import later, now
+from operator_core.db.modes import Kind
 from operator_core.db.schema import MAY_EXPIRE, OPEN, proposals, records
-from operator_core.db.types import UtcDateTime, later, now
-from operator_core.db.units import Kind
+from operator_core.db.types import UtcDateTime
 
 
 @dataclass(eq=False)

@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.errors import DatabaseAccessError, DatabaseLockedError, DatabaseUrlError
 from operator_core.db import upgrade
-from operator_core.db.actions.settled import settled
 from operator_core.db.engine.urls import shown, target_url
-from operator_core.db.faults import code_of
-from operator_core.db.migrate import HEAD, scripts
-from operator_core.db.migrate.alone import run_alone
+from operator_core.db.errors import code_of
+from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.revisions import HEAD, scripts
+from operator_core.db.transactions.shield import settled
 
 _NO_SUCH_DATABASE = "3D000"  # SQLSTATE, PostgreSQL documentation, appendix A
 _OBJECT_IN_USE = "55006"

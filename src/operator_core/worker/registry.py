@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from operator_core.actions import ActionError
 from operator_core.actions.failures import error_text
-from operator_core.actions.values import check_name, dump_json, sanitise_text
+from operator_core.actions.validation import check_name, dump_json, sanitise_text
 from operator_core.db import Execution
 from operator_core.logs import get_logger
 

@@ -16,14 +16,14 @@ from operator_core.actions import (
     UnreadableRowError,
     ValueNotStorableError,
 )
-from operator_core.actions.values import check_integer, check_name, check_seconds
+from operator_core.actions.validation import check_integer, check_name, check_seconds
 from operator_core.db import ActionDB, Execution
 from operator_core.logs import get_logger
 from operator_core.worker.containment import contained_exits
-from operator_core.worker.doing import Doing
-from operator_core.worker.persistence import Persistence
+from operator_core.worker.executor import Doing
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
+from operator_core.worker.retry import Persistence
 from operator_core.worker.signals import hearing_signals
 
 log = get_logger("operator_core.worker")

@@ -17,8 +17,8 @@ from typing import Any
 
 from operator_core import actions
 from operator_core.actions import ActionProposal, ActionStatus
-from operator_core.actions.stops import Scope
-from operator_core.db import ActionDB, metadata, migrate, upgrade
+from operator_core.actions.kill_switch import Scope
+from operator_core.db import ActionDB, metadata, migrations, upgrade
 from tests.support.ledger import Ledger
 from tests.support.postgres import PrivatePostgres
 
@@ -84,7 +84,7 @@ WRITERS: dict[str, Callable[[Any], Awaitable[None]]] = {"0001": write_0001, "000
 
 async def write(target: Path | str) -> None:
     async with ActionDB(target) as db:
-        for revision in migrate.REVISIONS:
+        for revision in migrations.REVISIONS:
             await WRITERS[revision](db)
 
 
@@ -138,5 +138,5 @@ def keep_postgresql(name: str) -> None:
 
 
 if __name__ == "__main__":
-    keep_sqlite(f"{migrate.HEAD}_sqlite")
-    keep_postgresql(f"{migrate.HEAD}_postgresql")
+    keep_sqlite(f"{migrations.HEAD}_sqlite")
+    keep_postgresql(f"{migrations.HEAD}_postgresql")

@@ -55,6 +55,33 @@
 Each carries its data as attributes, builds its own message, and survives pickling. A driver's error is its `__cause__`.
 """
 
+from operator_core.actions.errors.actions import (
+    AlreadyResolvedError,
+    AlreadyStoredError,
+    EngineNotConfiguredError,
+    IdempotencyKeyError,
+    IsolationLevelError,
+    KillSwitchEngagedError,
+    LeaseLostError,
+    NotOpenError,
+    NotRetryableError,
+    OpenedElsewhereError,
+    ProposalExpiredError,
+    ProposalNotFoundError,
+    RecordNotAllowedError,
+    RecordNotFoundError,
+    RequiresActionDBError,
+    SessionBusyError,
+    StopFailedError,
+    StopNotEngagedError,
+    StopRequestedError,
+    StopUnconfirmedError,
+    TransitionNotAllowedError,
+    ValueNotStorableError,
+    WaitTimeoutError,
+    outcome_text,
+)
+from operator_core.actions.errors.base import ActionError
 from operator_core.actions.errors.database import (
     ConnectionLostError,
     ConstraintError,
@@ -82,33 +109,6 @@ from operator_core.actions.errors.database import (
     TooManyOpenFilesError,
     UnreadableRowError,
 )
-from operator_core.actions.errors.ledger import (
-    AlreadyResolvedError,
-    AlreadyStoredError,
-    EngineNotConfiguredError,
-    IdempotencyKeyError,
-    IsolationLevelError,
-    KillSwitchEngagedError,
-    LeaseLostError,
-    NotOpenError,
-    NotRetryableError,
-    OpenedElsewhereError,
-    ProposalExpiredError,
-    ProposalNotFoundError,
-    RecordNotAllowedError,
-    RecordNotFoundError,
-    RequiresActionDBError,
-    SessionBusyError,
-    StopFailedError,
-    StopNotEngagedError,
-    StopRequestedError,
-    StopUnconfirmedError,
-    TransitionNotAllowedError,
-    ValueNotStorableError,
-    WaitTimeoutError,
-    outcome_text,
-)
-from operator_core.actions.errors.root import ActionError
 
 __all__ = [
     "ActionError",

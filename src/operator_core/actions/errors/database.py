@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from operator_core.actions.errors.root import ActionError
+from operator_core.actions.errors.base import ActionError
 
 
 class DatabaseError(ActionError):

@@ -13,9 +13,9 @@ from sqlalchemy.engine import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import DatabaseUnavailableError, EngineNotConfiguredError
+from operator_core.db.engine.aiosqlite_connection import OneHopConnection, WatchedConnection, connection_of
 from operator_core.db.engine.file_watch import FileView, FileWatch
 from operator_core.db.engine.sockets import remember_drivers
-from operator_core.db.engine.sqlite_connection import OneHopConnection, WatchedConnection, connection_of
 from operator_core.db.engine.sqlite_settings import (
     FILE,
     FUNCTIONS_QUERY,

@@ -5,6 +5,6 @@ or runs an older version of this library. With them come PostgreSQL's functions 
 """
 
 from operator_core.db.guards.inspection import inspect, missing_guards
-from operator_core.db.guards.installing import SEED, Operations, drop_guards, install_guards, statements
+from operator_core.db.guards.install import SEED, Operations, drop_guards, install_guards, statements
 
 __all__ = ["SEED", "Operations", "drop_guards", "inspect", "install_guards", "missing_guards", "statements"]

@@ -6,9 +6,9 @@ from types import ModuleType
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from operator_core.actions.stops import EVERYTHING
+from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.db.guards import postgresql_inspection, sqlite_inspection
-from operator_core.db.guards.rules import LATCH_READABLE
+from operator_core.db.guards.conditions import LATCH_READABLE
 
 # SQLite can hold text and blobs in a column of numbers; both sort above every number.
 _HIGHEST = "SELECT coalesce(max(generation), 0) FROM {} WHERE generation BETWEEN 0 AND 9223372036854775807"

@@ -1,25 +1,22 @@
 """The bodies of PostgreSQL's trigger functions, but for those of the latch."""
 
 from operator_core.actions.types import EventKind
-from operator_core.db.guards import rules
-from operator_core.db.guards.plpgsql_readable import unreadable
-from operator_core.db.guards.rules import (
+from operator_core.db.guards import conditions
+from operator_core.db.guards.codes import (
     CHANGE_REFUSED,
-    COUNTER,
     EVENT_MISSING,
-    EXECUTING,
-    FINAL,
+    EXPIRED,
     ISOLATION_REFUSED,
-    LATCH_READABLE,
     LATCH_UNREADABLE,
     MESSAGES,
+    NOT_RETRYABLE,
     RECORD_DISAGREES,
-    START_BARRED,
     STEP_REFUSED,
     STOPPED,
     UNREADABLE,
-    Latch,
 )
+from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, LATCH_READABLE, START_BARRED, Latch
+from operator_core.db.guards.plpgsql_readable import unreadable
 from operator_core.db.schema import kill_switch_barrier, notes, proposals, prunes, records
 
 START_LOCK = 0x6F70_6572_6174_6F72
@@ -42,7 +39,7 @@ def changed(columns: tuple[str, ...]) -> str:
 
 def unreadable_times(columns: tuple[str, ...], *, changed: bool = False) -> str:
     """Return the condition that a time is one that Python cannot hold; with `changed`, of those an UPDATE changes."""
-    years = f"NOT BETWEEN '{rules.FIRST_TIME}+00' AND '{rules.LAST_TIME}+00'"
+    years = f"NOT BETWEEN '{conditions.FIRST_TIME}+00' AND '{conditions.LAST_TIME}+00'"
     moved = "NEW.{0} IS DISTINCT FROM OLD.{0} AND " if changed else ""
     return " OR ".join(f"{moved.format(column)}NEW.{column} {years}" for column in columns)
 
@@ -56,7 +53,7 @@ def _json(columns: tuple[str, ...], row: str) -> str:
 
 def _changed_proposal() -> str:
     # json has no equality: its text is compared.
-    return changed(tuple(c for c in rules.PROPOSED_COLUMNS if c != "parameters")) + (
+    return changed(tuple(c for c in conditions.PROPOSED_COLUMNS if c != "parameters")) + (
         " OR NEW.parameters::text IS DISTINCT FROM OLD.parameters::text"
     )
 
@@ -74,13 +71,13 @@ BEGIN
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
 {refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
-{refuse(CHANGE_REFUSED, rules.BORN_LATER)}\
-{refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED)}\
+{refuse(CHANGE_REFUSED, conditions.BORN_LATER)}\
+{refuse(NOT_RETRYABLE, conditions.RETRY_REFUSED)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
-{refuse(UNREADABLE, f"{unreadable_times(rules.PROPOSAL_TIMES)} OR {unreadable(proposals, rules.PROPOSED_COLUMNS)}")}\
+{refuse(UNREADABLE, f"{unreadable_times(conditions.PROPOSAL_TIMES)} OR {unreadable(proposals, conditions.PROPOSED_COLUMNS)}")}\
     IF stop.engaged_by IS NULL THEN
         NEW.cancelled_at := NULL;
         NEW.status := 'proposed';
@@ -99,13 +96,15 @@ END
 
 def proposals_update() -> str:
     """Let only legal steps through, and a start only while no stop covers it."""
-    late = " OR ".join(f"(NEW.{s}_at IS DISTINCT FROM OLD.{s}_at AND NEW.status <> '{s}')" for s in rules.TIMED)
-    unset = " OR ".join(f"(NEW.status = '{s}' AND NEW.{s}_at IS NULL)" for s in rules.TIMED)
-    stamp = "".join(f"        IF NEW.status = '{s}' THEN NEW.{s}_at := NEW.status_at; END IF;\n" for s in rules.TIMED)
+    late = " OR ".join(f"(NEW.{s}_at IS DISTINCT FROM OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMED)
+    unset = " OR ".join(f"(NEW.status = '{s}' AND NEW.{s}_at IS NULL)" for s in conditions.TIMED)
+    stamp = "".join(
+        f"        IF NEW.status = '{s}' THEN NEW.{s}_at := NEW.status_at; END IF;\n" for s in conditions.TIMED
+    )
     return f"""
 BEGIN
 {refuse(CHANGE_REFUSED, _changed_proposal())}\
-{refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})")}\
+{refuse(STEP_REFUSED, f"NOT ({conditions.IS_LEGAL_STEP})")}\
 {refuse(CHANGE_REFUSED, late)}\
     -- A client that sets the status alone: say when and who.
     IF {unset} THEN
@@ -114,15 +113,15 @@ BEGIN
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
 {stamp}\
     END IF;
-{refuse(UNREADABLE, f"{unreadable_times(('status_at',))} OR {unreadable(proposals, rules.STATUS_COLUMNS)}")}\
+{refuse(UNREADABLE, f"{unreadable_times(('status_at',))} OR {unreadable(proposals, conditions.STATUS_COLUMNS)}")}\
     IF NEW.status = '{EXECUTING}' THEN
         IF NEW.valid_until <= clock_timestamp() THEN
-            RAISE EXCEPTION '{rules.EXPIRED}: {MESSAGES[rules.EXPIRED]}' USING ERRCODE = '{rules.EXPIRED}';
+            RAISE EXCEPTION '{EXPIRED}: {MESSAGES[EXPIRED]}' USING ERRCODE = '{EXPIRED}';
         END IF;
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
         END IF;
-{refuse(UNREADABLE, unreadable(proposals, rules.PROPOSED_COLUMNS))}\
+{refuse(UNREADABLE, unreadable(proposals, conditions.PROPOSED_COLUMNS))}\
         PERFORM pg_try_advisory_xact_lock_shared({START_LOCK});
         BEGIN
             LOCK TABLE {kill_switch_barrier} IN ROW SHARE MODE NOWAIT;
@@ -142,7 +141,7 @@ BEGIN
         END IF;
     END IF;
     IF OLD.status = '{EXECUTING}' THEN
-        IF NOT {rules.RECORD_AGREES} THEN
+        IF NOT {conditions.RECORD_AGREES} THEN
             RAISE EXCEPTION '{RECORD_DISAGREES}: {MESSAGES[RECORD_DISAGREES]}' USING ERRCODE = '{RECORD_DISAGREES}';
         END IF;
     END IF;
@@ -155,7 +154,7 @@ def proposals_delete() -> str:
     """Let go only of what is finished, has no record any more, and was allowed to be pruned."""
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR {rules.PROPOSAL_KEPT}")}\
+{refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {conditions.HAS_RECORD} OR {conditions.PROPOSAL_KEPT}")}\
     RETURN OLD;
 END
 """
@@ -173,8 +172,8 @@ def written(table: str, **expected: str) -> str:
 def write_event() -> str:
     """Write the history of a proposal."""
     columns = "(proposal_id, from_status, to_status, at, by, reason, generation, data)"
-    proposed = _json(rules.SNAPSHOT_COLUMNS, "NEW")
-    outcome = _json(rules.OUTCOME_COLUMNS, "r")
+    proposed = _json(conditions.SNAPSHOT_COLUMNS, "NEW")
+    outcome = _json(conditions.OUTCOME_COLUMNS, "r")
     reached = written("e", proposal_id="NEW.id", to_status="NEW.status")
     return f"""
 DECLARE
@@ -215,7 +214,7 @@ def records_insert() -> str:
     return f"""
 BEGIN
 {refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
-{refuse(UNREADABLE, f"{unreadable_times(rules.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
+{refuse(UNREADABLE, f"{unreadable_times(conditions.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
     RETURN NEW;
 END
 """
@@ -223,23 +222,23 @@ END
 
 def records_update() -> str:
     """Close a record once, stamped with the stop that asked for it; settle once what nobody knows the outcome of."""
-    kept = changed(tuple(c for c in rules.CLOSED_COLUMNS if c != "result_data"))
+    kept = changed(tuple(c for c in conditions.CLOSED_COLUMNS if c != "result_data"))
     settles = (
-        f"{rules.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
+        f"{conditions.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
         "OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)"
     )
-    requested = f"OLD.cancel_requested_at IS NOT NULL AND ({changed(rules.REQUEST_COLUMNS)})"
-    times = unreadable_times(rules.RECORD_TIMES, changed=True)
+    requested = f"OLD.cancel_requested_at IS NOT NULL AND ({changed(conditions.REQUEST_COLUMNS)})"
+    times = unreadable_times(conditions.RECORD_TIMES, changed=True)
     unread = f"{times} OR {unreadable(records, records.columns.keys(), changed=True)}"
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(rules.RECORD_KEYS)}")}\
+{refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(conditions.RECORD_KEYS)}")}\
 {refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
 {refuse(CHANGE_REFUSED, requested)}\
     IF OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL THEN
-        NEW.stop_generation := {rules.stop_asking("NEW.proposal_id")};
+        NEW.stop_generation := {conditions.stop_asking("NEW.proposal_id")};
     END IF;
-{refuse(RECORD_DISAGREES, rules.UNASKED)}\
+{refuse(RECORD_DISAGREES, conditions.UNASKED)}\
 {refuse(UNREADABLE, unread)}\
     RETURN NEW;
 END
@@ -250,7 +249,7 @@ def records_delete() -> str:
     """Let go only of the records of what was allowed to be pruned."""
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"{rules.RECORD_KEPT} OR {rules.RECORD_MISSED}")}\
+{refuse(CHANGE_REFUSED, f"{conditions.RECORD_KEPT} OR {conditions.RECORD_MISSED}")}\
     RETURN OLD;
 END
 """
@@ -260,7 +259,7 @@ def events_keep() -> str:
     """Let go only of the history of what was pruned with its history."""
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {rules.EVENT_KEPT}")}\
+{refuse(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {conditions.EVENT_KEPT}")}\
     RETURN OLD;
 END
 """
@@ -296,7 +295,7 @@ def notes_insert() -> str:
     written_by_hand = f"NEW.kind <> '{EventKind.REPORTED_LATE}' AND pg_trigger_depth() < 2"
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"{written_by_hand} OR {rules.NOTE_UNFOUNDED}")}\
+{refuse(CHANGE_REFUSED, f"{written_by_hand} OR {conditions.NOTE_UNFOUNDED}")}\
 {refuse(UNREADABLE, f"{unreadable_times(('at',))} OR {unreadable(notes, notes.columns.keys())}")}\
     RETURN NEW;
 END

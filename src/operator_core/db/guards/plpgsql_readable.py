@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from operator_core.db.guards.conditions import WHITESPACE
 from operator_core.db.guards.readable import MAX_DIGITS, MAX_LEVELS, json_columns, json_limit, text_columns, text_limit
-from operator_core.db.guards.rules import WHITESPACE
 
 FUNCTION = "operator_core_json_unreadable"
 ARGUMENTS = "document text"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from operator_core.db.guards import operator, plpgsql, plpgsql_latch, plpgsql_readable, rules
+from operator_core.db.guards import conditions, operator_functions, plpgsql, plpgsql_kill_switch, plpgsql_readable
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32  # pg_trigger.tgtype
 
@@ -78,14 +78,14 @@ def functions() -> dict[str, Function]:
         "events_keep": plpgsql.events_keep(),
         "notes_insert": plpgsql.notes_insert(),
         "prunes_insert": plpgsql.prunes_insert(),
-        "kill_switch_counter": plpgsql_latch.take_counter_lock(),
-        "kill_switch_change": plpgsql_latch.kill_switch_change(),
+        "kill_switch_counter": plpgsql_kill_switch.take_counter_lock(),
+        "kill_switch_change": plpgsql_kill_switch.kill_switch_change(),
         "refuse_always": plpgsql.refuse_always(),
-        "events_insert": plpgsql.expect(rules.IS_NEXT_EVENT, "    NEW.recorded_at := clock_timestamp();\n"),
-        "kill_switch_events_insert": plpgsql.expect(rules.IS_NEXT_STOP_EVENT),
+        "events_insert": plpgsql.expect(conditions.IS_NEXT_EVENT, "    NEW.recorded_at := clock_timestamp();\n"),
+        "kill_switch_events_insert": plpgsql.expect(conditions.IS_NEXT_STOP_EVENT),
         "write_event": plpgsql.write_event(),
         "write_note": plpgsql.write_note(),
-        "write_kill_switch_event": plpgsql_latch.write_kill_switch_event(),
+        "write_kill_switch_event": plpgsql_kill_switch.write_kill_switch_event(),
     }
     made = (Function(f"operator_core_{name}", body, settings=_SETTINGS.get(name, ())) for name, body in bodies.items())
     return {function.name: function for function in made}
@@ -94,9 +94,9 @@ def functions() -> dict[str, Function]:
 def other_functions() -> dict[str, Function]:
     """Return the other functions by name: what a stop calls as a role that may write nothing, and a guard's aid."""
     made = {
-        "engage": (operator.engage(), operator.ENGAGE_ARGUMENTS, operator.ENGAGE_RETURNS),
-        "sweep": (operator.sweep(), operator.SWEEP_ARGUMENTS, operator.SWEEP_RETURNS),
-        "barrier": (plpgsql_latch.pass_barrier(), "", "void"),
+        "engage": (operator_functions.engage(), operator_functions.ENGAGE_ARGUMENTS, operator_functions.ENGAGE_RETURNS),
+        "sweep": (operator_functions.sweep(), operator_functions.SWEEP_ARGUMENTS, operator_functions.SWEEP_RETURNS),
+        "barrier": (plpgsql_kill_switch.pass_barrier(), "", "void"),
         "json_unreadable": (plpgsql_readable.json_unreadable(), plpgsql_readable.ARGUMENTS, "boolean"),
     }
     return {
@@ -137,7 +137,8 @@ def triggers() -> dict[str, Trigger]:
         for table in ("action_prunes", "kill_switch_events")
     ]
     made += [
-        _trigger(table, "truncate", "BEFORE TRUNCATE", "refuse_always", "STATEMENT") for table in rules.GUARDED_TABLES
+        _trigger(table, "truncate", "BEFORE TRUNCATE", "refuse_always", "STATEMENT")
+        for table in conditions.GUARDED_TABLES
     ]
     return {trigger.name: trigger for trigger in made}
 

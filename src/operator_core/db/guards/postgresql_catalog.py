@@ -7,8 +7,8 @@ and a definition. A fault is only a text, which ends in the statement that mends
 
 import sqlalchemy as sa
 
+from operator_core.db.guards.conditions import LEDGER_TABLES
 from operator_core.db.guards.postgresql import functions, other_functions
-from operator_core.db.guards.rules import LEDGER_TABLES
 from operator_core.db.schema import quoted
 
 PREFIX = "operator_core_"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from operator_core.actions.values import (
+from operator_core.actions.validation import (
     MAX_NAME_CHARACTERS,
     MAX_PARAMETERS_BYTES,
     MAX_RESULT_BYTES,

@@ -7,24 +7,22 @@ from types import MappingProxyType
 import sqlalchemy as sa
 
 from operator_core.actions.types import EventKind
-from operator_core.db.guards import rules
-from operator_core.db.guards.rules import (
+from operator_core.db.guards import conditions
+from operator_core.db.guards.codes import (
     CHANGE_REFUSED,
     CHECK_BROKEN,
-    COUNTER,
     EVENT_MISSING,
-    EXECUTING,
-    FINAL,
+    EXPIRED,
     LATCH_UNREADABLE,
     MESSAGES,
+    NOT_RETRYABLE,
     RECORD_DISAGREES,
     SCOPE_REFUSED,
-    START_BARRED,
     STEP_REFUSED,
     STOPPED,
     UNREADABLE,
-    Latch,
 )
+from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, START_BARRED, Latch
 from operator_core.db.guards.sqlite_readable import (
     breaks_check,
     is_ticket,
@@ -36,7 +34,8 @@ from operator_core.db.schema import kill_switch, notes, proposals, prunes, recor
 
 # A renamed table takes its name in the triggers along: what every process looks for is gone, so nothing may start.
 LATCH_READABLE = (
-    "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kill_switch') AND " + rules.LATCH_READABLE
+    "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kill_switch') AND "
+    + conditions.LATCH_READABLE
 )
 
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
@@ -110,39 +109,39 @@ def _proposals() -> Iterator[tuple[str, str]]:
         ),
         _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
-        _refuse(CHANGE_REFUSED, f"{rules.BORN_LATER} OR ({rules.BORN_BY_ANOTHER})"),
-        _refuse(rules.NOT_RETRYABLE, rules.RETRY_REFUSED),
+        _refuse(CHANGE_REFUSED, f"{conditions.BORN_LATER} OR ({conditions.BORN_BY_ANOTHER})"),
+        _refuse(NOT_RETRYABLE, conditions.RETRY_REFUSED),
         *_refuse_row(proposals),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
         _refuse(STOPPED, f"(NEW.status = 'cancelled') IS NOT ({stop})"),
     )
-    late = " OR ".join(f"(NEW.{s}_at IS NOT OLD.{s}_at AND NEW.status <> '{s}')" for s in rules.TIMED)
+    late = " OR ".join(f"(NEW.{s}_at IS NOT OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMED)
     yield _trigger(
         "proposals_update",
         "BEFORE UPDATE ON action_proposals",
-        _refuse(CHANGE_REFUSED, _changed(rules.PROPOSED_COLUMNS)),
-        _refuse(STEP_REFUSED, f"NOT ({rules.IS_LEGAL_STEP})"),
+        _refuse(CHANGE_REFUSED, _changed(conditions.PROPOSED_COLUMNS)),
+        _refuse(STEP_REFUSED, f"NOT ({conditions.IS_LEGAL_STEP})"),
         _refuse(CHANGE_REFUSED, late),
-        *_refuse_unreadable(proposals, (*rules.STATUS_COLUMNS, *(f"{status}_at" for status in rules.TIMED))),
+        *_refuse_unreadable(proposals, (*conditions.STATUS_COLUMNS, *(f"{status}_at" for status in conditions.TIMED))),
         *_refuse_broken_check(proposals),
         *(
             _refuse(UNREADABLE, f"NEW.status = '{EXECUTING}' AND ({condition})")
-            for condition in unreadable(proposals, rules.PROPOSED_COLUMNS)
+            for condition in unreadable(proposals, conditions.PROPOSED_COLUMNS)
         ),
         _refuse(
-            rules.EXPIRED,
+            EXPIRED,
             f"NEW.status = '{EXECUTING}' AND NEW.valid_until <= {_NOW}",
         ),
         _refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT ({LATCH_READABLE})"),
         _refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
-        _refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {rules.RECORD_AGREES}"),
+        _refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {conditions.RECORD_AGREES}"),
     )
     yield _trigger(
         "proposals_delete",
         "BEFORE DELETE ON action_proposals",
         _refuse(
             CHANGE_REFUSED,
-            f"OLD.status NOT IN ({FINAL}) OR {rules.HAS_RECORD} OR {rules.PROPOSAL_KEPT}",
+            f"OLD.status NOT IN ({FINAL}) OR {conditions.HAS_RECORD} OR {conditions.PROPOSAL_KEPT}",
         ),
     )
 
@@ -150,10 +149,10 @@ def _proposals() -> Iterator[tuple[str, str]]:
 def _events() -> Iterator[tuple[str, str]]:
     columns = '(proposal_id, from_status, to_status, at, "by", reason, generation, data, recorded_at)'
     reached = "action_events AS e WHERE e.proposal_id = NEW.id AND e.to_status = {}"
-    proposed = f"json_object({_json(rules.SNAPSHOT_COLUMNS, 'NEW')})"
+    proposed = f"json_object({_json(conditions.SNAPSHOT_COLUMNS, 'NEW')})"
     outcome = (
         f"CASE WHEN OLD.status = '{EXECUTING}' THEN (SELECT json_object('record_id', r.id, "
-        f"{_json(rules.OUTCOME_COLUMNS, 'r')}) "
+        f"{_json(conditions.OUTCOME_COLUMNS, 'r')}) "
         "FROM action_records AS r WHERE r.proposal_id = NEW.id) END"
     )
     yield _trigger(
@@ -169,7 +168,7 @@ def _events() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "proposals_updated",
         "AFTER UPDATE ON action_proposals",
-        _refuse(CHANGE_REFUSED, rules.CHAIN_BROKEN),
+        _refuse(CHANGE_REFUSED, conditions.CHAIN_BROKEN),
         f"INSERT INTO action_events {columns} VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, "
         f"NEW.status_reason, {COUNTER}, {outcome}, {_NOW})",
         _expect_event(reached.format("NEW.status")),
@@ -183,12 +182,12 @@ def _events() -> Iterator[tuple[str, str]]:
             "EXISTS (SELECT 1 FROM action_events AS e WHERE e.id = NEW.id "
             "OR (e.proposal_id = NEW.proposal_id AND e.to_status = NEW.to_status))",
         ),
-        _refuse(CHANGE_REFUSED, f"NOT {rules.IS_NEXT_EVENT} OR NEW.recorded_at IS NOT {_NOW}"),
+        _refuse(CHANGE_REFUSED, f"NOT {conditions.IS_NEXT_EVENT} OR NEW.recorded_at IS NOT {_NOW}"),
     )
 
 
 def _records() -> Iterator[tuple[str, str]]:
-    settles = f"{rules.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({_changed(rules.CLOSED_COLUMNS)})"
+    settles = f"{conditions.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({_changed(conditions.CLOSED_COLUMNS)})"
     columns = '(proposal_id, record_id, kind, status, at, "by", reason, generation, data)'
     status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
     requested = "OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL"
@@ -212,15 +211,17 @@ def _records() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "records_update",
         "BEFORE UPDATE ON action_records",
-        _refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {_changed(rules.RECORD_KEYS)}"),
+        _refuse(
+            CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {_changed(conditions.RECORD_KEYS)}"
+        ),
         _refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL"),
-        _refuse(CHANGE_REFUSED, f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(rules.REQUEST_COLUMNS)})"),
+        _refuse(CHANGE_REFUSED, f"OLD.cancel_requested_at IS NOT NULL AND ({_changed(conditions.REQUEST_COLUMNS)})"),
         _refuse(
             RECORD_DISAGREES,
             "OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL "
-            f"AND NEW.stop_generation IS NOT {rules.stop_asking('NEW.proposal_id')}",
+            f"AND NEW.stop_generation IS NOT {conditions.stop_asking('NEW.proposal_id')}",
         ),
-        _refuse(RECORD_DISAGREES, rules.UNASKED),
+        _refuse(RECORD_DISAGREES, conditions.UNASKED),
         *_refuse_unreadable(records, records.columns.keys(), changed=True),
         *_refuse_broken_check(records),
     )
@@ -245,17 +246,19 @@ def _records() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "records_delete",
         "BEFORE DELETE ON action_records",
-        _refuse(CHANGE_REFUSED, f"{rules.RECORD_KEPT} OR {rules.RECORD_MISSED}"),
+        _refuse(CHANGE_REFUSED, f"{conditions.RECORD_KEPT} OR {conditions.RECORD_MISSED}"),
     )
 
 
 def _kill_switch() -> Iterator[tuple[str, str]]:
-    invalid = "typeof(NEW.scope) <> 'text' OR instr(NEW.scope, char(0)) OR " + rules.scope_invalid(
-        name_is_blank(f"substr(NEW.scope, {rules.FIRST_NAME_CHARACTER})"),
-        is_ticket(f"substr(NEW.scope, {rules.FIRST_TICKET_CHARACTER})"),
+    invalid = "typeof(NEW.scope) <> 'text' OR instr(NEW.scope, char(0)) OR " + conditions.scope_invalid(
+        name_is_blank(f"substr(NEW.scope, {conditions.FIRST_NAME_CHARACTER})"),
+        is_ticket(f"substr(NEW.scope, {conditions.FIRST_TICKET_CHARACTER})"),
     )
     columns_written = [column.name for column in kill_switch.columns if column.name != "scope"]
-    engaged = f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {rules.NEXT_GENERATION}"
+    engaged = (
+        f"NEW.released_at IS NULL AND NEW.engaged_at IS NOT NULL AND NEW.generation = {conditions.NEXT_GENERATION}"
+    )
     released = (
         "OLD.engaged_at IS NOT NULL AND OLD.released_at IS NULL AND NEW.released_at IS NOT NULL "
         f"AND NOT ({_changed(('generation', 'engaged_at', 'engaged_by', 'reason'))})"
@@ -299,7 +302,7 @@ def _kill_switch() -> Iterator[tuple[str, str]]:
             CHANGE_REFUSED,
             "EXISTS (SELECT 1 FROM kill_switch_events AS e WHERE e.id = NEW.id "
             "OR (e.generation = NEW.generation AND e.change = NEW.change)) "
-            f"OR NOT {rules.IS_NEXT_STOP_EVENT}",
+            f"OR NOT {conditions.IS_NEXT_STOP_EVENT}",
         ),
     )
 
@@ -321,12 +324,12 @@ def _append_only() -> Iterator[tuple[str, str]]:
             "EXISTS (SELECT 1 FROM action_notes AS o WHERE o.id = NEW.id "
             f"OR (o.record_id = NEW.record_id AND o.kind = NEW.kind AND o.kind <> '{EventKind.REPORTED_LATE}'))",
         ),
-        _refuse(CHANGE_REFUSED, rules.NOTE_UNFOUNDED),
+        _refuse(CHANGE_REFUSED, conditions.NOTE_UNFOUNDED),
         *_refuse_row(notes),
     )
     for table in ("action_events", "action_notes", "action_prunes", "kill_switch_events"):
         short = table.removeprefix("action_")
-        kept = rules.EVENT_KEPT if short in ("events", "notes") else "1"
+        kept = conditions.EVENT_KEPT if short in ("events", "notes") else "1"
         yield _trigger(f"{short}_update", f"BEFORE UPDATE ON {table}", _refuse(CHANGE_REFUSED, "1"))
         yield _trigger(f"{short}_delete", f"BEFORE DELETE ON {table}", _refuse(CHANGE_REFUSED, kept))
     yield _trigger("kill_switch_delete", "BEFORE DELETE ON kill_switch", _refuse(CHANGE_REFUSED, "1"))

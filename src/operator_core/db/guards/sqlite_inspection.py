@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite as dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from operator_core.db.guards.rules import LEDGER_TABLES
+from operator_core.db.guards.conditions import LEDGER_TABLES
 from operator_core.db.guards.sqlite import triggers
 from operator_core.db.schema import Base, quoted
 

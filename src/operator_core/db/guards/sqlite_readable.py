@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.schema import CheckConstraint
 
+from operator_core.db.guards.conditions import FIRST_TIME, LAST_TIME, WHITESPACE
 from operator_core.db.guards.readable import (
     MAX_DIGITS,
     MAX_LEVELS,
@@ -15,7 +16,6 @@ from operator_core.db.guards.readable import (
     text_columns,
     text_limit,
 )
-from operator_core.db.guards.rules import FIRST_TIME, LAST_TIME, WHITESPACE
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
 
 _PIECE = 512  # bytes

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.testing.contract.expectations import expect, refused
-from operator_core.testing.contract.stage import Contract, Stage, at_once, on_stage
+from operator_core.testing.contract.harness import Contract, Stage, at_once, on_stage
 from operator_core.testing.factories import make_proposal, store_proposal
 
 _RACERS = 6

@@ -4,7 +4,7 @@ from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.types import ActionProposal
 from operator_core.testing.contract.expectations import expect, refused
-from operator_core.testing.contract.stage import Contract, Stage, on_stage
+from operator_core.testing.contract.harness import Contract, Stage, on_stage
 from operator_core.testing.factories import make_proposal, store_proposal
 
 

@@ -8,10 +8,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import ActionStatus
-from operator_core.db.faults import refusal_of
-from operator_core.db.guards.rules import CHANGE_REFUSED
+from operator_core.db.errors import refusal_of
+from operator_core.db.guards.codes import CHANGE_REFUSED
 from operator_core.testing.contract.expectations import expect, refused
-from operator_core.testing.contract.stage import INSERT_NOTE, Contract, Stage, on_stage
+from operator_core.testing.contract.harness import INSERT_NOTE, Contract, Stage, on_stage
 from operator_core.testing.factories import make_proposal, store_proposal
 
 _MOMENTS = 24

@@ -1,0 +1,327 @@
+"""What a ledger refuses, whatever database holds it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from operator_core.actions.errors.base import ActionError
+from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Finding
+
+
+@dataclass(eq=False)
+class ProposalNotFoundError(ActionError):
+    """There is no proposal with this id."""
+
+    proposal_id: int
+
+    def __str__(self) -> str:
+        return f"there is no proposal {self.proposal_id}"
+
+
+@dataclass(eq=False)
+class RecordNotFoundError(ActionError):
+    """There is no record with this id."""
+
+    record_id: int
+
+    def __str__(self) -> str:
+        return f"there is no record {self.record_id}"
+
+
+@dataclass(eq=False)
+class TransitionNotAllowedError(ActionError):
+    """The proposal `id` is `current` and may not become `wanted`: what every loser of a race gets."""
+
+    id: int
+    current: ActionStatus
+    wanted: ActionStatus
+    detail: str | None = None
+
+    def __str__(self) -> str:
+        text = f"proposal {self.id} is {self.current} and cannot become {self.wanted}"
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+@dataclass(eq=False)
+class RecordNotAllowedError(ActionError):
+    """A record is made only for a proposal that is executing, and one proposal has at most one."""
+
+    proposal_id: int
+    current: ActionStatus
+    record_id: int | None = None
+
+    def __str__(self) -> str:
+        if self.record_id is not None:
+            return f"proposal {self.proposal_id} has record {self.record_id} already; a retry is a new proposal"
+        return f"proposal {self.proposal_id} is {self.current}; a record is made only while it is executing"
+
+
+@dataclass(eq=False, kw_only=True)
+class KillSwitchEngagedError(TransitionNotAllowedError):
+    """The start of proposal `id` was refused, because a stop covers it.
+
+    `released_at` is set when the stop is over: what was proposed before a stop can never start after it.
+    """
+
+    generation: int
+    scope: str
+    by: str
+    reason: str
+    since: datetime
+    released_at: datetime | None = None
+
+    def __str__(self) -> str:
+        stop = f"stop {self.generation} ({self.scope}), engaged by {self.by} at {self.since.isoformat()}: {self.reason}"
+        if self.released_at is None:
+            return f"proposal {self.id} may not start: {stop}"
+        return (
+            f"proposal {self.id} may not start: it was proposed before {stop}. "
+            f"That stop is released, but revives nothing: propose the action again"
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class ProposalExpiredError(TransitionNotAllowedError):
+    """The start of proposal `id` was refused, because it was valid only until then."""
+
+    valid_until: datetime
+
+    def __str__(self) -> str:
+        return (
+            f"proposal {self.id} may not start: it was valid until {self.valid_until.isoformat()}. "
+            "Propose the action again"
+        )
+
+
+@dataclass(eq=False)
+class LeaseLostError(ActionError):
+    """The execution was taken from its worker: it was recovered, or somebody else ended it.
+
+    What the worker tried to report is kept in the history; the record stays as it is.
+    """
+
+    record_id: int
+    worker: str | None
+    outcome: ActionOutcome | None
+    by: str
+    at: datetime | None
+
+    def __str__(self) -> str:
+        when = "" if self.at is None else f" since {self.at.isoformat()}"
+        return (
+            f"worker {self.worker} has lost record {self.record_id}: {self.by} ended it as {self.outcome}{when}. "
+            "Stop what it still does; what it reported is kept in the history"
+        )
+
+
+@dataclass(eq=False)
+class StopRequestedError(ActionError):
+    """The running action is asked to stop; raised within the action, to leave it."""
+
+    record_id: int
+    by: str
+    reason: str | None
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"{self.by} asks the action of record {self.record_id} to stop{why}"
+
+
+@dataclass(eq=False)
+class AlreadyResolvedError(ActionError):
+    """Only an outcome that nobody knows can be settled, and only once."""
+
+    record_id: int
+    outcome: ActionOutcome | None
+    finding: Finding | None = None
+    by: str | None = None
+
+    def __str__(self) -> str:
+        if self.finding is not None:
+            return f"record {self.record_id} was settled by {self.by}: {self.finding}"
+        return f"record {self.record_id} is {outcome_text(self.outcome)}; only an unknown outcome is settled"
+
+
+@dataclass(eq=False)
+class IdempotencyKeyError(ActionError):
+    """Another proposal was made under the same idempotency key; `differs` names the fields that are not the same."""
+
+    key: str
+    proposal_id: int
+    differs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"proposal {self.proposal_id} was made under the idempotency key {self.key!r} with another "
+            f"{', '.join(self.differs)}: repeat it as it was, or take a new key"
+        )
+
+
+@dataclass(eq=False)
+class NotRetryableError(ActionError):
+    """A proposal is to try again what is not finished, or was never there (`current` is None)."""
+
+    retry_of: int
+    current: ActionStatus | None
+
+    def __str__(self) -> str:
+        if self.current is None:
+            return f"there is no proposal {self.retry_of} to retry"
+        return f"proposal {self.retry_of} is {self.current}; only what is finished is tried again"
+
+
+@dataclass(eq=False)
+class WaitTimeoutError(ActionError, TimeoutError):
+    """A proposal has not come so far in time."""
+
+    proposal_id: int
+    current: ActionStatus
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"proposal {self.proposal_id} is still {self.current} after {self.seconds:g} s"
+
+
+@dataclass(eq=False)
+class StopNotEngagedError(ActionError):
+    """A release names a stop that is not engaged; `engaged` lists (generation, scope) of those that are."""
+
+    generation: int
+    engaged: tuple[tuple[int, str], ...]
+
+    def __str__(self) -> str:
+        now = ", ".join(f"{generation} ({scope})" for generation, scope in self.engaged) or "none"
+        return f"stop {self.generation} is not engaged, nothing was released; engaged: {now}"
+
+
+@dataclass(eq=False)
+class StopUnconfirmedError(ActionError):
+    """The latch is engaged and new starts are refused, but the stop is not done.
+
+    Attributes:
+        receipt: The `StopReceipt` as far as it goes.
+        problems: What is in the way, a sentence each.
+        pids: The server processes that are in the way.
+        start_possible: Whether a start that was under way may still get through. Else none can, and what is left to do
+            is to cancel what is pending, or to see what runs.
+    """
+
+    receipt: Any
+    problems: tuple[str, ...]
+    pids: tuple[int, ...] = ()
+    start_possible: bool = True
+
+    def __str__(self) -> str:
+        stop = f"stop {self.receipt.generation} ({self.receipt.scope})"
+        return f"{stop} IS engaged, but NOT confirmed: {'; '.join(self.problems)}"
+
+
+@dataclass(eq=False)
+class StopFailedError(ActionError):
+    """The stop is NOT engaged; `sql` is the statement with which a DBA engages it by hand."""
+
+    problem: str
+    sql: str
+
+    def __str__(self) -> str:
+        return f"the stop is NOT engaged: {self.problem}. Try again, or have this run on the database: {self.sql}"
+
+
+@dataclass(eq=False)
+class RequiresActionDBError(ActionError):
+    """A session that joins a host's transaction cannot do this: it needs commits of its own."""
+
+    call: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.call} needs transactions of its own, and this repository works in the host's: "
+            f"call it on an ActionDB, which can be made from the same engine"
+        )
+
+
+@dataclass(eq=False)
+class AlreadyStoredError(ActionError):
+    """What was to be inserted carries a value that only the database gives."""
+
+    kind: str
+    field: str
+    value: object
+
+    def __str__(self) -> str:
+        return f"a new {self.kind} has no {self.field} yet, but this one has {self.value!r}: leave `{self.field}` out"
+
+
+@dataclass(eq=False)
+class ValueNotStorableError(ActionError):
+    """A value would not come back equal from both engines; `path` leads to it."""
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.why}"
+
+
+@dataclass(eq=False)
+class IsolationLevelError(ActionError):
+    """An action was started in a transaction that cannot see a stop (REPEATABLE READ or SERIALIZABLE)."""
+
+    proposal_id: int | None
+
+    def __str__(self) -> str:
+        what = "no proposal" if self.proposal_id is None else f"proposal {self.proposal_id}"
+        may = "may" if self.proposal_id is None else "may not"
+        return (
+            f"{what} {may} start in this transaction: its snapshot could hide a stop. "
+            "Start actions under READ COMMITTED"
+        )
+
+
+@dataclass(eq=False)
+class NotOpenError(ActionError):
+    """An `ActionDB` was used before it was opened or after it was closed."""
+
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.target} is not open: use `async with ActionDB(...) as db:` or `await db.open()`"
+
+
+@dataclass(eq=False)
+class OpenedElsewhereError(NotOpenError):
+    """An `ActionDB`, or what it has given out, was used in another process or event loop than it was opened in."""
+
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.target} was opened {self.where}: open an ActionDB of its own here"
+
+
+@dataclass(eq=False)
+class SessionBusyError(ActionError):
+    """Two tasks use one session at the same moment, where one of them cannot wait for the other; nothing was done."""
+
+    detail: str
+
+    def __str__(self) -> str:
+        return f"this session is in the middle of {self.detail}, in another task: await that first, then call again"
+
+
+@dataclass(eq=False)
+class EngineNotConfiguredError(ActionError):
+    """A host's engine has not the settings that the promises rest on."""
+
+    detail: str
+
+    def __str__(self) -> str:
+        return (
+            f"this engine is not configured ({self.detail}): on SQLite, call "
+            "operator_core.db.configure_engine(engine) right after you create it; on PostgreSQL, use READ COMMITTED, "
+            "and give its sessions what is named here, in connect_args or by ALTER ROLE ... SET"
+        )
+
+
+def outcome_text(outcome: ActionOutcome | None) -> str:
+    """Say how a record stands, for a message."""
+    return "open" if outcome is None else f"closed as {outcome}"

@@ -1,0 +1,70 @@
+"""Which database a command works on, and how a URL in the wrong place is kept from being repeated."""
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from operator_core.actions import DatabaseUrlError, UnreadableRowError
+from operator_core.cli import output
+from operator_core.db import ActionDB
+from operator_core.db.engine.url_text import looks_like_a_url
+from operator_core.db.engine.urls import DEFAULT_PATH, URL_VARIABLE, file_or_url
+
+_MISPLACED = ("unrecognized arguments", "invalid choice")  # in the words of argparse
+_REVISION = re.compile(r"[\w:+-]{1,80}")
+_HIDDEN = "***"
+
+
+def database_url(given: str | None) -> URL:
+    """Return the URL of `--url` or of the environment, each of which may also be the path of a file.
+
+    Raises:
+        DatabaseUrlError: `--url` is empty, as from a variable that is not set: it must not mean another database.
+    """
+    if given is None:
+        given = os.environ.get(URL_VARIABLE) or str(DEFAULT_PATH)
+    if not given.strip():
+        raise DatabaseUrlError("--url is empty: name the database")
+    return file_or_url(given)
+
+
+def existing(given: str | None, on_unreadable: Callable[[UnreadableRowError], Any] | None = None) -> ActionDB:
+    """Return a ledger that must be there: nothing is created or migrated; a row that cannot be read is warned of."""
+    return ActionDB(database_url(given), migrate="check", on_unreadable=on_unreadable or _warn)
+
+
+def _warn(error: UnreadableRowError) -> None:
+    output.warn(str(error))
+
+
+def file_path(text: str) -> Path:
+    """Return the path of a file that a command reads or writes beside the database."""
+    if "://" in text or looks_like_a_url(text):
+        raise argparse.ArgumentTypeError(
+            "this looks like a database URL, which is named with --url; a file of such a name is written ./name"
+        )
+    return Path(text)
+
+
+def revision(text: str) -> str:
+    """Return the revision that a person has typed, which is not a URL."""
+    if not _REVISION.fullmatch(text):
+        raise argparse.ArgumentTypeError("a revision is its number, head or base; the database is named with --url")
+    return text
+
+
+def hide_urls(message: str, words: Sequence[str]) -> str:
+    """Return the message of argparse without those of the words typed that may hold a password."""
+    misplaced = any(text in message for text in _MISPLACED)
+    for word in sorted(words, key=len, reverse=True):
+        value = word.partition("=")[2] if word.startswith("-") else word
+        # What is wrong with a scope is told by its value, action_name=x, which has a sign of a URL in it.
+        is_url = looks_like_a_url(value) and not (message.startswith("argument --scope") and ":" not in value)
+        if value and (is_url or (misplaced and value != word)):
+            message = message.replace(value, _HIDDEN).replace(repr(value)[1:-1], _HIDDEN)
+    return message

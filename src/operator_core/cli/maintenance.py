@@ -1,0 +1,105 @@
+"""`verify`, `export` and `prune`: see that the ledger is sound, keep its history, let go of what is old."""
+
+import argparse
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from operator_core.actions import UnreadableRowError, ValueNotStorableError
+from operator_core.cli import output
+from operator_core.cli.database import existing, file_path
+from operator_core.cli.options import Commands, Parser, time
+from operator_core.cli.streams import required_output
+
+DIFFERENT = INCOMPLETE = 1
+
+
+async def verify(options: argparse.Namespace) -> int:
+    """Compare the schema, the latch and the tables with what they must be; 1 where they differ."""
+    async with existing(options.url) as db:
+        with output.Progress("verify") as progress:
+            differences = await db.verify(progress=progress)
+    if options.json:
+        output.emit([output.plain(difference) for difference in differences])
+        return DIFFERENT if differences else 0
+    for difference in differences:
+        output.say(str(difference))
+    output.say(f"{len(differences)} differences" if differences else "the tables and the history agree")
+    return DIFFERENT if differences else 0
+
+
+@contextmanager
+def _written(path: Path | None) -> Generator[TextIO]:
+    """Give a new file that is there only when it is whole, or standard output."""
+    if path is None:
+        with required_output() as stream:
+            yield stream
+        return
+    if path.exists():
+        raise ValueNotStorableError(path=str(path), why="is there already; name a new file")
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+async def export(options: argparse.Namespace) -> int:
+    """Write one event a line, in the order of proposals and of their steps; 1 where one cannot be read."""
+    written, missing = 0, list[UnreadableRowError]()
+    async with existing(options.url, missing.append) as db:
+        try:
+            with _written(options.output) as stream:
+                async for event in db.iter_events(before=options.before):
+                    stream.write(json.dumps(output.plain(event), allow_nan=False) + "\n")
+                    written += 1
+        except OSError as error:
+            raise ValueNotStorableError(path=str(options.output or "standard output"), why=f"broke: {error}") from error
+    output.warn(f"{written} events written to {options.output or 'standard output'}")
+    for unreadable in missing:
+        output.warn(f"NOT written: {unreadable}")
+    return INCOMPLETE if missing else 0
+
+
+async def prune(options: argparse.Namespace) -> int:
+    """Delete what was finished before a moment, or only say what would go."""
+    keep = not options.events_too
+    async with existing(options.url) as db:
+        if options.dry_run:
+            report = await db.count_prunable(options.before, keep_events=keep)
+        else:
+            with output.Progress("prune") as progress:
+                report = await db.prune(
+                    options.before, keep_events=keep, by=options.by, reason=options.reason, progress=progress
+                )
+    if options.json:
+        output.emit(output.plain(report))
+        return 0
+    verb = "would go" if options.dry_run else "are gone"
+    output.say(
+        f"finished before {output.moment(report.before)}: {report.proposals} proposals {verb}, with their records"
+    )
+    output.say("their history stays" if keep else f"{report.events} events {verb}")
+    if report.unsettled:
+        output.say(f"{report.unsettled} stay: nobody has settled their unknown outcome (operator-core unknown)")
+    return 0
+
+
+def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
+    """Add `verify`, `export` and `prune`."""
+    parser = commands.add_parser("verify", parents=[common], help="compare the tables with the history")
+    parser.set_defaults(run=verify)
+    parser = commands.add_parser("export", parents=[common], help="write the history as JSON lines")
+    parser.add_argument("--before", type=time, help="only histories that began before: 2026-01-31, or with a time")
+    parser.add_argument("--output", type=file_path, help="a new file (default: standard output)")
+    parser.set_defaults(run=export)
+    parser = commands.add_parser("prune", parents=[common, actor], help="delete what was finished before a moment")
+    parser.add_argument("--before", type=time, required=True, help="2026-01-31, or with a time; UTC where no zone is")
+    parser.add_argument("--reason", default="retention", help="why")
+    parser.add_argument("--events-too", action="store_true", help="delete the history as well: export it first")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.set_defaults(run=prune)

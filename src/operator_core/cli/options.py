@@ -1,0 +1,100 @@
+"""What the parsers of all commands share: argparse's own class, options and types of arguments."""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from operator_core.actions import ActionError, Scope
+from operator_core.actions.validation import check_seconds
+from operator_core.cli import output, streams
+from operator_core.cli.database import hide_urls
+
+FAILED = 1
+_MAX_COUNT = 10_000
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that ends with 1 on a mistyped command: argparse's own 2 would read as "engaged, but not confirmed"."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - it has overloads
+        """Remember what was typed: a URL in the wrong place must not be repeated with its password."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, without any URL, and exit."""
+        self.print_usage(sys.stderr)
+        output.warn(f"{hide_urls(message, self._words)}. NOTHING WAS DONE.")
+        self.exit(FAILED)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        streams.write(message, file)  # argparse's own raises where a standard stream is closed
+
+
+Commands = argparse._SubParsersAction  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - argparse has no public name for it
+
+
+def common_options() -> Parser:
+    """Return the options of every command."""
+    common = Parser(add_help=False)
+    common.add_argument("--url", help="the database: a URL or a file; else OPERATOR_CORE_DATABASE_URL, else ops.db")
+    common.add_argument("--json", action="store_true", help="print JSON on standard output")
+    return common
+
+
+def actor_options() -> Parser:
+    """Return the options of a command that acts in somebody's name."""
+    actor = Parser(add_help=False)
+    actor.add_argument("--by", default=_login(), help="who does it (default: the login name)")
+    return actor
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds."""
+    try:
+        return check_seconds(float(text), "this")
+    except (ActionError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def duration(text: str) -> float:
+    """Parse a number of seconds that may end in an "s"."""
+    return seconds(text.removesuffix("s"))
+
+
+def count(text: str) -> int:
+    """Parse a number from 1 to 10,000."""
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_COUNT:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {_MAX_COUNT}")
+    return int(text)
+
+
+def time(text: str) -> datetime:
+    """Parse a date or a time; UTC where it names no zone."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a date; write 2026-01-31 or 2026-01-31T12:00+00:00"
+        ) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def scope(text: str) -> Scope:
+    """Parse the scope of a stop."""
+    try:
+        return Scope.parse(text)
+    except ActionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

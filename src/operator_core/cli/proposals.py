@@ -1,0 +1,114 @@
+"""`list`, `show` and `cancel`: the ledger by hand."""
+
+import argparse
+
+from operator_core.actions import (
+    ActionEvent,
+    ActionProposal,
+    ActionStatus,
+    EventKind,
+    ProposalNotFoundError,
+    UnreadableRowError,
+)
+from operator_core.actions.validation import dump_json
+from operator_core.cli import output
+from operator_core.cli.database import existing
+from operator_core.cli.options import Commands, Parser
+
+
+async def list_(options: argparse.Namespace) -> int:
+    """List proposals, newest first."""
+    async with existing(options.url) as db:
+        found = await db.list_proposals(
+            options.status,
+            ticket_id=options.ticket,
+            action_name=options.action_name,
+            before_id=options.before_id,
+            limit=options.limit,
+        )
+    for proposal in found:
+        if options.json:
+            output.emit(output.plain(proposal))
+        else:
+            output.say(_line(proposal))
+    return 0
+
+
+def _line(proposal: ActionProposal) -> str:
+    ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
+    reason = proposal.reason.partition("\n")[0][:60]
+    return (
+        f"{proposal.id:>8}  {proposal.status:<9}  {output.moment(proposal.status_at)}  ticket {ticket:<8}  "
+        f"{proposal.action_name}  ({proposal.proposed_by}: {reason})"
+    )
+
+
+async def show(options: argparse.Namespace) -> int:
+    """Show one proposal with its record and its history."""
+    async with existing(options.url) as db:
+        proposal = await db.get_proposal(options.id)
+        if proposal is None:
+            raise ProposalNotFoundError(proposal_id=options.id)
+        records = await db.get_records_for_proposal(options.id)
+        events = await db.get_events(options.id)
+    if options.json:
+        parts = {"records": [output.plain(record) for record in records], "events": [output.plain(e) for e in events]}
+        output.emit({**output.plain(proposal), **parts})
+        return 0
+    output.say(_line(proposal))
+    output.say(f"  reason: {proposal.reason}")
+    output.say(f"  parameters: {dump_json(proposal.parameters)}")
+    for record in records:
+        error = "" if record.error_message is None else f": {record.error_message}"
+        output.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
+    for event in events:
+        output.say(_event_line(event))
+    return 0
+
+
+def _event_line(event: ActionEvent) -> str:
+    why = "" if event.reason is None else f": {event.reason}"
+    what, more = f"{event.from_status or '(new)'} -> {event.to_status}", ""
+    if event.kind is not EventKind.STEP:
+        what = event.kind.replace("_", " ")
+        more = "" if event.data is None else f" {dump_json(event.data)}"
+    return f"  {output.moment(event.at)}  {what:<24}  {event.by}{why}{more}"
+
+
+async def cancel(options: argparse.Namespace) -> int:
+    """Cancel one proposal that is pending, or ask the one that is executing to stop."""
+    async with existing(options.url) as db:
+        try:
+            cancelled = await db.request_cancel(options.id, by=options.by, reason=options.reason)
+        except UnreadableRowError as error:
+            if not error.kept:
+                raise
+            output.complain(str(error), error=error, as_json=options.json)
+            return 0
+    if options.json:
+        output.emit(output.plain(cancelled))
+    else:
+        output.say(_line(cancelled))
+    if cancelled.status is ActionStatus.EXECUTING and not options.json:
+        output.say("it is executing: it was asked to stop, and its worker answers")
+    return 0
+
+
+def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
+    """Add `list`, `show` and `cancel`."""
+    parser = commands.add_parser("list", parents=[common], help="list proposals, newest first")
+    parser.add_argument("--status", type=ActionStatus, choices=list(ActionStatus), help="only those in this state")
+    parser.add_argument("--ticket", type=int, help="only those of this ticket")
+    parser.add_argument("--action-name", help="only those of this name")
+    parser.add_argument("--before-id", type=int, help="only those with a lower id: the next page")
+    parser.add_argument("--limit", type=int, default=50, help="how many at most (default: 50)")
+    parser.set_defaults(run=list_)
+    parser = commands.add_parser("show", parents=[common], help="show one proposal with its record and its history")
+    parser.add_argument("id", type=int)
+    parser.set_defaults(run=show)
+    parser = commands.add_parser(
+        "cancel", parents=[common, actor], help="cancel one proposal, or ask it to stop where it is executing"
+    )
+    parser.add_argument("id", type=int)
+    parser.add_argument("--reason", default="cancelled by hand", help="why")
+    parser.set_defaults(run=cancel)

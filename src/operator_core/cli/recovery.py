@@ -1,0 +1,75 @@
+"""`recover`, `unknown` and `resolve`: what lost workers left, and what a person found out about it."""
+
+import argparse
+
+from operator_core.actions import ActionRecord, Finding
+from operator_core.cli import output
+from operator_core.cli.database import existing
+from operator_core.cli.options import Commands, Parser, seconds
+
+
+def _line(record: ActionRecord) -> str:
+    seen = f"worker {record.worker or '-'}, last seen {output.moment(record.last_seen_at)}"
+    return f"record {record.id}, proposal {record.proposal_id}: {record.outcome}, {seen}"
+
+
+def _show(records: list[ActionRecord], nothing: str, *, as_json: bool) -> None:
+    if as_json:
+        output.emit([output.plain(record) for record in records])
+        return
+    for record in records:
+        output.say(_line(record))
+    if records:
+        output.say(
+            f'find out what happened, then: operator-core resolve {records[0].id} --finding happened --reason "..."'
+        )
+    else:
+        output.say(nothing)
+
+
+async def recover(options: argparse.Namespace) -> int:
+    """Fail the executions whose lease ran out."""
+    async with existing(options.url) as db:
+        lost = await db.recover_expired_leases(grace_period=options.grace_period, by=options.by)
+    _show(lost, "nothing is lost", as_json=options.json)
+    return 0
+
+
+async def unknown(options: argparse.Namespace) -> int:
+    """List what nobody knows the outcome of."""
+    async with existing(options.url) as db:
+        unsettled = await db.list_unresolved()
+    _show(unsettled, "every outcome is known or settled", as_json=options.json)
+    return 0
+
+
+async def resolve(options: argparse.Namespace) -> int:
+    """Settle one of them."""
+    async with existing(options.url) as db:
+        record = await db.resolve_unknown(options.record, finding=options.finding, by=options.by, reason=options.reason)
+    if options.json:
+        output.emit(output.plain(record))
+    else:
+        output.say(f"record {record.id}, proposal {record.proposal_id}: {record.finding}, says {options.by}")
+    return 0
+
+
+def _finding(text: str) -> Finding:
+    try:
+        return Finding(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: {', '.join(Finding)}") from error
+
+
+def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
+    """Add `recover`, `unknown` and `resolve`."""
+    parser = commands.add_parser("recover", parents=[common, actor], help="fail what lost workers left executing")
+    parser.add_argument("--grace-period", type=seconds, default=0.0, help="seconds after a lease ended (default: 0)")
+    parser.set_defaults(run=recover)
+    parser = commands.add_parser("unknown", parents=[common], help="list what nobody knows the outcome of")
+    parser.set_defaults(run=unknown)
+    parser = commands.add_parser("resolve", parents=[common, actor], help="settle an unknown outcome")
+    parser.add_argument("record", type=int, help="the id of the record, as `unknown` shows it")
+    parser.add_argument("--finding", required=True, type=_finding, help=", ".join(Finding))
+    parser.add_argument("--reason", required=True, help="how you know")
+    parser.set_defaults(run=resolve)

@@ -1,0 +1,81 @@
+"""`worker MODULE:registry`: do the actions of a registry until SIGTERM."""
+
+import argparse
+import importlib
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from operator_core.actions import ValueNotStorableError
+from operator_core.cli import output
+from operator_core.cli.database import existing
+from operator_core.cli.options import Commands, Parser, count, seconds
+from operator_core.logs import PRINTABLE
+
+if TYPE_CHECKING:
+    from operator_core.worker import ActionRegistry
+
+
+async def work(options: argparse.Namespace) -> int:
+    """Run a worker until it is told to end; 0 when nothing was broken off or lost."""
+    from operator_core.worker import Worker  # noqa: PLC0415 - a stop must not wait for it
+
+    _log_to_stderr()
+    registry = _registry(options.registry)
+    async with existing(options.url) as db:
+        worker = Worker(
+            db,
+            registry,
+            concurrency=options.concurrency,
+            name=options.name,
+            lease_seconds=options.lease,
+            shutdown_timeout=options.shutdown_timeout,
+            validate=not options.no_validate,
+        )
+        report = await worker.run()
+    if options.json:
+        output.emit(asdict(report))
+    else:
+        output.say(f"ended: {report}")
+    return 1 if report.broken_off or report.lost or report.still_running else 0
+
+
+def _log_to_stderr() -> None:
+    """Log every logger of this process, each entry printable: those of other libraries repeat text of others too."""
+    handler = logging.StreamHandler()
+    handler.addFilter(PRINTABLE)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
+    )
+
+
+def _registry(text: str) -> "ActionRegistry":
+    from operator_core.worker import ActionRegistry  # noqa: PLC0415 - as above
+
+    module, _, name = text.partition(":")
+    if any(sign in text for sign in "@/="):
+        raise ValueNotStorableError(
+            path="MODULE:registry", why="is not the name of a module; the database is named with --url"
+        )
+    sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
+    try:
+        found = getattr(importlib.import_module(module), name or "registry")
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueNotStorableError(path=text, why=f"cannot be imported: {error}") from error
+    if not isinstance(found, ActionRegistry):
+        raise ValueNotStorableError(path=text, why=f"is a {type(found).__name__}; an ActionRegistry is wanted")
+    return found
+
+
+def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
+    """Add `worker`."""
+    parser = commands.add_parser("worker", parents=[common], help="do the actions of a registry until SIGTERM")
+    parser.add_argument("registry", metavar="MODULE:registry", help="where the ActionRegistry is")
+    parser.add_argument("--concurrency", type=count, default=1, help="how many actions at once (default: 1)")
+    parser.add_argument("--lease", type=seconds, default=60.0, help="seconds without a heartbeat (default: 60)")
+    parser.add_argument("--shutdown-timeout", type=seconds, default=30.0, help="seconds after SIGTERM (default: 30)")
+    parser.add_argument("--name", help="unique among all workers (default: made up)")
+    parser.add_argument("--no-validate", action="store_true", help="run only what somebody else has validated")
+    parser.set_defaults(run=work)

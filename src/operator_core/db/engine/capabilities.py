@@ -1,0 +1,76 @@
+"""What an engine is and can do, and whether it is new enough."""
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.errors import EngineVersionError
+from operator_core.db.engine import postgresql, sqlite
+
+LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
+LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
+
+
+def is_sqlite(bind: AsyncEngine | Engine | sa.Connection | URL) -> bool:
+    """Tell the two engines apart."""
+    return (bind.get_backend_name() if isinstance(bind, URL) else bind.dialect.name) == "sqlite"
+
+
+def shares_sessions(bind: AsyncEngine | Engine | sa.Connection) -> bool:
+    """Tell whether PgBouncer lends the sessions of an engine to others between two transactions."""
+    return bool(bind.get_execution_options().get(postgresql.SHARES_SESSIONS))
+
+
+def share_sessions(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine whose connections lead through PgBouncer as one of which `shares_sessions` knows that."""
+    return engine.execution_options(**{postgresql.SHARES_SESSIONS: True})
+
+
+def require_same_file(connection: sa.Connection) -> None:
+    """Check that the path of a connection's SQLite file still leads to the same file, with the same log.
+
+    Raises:
+        DatabaseReplacedError: The file or its log was deleted or replaced.
+        DatabaseAliasError: The file has a second name.
+    """
+    if is_sqlite(connection):
+        sqlite.require_same_file(connection)
+
+
+def check_version(connection: sa.Connection) -> None:
+    """See that the engine is new enough, that a server keeps Unicode, and how the role is set up behind PgBouncer.
+
+    Raises:
+        EngineVersionError: It is older.
+        DatabaseEncodingError: The database keeps something else.
+        EngineNotConfiguredError: The guards do not work in the sessions of this role.
+        DatabaseUrlError: The role lacks settings; the error names the statements that set them.
+    """
+    found = tuple(connection.dialect.server_version_info or (0,))
+    name, lowest = ("SQLite", LOWEST_SQLITE) if is_sqlite(connection) else ("PostgreSQL", LOWEST_POSTGRESQL)
+    if found < lowest:
+        version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))
+        raise EngineVersionError(engine=name, version=version, lowest=wanted)
+    if is_sqlite(connection):
+        sqlite.require_suitable(connection)
+    else:
+        postgresql.require_suitable(connection)
+    if shares_sessions(connection):
+        postgresql.require_role_settings(connection)
+
+
+def writes_in_one_statement(connection: sa.Connection) -> bool:
+    """Tell whether a statement may hold several writes (a data-modifying WITH), which saves round trips."""
+    return not is_sqlite(connection)
+
+
+def autocommits_safely(connection: sa.Connection) -> bool:
+    """Tell whether a statement outside of a transaction runs at the one isolation level at which a stop is seen."""
+    if is_sqlite(connection):
+        return True
+    return connection.exec_driver_sql("SHOW default_transaction_isolation").scalar() == "read committed"
+
+
+def refusal_aborts(connection: sa.Connection) -> bool:
+    """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
+    return not is_sqlite(connection)

@@ -1,0 +1,117 @@
+"""Engines, and the settings that the promises rest on."""
+
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Dialect, Engine
+from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.errors import DatabaseUrlError, MissingDriverError
+from operator_core.db.engine import postgresql, sqlite
+from operator_core.db.engine.capabilities import is_sqlite
+from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.url_options import names_pgbouncer
+from operator_core.db.engine.urls import file_of, shown
+
+CONNECTIONS = 15  # of one `ActionDB` at most, besides those of a stop and the one that listens
+
+
+def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True, **options: Any) -> AsyncEngine:
+    """Return an engine with our settings; nothing is opened yet.
+
+    Args:
+        url: As `target_url` returns it.
+        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`; behind PgBouncer those that
+            the role has.
+        lasting: Whether what is set or locked in a session must last, so that PgBouncer cannot stand between.
+        **options: For SQLAlchemy's `create_async_engine`.
+
+    Raises:
+        MissingDriverError: The driver of the URL is not installed.
+        DatabaseNotFoundError: The folder of a SQLite file does not exist.
+        DatabaseUrlError: Sessions must last, and the URL names PgBouncer.
+    """
+    if lasting:
+        require_lasting_sessions(url)
+    new_engine = sqlite.new_engine if url.drivername.startswith("sqlite") else postgresql.new_engine
+    try:
+        return new_engine(url, lock_timeout, {"hide_parameters": True, **options})
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        driver = url.get_driver_name()
+        extra = "psycopg" if driver.startswith("psycopg") else "postgres"
+        raise MissingDriverError(driver=driver, extra=extra) from error
+
+
+def require_lasting_sessions(url: URL) -> None:
+    """Refuse a URL that names PgBouncer: what is set or locked in a session must last.
+
+    Raises:
+        DatabaseUrlError: It does.
+    """
+    if names_pgbouncer(url):
+        raise DatabaseUrlError(
+            f"{shown(url)} names PgBouncer, and migrations hold a lock for a whole session. Give the URL of the server "
+            "itself, without pgbouncer=true"
+        )
+
+
+def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> AsyncEngine:
+    """Give a host's engine the settings that the promises rest on, and return it; call it right after creating it.
+
+    On SQLite: WAL, `synchronous=FULL`, foreign keys on, and every transaction begins IMMEDIATE, unless the execution
+    option `operator_core_begin="DEFERRED"` makes it a reader. A statement is one hop to the thread of its connection,
+    unless the engine has an `async_creator`. On PostgreSQL nothing needs to be set.
+    """
+    if is_sqlite(engine):
+        sqlite.configure(engine, lock_timeout)
+    return engine
+
+
+_configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is shared by all options of an engine
+
+
+def require_configured(connection: sa.Connection) -> None:
+    """Check once that a host's engine has the settings that the guarantees rest on, by asking its connection.
+
+    On SQLite once for each connection, because a PRAGMA belongs to one; on PostgreSQL once for each engine.
+
+    Raises:
+        EngineNotConfiguredError: It has not.
+    """
+    if is_sqlite(connection):
+        sqlite.require_configured(connection)
+    elif connection.dialect not in _configured:
+        postgresql.require_session_settings(connection)
+        _configured.add(connection.dialect)
+
+
+def for_calls(url: URL) -> dict[str, Any]:
+    """Return the options of an engine for single calls; it autocommits unless it is asked for more.
+
+    To ask for that at each call is dear. Its connections stay open: one beyond the size of a pool would be opened and
+    closed for a single call.
+    """
+    if url.get_backend_name() != "sqlite":
+        return {"isolation_level": "AUTOCOMMIT", "pool_size": CONNECTIONS, "max_overflow": 0}
+    return {} if file_of(url) is None else {"pool_size": CONNECTIONS, "max_overflow": 0}
+
+
+def autocommitting(engine: Engine) -> Engine:
+    """Return `engine` for units of one statement, which need no begin and no commit: each would cost a round trip."""
+    if is_sqlite(engine):
+        return engine.execution_options(**{BEGIN: "NONE"})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def transacting(engine: Engine) -> Engine:
+    """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
+    return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def reading(engine: Engine) -> Engine:
+    """Return `engine` for units that read with several statements from one snapshot."""
+    if is_sqlite(engine):
+        return engine.execution_options(**{BEGIN: "DEFERRED"})
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

@@ -1,0 +1,235 @@
+"""What the guards of both engines have in common: conditions in plain SQL, made from the table of steps.
+
+In these texts `NEW` and `OLD` are the rows of a trigger on `action_proposals` and `k` is a row of `kill_switch`.
+"""
+
+from dataclasses import dataclass
+
+from operator_core.actions.kill_switch import EVERYTHING
+from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
+from operator_core.actions.types import ActionType, EventKind
+from operator_core.actions.validation import MAX_NAME_CHARACTERS
+from operator_core.db.schema import SCOPE_FIELDS, UNSETTLED, any_of, proposals, quoted, records
+
+GUARDED_TABLES = (
+    "action_proposals",
+    "action_records",
+    "action_events",
+    "action_notes",
+    "action_prunes",
+    "kill_switch",
+    "kill_switch_events",
+)
+LEDGER_TABLES = (*GUARDED_TABLES, "kill_switch_barrier")
+"""All tables of the ledger; the last one never holds a row."""
+
+EXECUTING = ActionStatus.EXECUTING
+FINAL = quoted(TERMINAL)
+STATUS_COLUMNS = ("status", "status_at", "status_by", "status_reason")
+TIMED = tuple(status for status in TRANSITIONS if status is not INITIAL)
+
+
+@dataclass(frozen=True)
+class Latch:
+    """The conditions that the guard and the sweep ask of the latch, about the proposal row called `row`."""
+
+    row: str = "NEW"
+
+    @property
+    def covers(self) -> str:
+        """Is true of a latch row whose scope covers the proposal."""
+        # CAST: with an integer PostgreSQL would look for an operator that a client can define.
+        scopes = [f"'{EVERYTHING}'", *(f"'{field}=' || CAST({self.row}.{field} AS TEXT)" for field in SCOPE_FIELDS)]
+        return f"k.scope IN ({', '.join(scopes)})"
+
+    @property
+    def engaged(self) -> str:
+        """Is true of a latch row that is engaged and covers the proposal."""
+        return f"{self.covers} AND k.engaged_at IS NOT NULL AND k.released_at IS NULL"
+
+    @property
+    def bars(self) -> str:
+        """Is true of a latch row that bars the start: engaged, or stopped since the proposal was made."""
+        return (
+            f"{self.covers} AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL "
+            f"OR k.generation > {self.row}.generation)"
+        )
+
+    @property
+    def asks(self) -> str:
+        """Is true of a latch row that asks the running proposal to stop."""
+        return f"{self.covers} AND k.generation > {self.row}.generation"
+
+
+WHITESPACE = tuple(code for code in range(0x3001) if chr(code).isspace())
+"""What `str.strip` removes, up to the last such character, U+3000: a name of nothing else names nothing."""
+
+_NAMED_SCOPES = ("action_name=", "proposed_by=")
+_TICKET = "ticket_id="
+FIRST_NAME_CHARACTER = len(_NAMED_SCOPES[0]) + 1
+FIRST_TICKET_CHARACTER = len(_TICKET) + 1
+
+
+def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
+    """Return the condition that `Scope.parse` could not read a scope; what it is made of differs by engine.
+
+    Args:
+        name_is_blank: The condition that a name holds nothing but whitespace.
+        is_ticket: The condition that a ticket is a whole number of 64 bits, without leading zeros.
+    """
+    return (
+        f"NOT (NEW.scope = '{EVERYTHING}' "
+        f"OR NEW.scope IN ({quoted(f'action_type={kind}' for kind in ActionType)}) "
+        f"OR substr(NEW.scope, 1, {FIRST_NAME_CHARACTER - 1}) IN ({quoted(_NAMED_SCOPES)}) "
+        f"AND length(NEW.scope) BETWEEN {FIRST_NAME_CHARACTER} AND {FIRST_NAME_CHARACTER - 1 + MAX_NAME_CHARACTERS} "
+        f"AND NOT ({name_is_blank}) "
+        f"OR substr(NEW.scope, 1, {FIRST_TICKET_CHARACTER - 1}) = '{_TICKET}' AND {is_ticket})"
+    )
+
+
+_COUNTED = "generation <= 9223372036854775806"
+"""True of a generation to count on from: to SQLite, a text that was put in past the guards is the highest."""
+COUNTER = f"(SELECT max(k.generation) FROM kill_switch AS k WHERE k.{_COUNTED})"
+NEXT_GENERATION = (
+    f"(SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k "
+    f"WHERE k.{_COUNTED} UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e WHERE e.{_COUNTED}) AS n)"
+)
+"""Above everything in the latch and in its history: a restore may have lost a row of the latch."""
+
+LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
+START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().bars})"
+IS_LEGAL_STEP = " OR ".join(
+    # Not as a list: SQLite would make a table of it for every row.
+    f"(OLD.status = '{source}' AND ({any_of(targets).replace('status', 'NEW.status')}))"
+    for source, targets in TRANSITIONS.items()
+    if targets
+)
+RECORD_AGREES = (
+    "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id AND ("
+    + " OR ".join(
+        f"(NEW.status = '{status}' AND r.outcome IN ({quoted(outcomes)}))" for status, outcomes in OUTCOMES.items()
+    )
+    + "))"
+)
+
+
+def stop_asking(proposal_id: str) -> str:
+    """Return the generation of the last stop that asks a running proposal to stop, as a scalar query."""
+    return (
+        "(SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k "
+        f"ON {Latch('p').asks} WHERE p.id = {proposal_id})"
+    )
+
+
+RECORD_MISSED = f"OLD.{UNSETTLED}".replace("AND ", "AND OLD.")
+"""Is true of a record whose outcome is unknown, and which nobody has settled yet."""
+
+UNASKED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
+"""Is true of a record that answers a stop which nobody asked for."""
+
+_LAST_EVENT = "(SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = {} ORDER BY e.id + 0 DESC LIMIT 1)"
+IS_NEXT_EVENT = (
+    "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND ("
+    "NEW.from_status IS NULL AND NEW.to_status = 'proposed' OR NEW.from_status IS NOT NULL AND p.status = NEW.to_status"
+    # One look at the history for both: PostgreSQL would plan anew for every event, to leave one of two out.
+    f") AND coalesce({_LAST_EVENT.format('p.id')}, '') = coalesce(NEW.from_status, ''))"
+)
+"""Is true of the one event that the ledger itself would write: nobody else can know it sooner."""
+
+IS_NEXT_STOP_EVENT = (
+    "EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation "
+    "AND k.engaged_at IS NOT NULL AND (k.released_at IS NULL) = (NEW.change = 'engaged') "
+    "AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at)"
+)
+CHAIN_BROKEN = f"OLD.status <> {_LAST_EVENT.format('OLD.id')}"
+"""Is true when the row has taken another step since this one began, in a trigger of a client."""
+
+RETRY_REFUSED = (
+    "NEW.retry_of IS NOT NULL AND NOT EXISTS "
+    f"(SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.retry_of AND o.status IN ({FINAL}))"
+)
+"""Is true of a new proposal that tries again what is not finished, or was never there."""
+
+NOTE_UNFOUNDED = (
+    "NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id "
+    "WHERE r.id = NEW.record_id AND p.id = NEW.proposal_id AND p.status = NEW.status AND ("
+    f"NEW.kind = '{EventKind.REPORTED_LATE}' AND r.completed_at IS NOT NULL "
+    f"OR NEW.kind = '{EventKind.CANCEL_REQUESTED}' AND r.cancel_requested_at = NEW.at "
+    f"OR NEW.kind = '{EventKind.RESOLVED}' AND r.finding_at = NEW.at))"
+)
+"""Is true of a note that does not say what its record says."""
+
+
+def _later_than_recorded(proposal_id: str, at: str) -> str:
+    # A client dates its steps as it likes; when they were recorded it cannot say.
+    recorded = f"(SELECT max(e.recorded_at) FROM action_events AS e WHERE e.proposal_id = {proposal_id})"
+    return f'q."before" > {at} AND q."before" > coalesce({recorded}, {at})'
+
+
+EVENT_KEPT = (
+    "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS "
+    "(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND "
+    f'{_later_than_recorded("OLD.proposal_id", "OLD.at")} AND q."before" > '
+    "coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at))"
+)
+"""Is true of what happened to a proposal that is there, or whose history was not allowed to be pruned."""
+
+PROPOSAL_KEPT = f"NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE {_later_than_recorded('OLD.id', 'OLD.status_at')})"
+"""Is true of a finished proposal that was not allowed to be pruned."""
+
+RECORD_KEPT = (
+    "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
+    f"ON {_later_than_recorded('p.id', 'p.status_at')} WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))"
+)
+"""Is true of a record whose proposal is not finished, or was not allowed to be pruned."""
+
+HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id)"
+BORN_LATER = " OR ".join(f"NEW.{status}_at IS NOT NULL" for status in TIMED if status is not ActionStatus.CANCELLED)
+"""Is true of a new proposal that claims to have been further already."""
+
+BORN_BY_ANOTHER = f"NEW.status = '{INITIAL}' AND (NEW.status_by <> NEW.proposed_by OR NEW.status_reason IS NOT NULL)"
+"""Is true of a new proposal whose row says of its first step what its event will not say."""
+
+PROPOSAL_TIMES = ("proposed_at", "status_at", "valid_until")
+RECORD_TIMES = (
+    "started_at",
+    "completed_at",
+    "cancel_requested_at",
+    "last_seen_at",
+    "lease_expires_at",
+    "finding_at",
+)
+LATCH_TIMES = ("engaged_at", "released_at")
+FIRST_TIME, LAST_TIME = "0001-01-02 00:00:00", "9999-12-31 00:00:00"
+
+PROPOSED_COLUMNS = tuple(
+    column.name
+    for column in proposals.columns
+    if column.name not in STATUS_COLUMNS and column.name not in {f"{status}_at" for status in TIMED}
+)
+"""What was proposed: never changes after the insert."""
+
+RECORD_KEYS = ("id", "proposal_id", "started_at", "worker", "lease_seconds", "claim_key")
+"""What the opening of a record fixes for ever."""
+
+FINDING_COLUMNS = ("finding", "finding_at", "finding_by", "finding_reason")
+CLOSED_COLUMNS = tuple(column.name for column in records.columns if column.name not in FINDING_COLUMNS)
+"""What the closing of a record fixes for ever."""
+
+REQUEST_COLUMNS = ("cancel_requested_at", "cancel_requested_by", "cancel_reason")
+SNAPSHOT_COLUMNS = tuple(name for name in PROPOSED_COLUMNS if name not in ("id", "generation"))
+"""What the first event of a proposal holds."""
+
+OUTCOME_COLUMNS = tuple(name for name in CLOSED_COLUMNS if name not in ("id", "proposal_id"))
+"""What the event out of `executing` holds, besides the id of the record."""
+
+
+def stop_statement(dialect: str, by: str, reason: str) -> str:
+    """Return the one statement with which a DBA stops everything by hand."""
+    by, reason = (text.replace("'", "''") for text in (by, reason))
+    moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if dialect == "sqlite" else "now()"
+    return (
+        f"UPDATE kill_switch SET generation = {NEXT_GENERATION}, engaged_at = {moment}, "
+        f"engaged_by = '{by}', reason = '{reason}', released_at = NULL, released_by = NULL, release_reason = NULL "
+        f"WHERE scope = '{EVERYTHING}';"
+    )

@@ -1,0 +1,57 @@
+"""The bodies of two functions of PostgreSQL, which run as their owner: a role that may write nothing stops with them.
+
+They engage a scope, and cancel what a stop covers and what was made before it, which can never start. Nothing else.
+"""
+
+from operator_core.actions.lifecycle import PENDING, ActionStatus
+from operator_core.db.guards.conditions import Latch
+from operator_core.db.schema import any_of, kill_switch
+
+ENGAGE_ARGUMENTS = "stop_scope text, stop_by text, stop_reason text"
+_COLUMNS = tuple(column.name for column in kill_switch.columns)
+_TYPES = {"generation": "bigint", "engaged_at": "timestamptz", "released_at": "timestamptz"}
+ENGAGE_RETURNS = "TABLE ({})".format(", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in _COLUMNS))
+SWEEP_ARGUMENTS = "swept_generation bigint, sweep_rows integer"
+SWEEP_RETURNS = "SETOF bigint"
+
+
+def engage() -> str:
+    """Engage the latch of a scope and return its row; who stops is the role that has logged in, where nobody is named.
+
+    One statement, so that two stops of a scope that never was stopped do not meet: the second one engages again.
+    """
+    row = ", ".join(f"k.{name}" for name in _COLUMNS)
+    again = ", ".join(f"{name} = excluded.{name}" for name in ("engaged_at", "engaged_by", "reason"))
+    return f"""
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY INSERT INTO kill_switch AS k (scope, generation, engaged_at, engaged_by, reason)
+    -- The trigger takes the next generation.
+    VALUES (stop_scope, 0, statement_timestamp(), stop_by, stop_reason)
+    ON CONFLICT (scope) DO UPDATE
+    SET {again}, released_at = NULL, released_by = NULL, release_reason = NULL
+    RETURNING {row};
+END
+"""
+
+
+def sweep() -> str:
+    """Cancel some of what a stop left pending, in its name; return the ids. What somebody holds locked is skipped."""
+    cancelled = ActionStatus.CANCELLED
+    pending = any_of(PENDING).replace("status", "p.status")
+    return f"""
+BEGIN
+    RETURN QUERY WITH leftover AS (
+        SELECT p.id, k.by, k.reason
+        FROM kill_switch_events AS k
+        JOIN action_proposals AS p ON ({pending}) AND p.generation < k.generation AND {Latch("p").covers}
+        WHERE k.generation = swept_generation AND k.change = 'engaged'
+        LIMIT sweep_rows FOR UPDATE OF p SKIP LOCKED
+    )
+    UPDATE action_proposals AS p
+    SET status = '{cancelled}', status_at = statement_timestamp(), {cancelled}_at = statement_timestamp(),
+        status_by = l.by, status_reason = l.reason
+    FROM leftover AS l WHERE p.id = l.id AND ({pending})
+    RETURNING p.id;
+END
+"""

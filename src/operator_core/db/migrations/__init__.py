@@ -1,0 +1,23 @@
+"""The schema's revisions: which one a database is at, and how to move it.
+
+The scripts keep their own version table, so that they live beside the Alembic of a host in the same database. Alembic
+is imported when something is migrated, not before.
+"""
+
+from operator_core.db.migrations.commands import downgrade, history, upgrade, upgrade_sql
+from operator_core.db.migrations.revisions import HEAD, REVISIONS, VERSION_TABLE, scripts
+from operator_core.db.migrations.status import SchemaState, SchemaStatus, schema_status
+
+__all__ = [
+    "HEAD",
+    "REVISIONS",
+    "VERSION_TABLE",
+    "SchemaState",
+    "SchemaStatus",
+    "downgrade",
+    "history",
+    "schema_status",
+    "scripts",
+    "upgrade",
+    "upgrade_sql",
+]

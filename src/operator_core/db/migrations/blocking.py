@@ -1,0 +1,31 @@
+"""A connection for one errand, in a thread of its own: no event loop is running there, whatever the caller does."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import NullPool
+
+from operator_core.db.engine.factory import create_engine
+from operator_core.db.errors import translated
+
+T = TypeVar("T")
+
+
+def run_alone(url: URL, act: Callable[[sa.Connection], T], *, lock_timeout: float = 10.0) -> T:
+    """Connect, call `act` with the connection, and return what it returns; errors of the driver come as ours."""
+    with translated(url), ThreadPoolExecutor(1) as executor:  # a loop needs file descriptors, so it may fail too
+        return executor.submit(lambda: asyncio.run(_connect_and(url, act, lock_timeout))).result()
+
+
+async def _connect_and(url: URL, act: Callable[[sa.Connection], T], lock_timeout: float) -> T:
+    engine = create_engine(url, lock_timeout=lock_timeout, poolclass=NullPool)
+    try:
+        with translated(url):
+            async with engine.connect() as connection:
+                return await connection.run_sync(act)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,90 @@
+"""Upgrade and downgrade, from a target or on a connection."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from operator_core.actions.errors import (
+    ValueNotStorableError,
+)
+from operator_core.actions.validation import check_seconds
+from operator_core.db.engine.urls import target_url
+from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.revisions import DDL_LOCK_TIMEOUT
+from operator_core.db.migrations.status import require_free_file
+
+if TYPE_CHECKING:
+    from operator_core.db.migrations.environment import Direction
+
+
+def history() -> list[tuple[str, str]]:
+    """Return every revision with what it brings, oldest first."""
+    from operator_core.db.migrations import environment
+
+    return environment.history()
+
+
+def upgrade(
+    target: Path | str | URL | None = None, revision: str = "head", *, lock_timeout: float = DDL_LOCK_TIMEOUT
+) -> None:
+    """Bring a database to a revision, one process at a time; nothing is kept of an upgrade that fails.
+
+    Blocks; within a running event loop use `await ActionDB(...).migrate()`.
+
+    Args:
+        target: As for `ActionDB`.
+        revision: Its number, or `head`.
+        lock_timeout: Seconds that a statement waits for a lock on PostgreSQL: all traffic waits behind it meanwhile.
+
+    Raises:
+        DatabaseError: It cannot be reached or worked with.
+    """
+    url, seconds = target_url(target), check_seconds(lock_timeout, "lock_timeout")
+    _migrate(url, "upgrade", revision, lock_timeout=seconds)
+
+
+def upgrade_sql(target: Path | str | URL | None, revision: str, output: TextIO) -> None:
+    """Write the statements of an upgrade instead of running them; `revision` may be a range, `0001:0002`."""
+    from operator_core.db.migrations import environment
+
+    start, _, end = revision.rpartition(":")
+    with _refusing(revision):
+        environment.write_sql(target_url(target), environment.plan("upgrade", end), start or None, output)
+
+
+def downgrade(target: Path | str | URL | None, revision: str) -> None:
+    """Take a database back to a revision; what only later revisions can hold is lost."""
+    _migrate(target_url(target), "downgrade", revision)
+
+
+def upgrade_on(connection: sa.Connection) -> None:
+    """Upgrade through a connection that has begun nothing: a host's, and the only one into a database in memory."""
+    from operator_core.db.migrations import environment
+
+    environment.run_on(connection, environment.plan("upgrade", "head"))
+
+
+def _migrate(url: URL, direction: "Direction", revision: str, *, lock_timeout: float = DDL_LOCK_TIMEOUT) -> None:
+    from operator_core.db.migrations import environment
+
+    require_free_file(url)
+    with _refusing(revision):
+        steps = environment.plan(direction, revision)
+        act = partial(environment.run_on, steps=steps, lock_timeout=lock_timeout)
+        run_alone(url, act, lock_timeout=environment.LOCK_WAIT_SECONDS)
+
+
+@contextmanager
+def _refusing(revision: str) -> Generator[None]:
+    """Raise our own error for a revision that Alembic does not know."""
+    from operator_core.db.migrations import environment
+
+    try:
+        yield
+    except environment.CommandError as error:
+        raise ValueNotStorableError(path="revision", why=f"is {revision!r}: {error}") from error

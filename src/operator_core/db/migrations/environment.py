@@ -1,0 +1,267 @@
+"""How our revisions run: one process at a time, one transaction for the whole chain, only our own tables.
+
+Alembic's `context` and `op` are globals of the process, and a host's migration may be running in another thread, or
+around ours. So nothing here uses them but `run_env`, which `alembic` on the command line calls in a process of its own:
+each migration loads the scripts for itself and gives them an `op` of their own.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, TextIO, cast
+
+import alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - first: see ADR 0013
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from operator_core.actions.errors import ConstraintError, DatabaseLockedError, DatabaseUrlError
+from operator_core.db.engine.capabilities import check_version, is_sqlite
+from operator_core.db.engine.factory import require_configured
+from operator_core.db.engine.urls import shown, target_url
+from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.revisions import DDL_LOCK_TIMEOUT, VERSION_TABLE, scripts
+from operator_core.db.migrations.sqlite_triggers import TriggerKeeper
+from operator_core.db.migrations.status import require_chain
+from operator_core.db.schema import Base
+
+_MIGRATION_LOCK = 0x6F70_636F_7265_6D67  # of PostgreSQL, for the session that migrates
+LOCK_WAIT_SECONDS = 120.0
+"""How long an upgrade waits for another one."""
+
+__all__ = [
+    "LOCK_WAIT_SECONDS",
+    "OPTIONS",
+    "CommandError",
+    "Direction",
+    "Plan",
+    "check_foreign_keys",
+    "history",
+    "keeping_triggers",
+    "plan",
+    "require_schema",
+    "run_env",
+    "run_on",
+    "wait_for_lock",
+    "write_sql",
+]
+
+Direction = Literal["upgrade", "downgrade"]
+Plan = Callable[[tuple[str, ...], MigrationContext], Iterable[RevisionStep]]
+
+
+def plan(direction: Direction, revision: str) -> Plan:
+    """Return what chooses the steps to a revision; it has loaded the scripts anew, and gives them their own `op`."""
+    directory = ScriptDirectory(str(scripts()))
+
+    def choose(heads: tuple[str, ...], context: MigrationContext) -> Iterable[RevisionStep]:
+        op: Any = Operations(context)
+        for script in directory.walk_revisions():
+            vars(script.module)["op"] = op  # instead of `alembic.op`, which acts on whatever migration began last
+        choices: Any = (directory._upgrade_revs, directory._downgrade_revs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - Alembic's documentation of `fn` uses them
+        return cast("Iterable[RevisionStep]", choices[direction == "downgrade"](revision, heads))
+
+    return choose
+
+
+def history() -> list[tuple[str, str]]:
+    """Return every revision with what it brings, oldest first."""
+    found = ScriptDirectory(str(scripts())).walk_revisions()
+    return [(script.revision, script.doc) for script in found][::-1]
+
+
+def run_on(connection: sa.Connection, steps: Plan, *, lock_timeout: float = DDL_LOCK_TIMEOUT) -> None:
+    """Migrate through a connection that has begun nothing, which may be a host's: its settings are put back."""
+
+    def configure(**options: Any) -> MigrationContext:
+        return MigrationContext.configure(connection, opts={**options, "fn": steps})
+
+    _run_alone_on(connection, configure, lock_timeout)
+
+
+def write_sql(url: URL, steps: Plan, start: str | None, output: TextIO) -> None:
+    """Write the statements of a migration from the revision `start`, None for an empty database."""
+    options = {**OPTIONS, "fn": steps, "as_sql": True, "literal_binds": True, "starting_rev": start}
+    _write_on(MigrationContext.configure(url=url, opts={**options, "output_buffer": output}), url)
+
+
+def run_env() -> None:
+    """Do what an `env.py` does, for `alembic` on the command line."""
+    from alembic import context
+
+    url = target_url(context.get_x_argument(as_dictionary=True).get("url"))
+    if context.is_offline_mode():
+        context.configure(url=url, literal_binds=True, **OPTIONS)
+        _write_on(context, url)
+        return
+
+    def act(connection: sa.Connection) -> None:
+        def configure(**options: Any) -> _Migration:
+            context.configure(connection=connection, **options)
+            return context
+
+        _run_alone_on(connection, configure, DDL_LOCK_TIMEOUT)
+
+    run_alone(url, act, lock_timeout=LOCK_WAIT_SECONDS)
+
+
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or name in Base.metadata.tables
+
+
+OPTIONS: dict[str, Any] = {
+    "target_metadata": Base.metadata,
+    "version_table": VERSION_TABLE,
+    "include_name": _is_ours,
+    "transactional_ddl": True,
+    "transaction_per_migration": False,
+}
+
+
+class _Migration(Protocol):
+    """What a `MigrationContext` and the module `alembic.context` share."""
+
+    def begin_transaction(self) -> Any: ...
+    def run_migrations(self) -> None: ...
+
+
+def _write_on(context: Any, url: URL) -> None:
+    with context.begin_transaction():
+        if url.get_backend_name() == "postgresql":
+            context.execute(f"SET LOCAL lock_timeout = {round(DDL_LOCK_TIMEOUT * 1000)}")
+            context.execute("SET LOCAL statement_timeout = 0")
+        context.run_migrations()
+
+
+def _run_alone_on(connection: sa.Connection, configure: Callable[..., _Migration], lock_timeout: float) -> None:
+    on_sqlite = is_sqlite(connection)
+    alone = _alone_on_sqlite(connection) if on_sqlite else _alone_on_postgresql(connection)
+    with alone as options:
+        context = configure(**OPTIONS, **options)
+        with context.begin_transaction():
+            if not on_sqlite:
+                connection.execute(_BOUNDS, {"lock_timeout": str(round(lock_timeout * 1000))})
+                require_schema(connection)
+            require_chain(connection)
+            context.run_migrations()
+            if on_sqlite:
+                check_foreign_keys(connection)
+
+
+# For this transaction alone, so that a host's session is not changed; some settings are younger than the oldest server.
+_BOUNDS = sa.text(
+    "SELECT set_config(s.name, v.value, true) FROM pg_catalog.pg_settings AS s JOIN (VALUES "
+    "('lock_timeout', CAST(:lock_timeout AS text)), ('statement_timeout', '0'), ('transaction_timeout', '0'), "
+    "('idle_in_transaction_session_timeout', '0'), ('standard_conforming_strings', 'on'), "
+    "('quote_all_identifiers', 'off')) AS v (name, value) "
+    "ON v.name = s.name"
+)
+
+
+_SCHEMAS = sa.text(
+    "SELECT quote_ident(current_user) AS role, quote_ident(current_database()) AS database, "  # noqa: S608
+    "current_schema() AS first, quote_ident(n.nspname) AS ledger, n.nspname = current_schema() AS same "
+    "FROM (SELECT 1) AS one "
+    f"LEFT JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass('{VERSION_TABLE}') "
+    "LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+)
+
+
+def require_schema(connection: sa.Connection) -> None:
+    """See that what is created comes to where the ledger is: into the first schema of the search path."""
+    found = connection.execute(_SCHEMAS).one()
+    if found.first is None:
+        problem, schema = "no schema that exists", "<schema>"
+    elif found.ledger is not None and not found.same:
+        problem, schema = f"{found.first}, and the ledger is in {found.ledger}", found.ledger
+    else:
+        return
+    raise DatabaseUrlError(
+        f"the search_path of {found.role} in {shown(connection.engine.url)} begins with {problem}. "
+        f"Run: ALTER ROLE {found.role} IN DATABASE {found.database} SET search_path = {schema}; then connect anew"
+    )
+
+
+@contextmanager
+def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
+    """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
+    connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
+    check_version(connection)
+    wait_for_lock(connection, "pg_try_advisory_lock", between=connection.rollback)
+    connection.commit()
+    try:
+        yield {}
+    finally:
+        try:
+            connection.rollback()
+            connection.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+            connection.commit()
+        except SQLAlchemyError:  # the connection is lost, and its lock with it; what broke it is under way
+            connection.invalidate()
+
+
+def wait_for_lock(connection: sa.Connection, function: str, between: Callable[[], None] = lambda: None) -> None:
+    """Poll for PostgreSQL's lock of one migration at a time, which `function` tries to take."""
+    give_up = time.monotonic() + LOCK_WAIT_SECONDS
+    while not connection.scalar(sa.text(f"SELECT {function}({_MIGRATION_LOCK})")):
+        between()
+        if time.monotonic() > give_up:
+            raise DatabaseLockedError(url=shown(connection.engine.url), detail="another process is migrating it")
+        time.sleep(0.1)
+
+
+@contextmanager
+def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
+    """Begin IMMEDIATE (the engine does), with foreign keys off: a rebuilt parent table would delete its children."""
+    require_configured(connection)
+    connection.rollback()
+    before = {name: _pragma(connection, name) for name in _PRAGMAS}
+    for name, value in _PRAGMAS.items():
+        _pragma(connection, f"{name} = {value}")
+    try:
+        with keeping_triggers(connection) as options:
+            yield options
+    finally:
+        connection.rollback()
+        for name, value in before.items():
+            _pragma(connection, f"{name} = {value}")
+
+
+@contextmanager
+def keeping_triggers(connection: sa.Connection) -> Generator[dict[str, Any]]:
+    """Give Alembic the option that puts triggers back after a table was rebuilt on SQLite."""
+    keeper = TriggerKeeper(connection)
+    try:
+        yield {"on_version_apply": (keeper.restore,)}
+    finally:
+        keeper.close()
+
+
+_PRAGMAS = {
+    "busy_timeout": round(LOCK_WAIT_SECONDS * 1000),
+    "foreign_keys": 0,
+    "legacy_alter_table": 1,  # else no table is renamed that a trigger of another one names
+}
+
+
+def _pragma(connection: sa.Connection, pragma: str) -> Any:
+    cursor = connection.connection.cursor()  # beside any transaction: the pragma has no effect within one
+    try:
+        cursor.execute(f"PRAGMA {pragma}")
+        row = cursor.fetchone()
+    finally:
+        cursor.close()
+    return row and row[0]
+
+
+def check_foreign_keys(connection: sa.Connection) -> None:
+    """See that no row of ours on SQLite has lost its parent; what a host's rows refer to is the host's affair."""
+    tables = [name for name in Base.metadata.tables if sa.inspect(connection).has_table(name)]
+    checks = (f"PRAGMA foreign_key_check({name})" for name in tables)
+    broken = [row for check in checks for row in connection.exec_driver_sql(check)]
+    if broken:
+        raise ConstraintError(code="SQLITE_CONSTRAINT_FOREIGNKEY", detail=f"rows without their parents: {broken[:10]}")

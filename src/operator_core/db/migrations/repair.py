@@ -1,0 +1,38 @@
+"""The repair of a ledger: its guards, what its latch has lost, and its counters of ids."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from operator_core.db.engine.urls import require_ledger_file, target_url
+from operator_core.db.guards import drop_guards, install_guards
+from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.status import SchemaStatus, require_revision, schema_status_on
+from operator_core.db.stores.kill_switch_verification import raise_counters, restore_latch
+
+
+def repair(target: Path | str | URL | None = None) -> SchemaStatus:
+    """Restore what this version of the library or the history of the ledger can restore, and report what is left.
+
+    All of it is one transaction. Triggers and functions are made anew. The latch gets back the stops that its history
+    knows and it does not, as after a restore of data alone; nothing that is engaged is released. Counters of ids are
+    raised to the highest id that was given. Blocks, needs the role that owns the tables, and holds them meanwhile.
+
+    Raises:
+        SchemaOutOfDateError, SchemaTooNewError: The schema is that of another version.
+        DatabaseError: It cannot be reached or worked with; nothing was changed.
+    """
+    url = target_url(target)
+    require_ledger_file(url)
+
+    def act(connection: sa.Connection) -> SchemaStatus:
+        require_revision(connection, url)
+        drop_guards(connection)
+        restore_latch(connection)
+        raise_counters(connection)
+        install_guards(connection)
+        connection.commit()
+        return schema_status_on(connection)
+
+    return run_alone(url, act)

@@ -1,0 +1,217 @@
+"""Which revision a database is at, and whether this code can work with it."""
+
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, DBAPIError
+
+from operator_core.actions.errors import (
+    DatabaseNotFoundError,
+    GuardMissingError,
+    NameTakenError,
+    RevisionUnknownError,
+    SchemaOutOfDateError,
+    SchemaTooNewError,
+)
+from operator_core.db.engine.capabilities import check_version
+from operator_core.db.engine.file_watch import require_safe_to_open
+from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
+from operator_core.db.guards import inspect, names
+from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.revisions import HEAD, REVISIONS, VERSION_TABLE
+from operator_core.db.schema import kill_switch
+from operator_core.db.stores import kill_switch_verification
+
+if TYPE_CHECKING:
+    pass
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    """Return the revision that a database is at, or None where it holds no ledger.
+
+    A ledger without our version table was made by a host from our metadata: it is at the revision of the code that made
+    it, and the texts of the guards tell whether that is ours.
+
+    Raises:
+        NameTakenError: It holds no ledger, and something of a host's has a name that one needs.
+        RevisionUnknownError: It holds one, and the version table is empty.
+    """
+    versioned = names.has_version(connection)
+    if versioned:
+        version: str | None = connection.scalar(sa.text(f"SELECT max(version_num) FROM {VERSION_TABLE}"))  # noqa: S608
+        if version is not None:
+            return version
+    require_free_names(connection)
+    if not sa.inspect(connection).has_table(kill_switch.name):
+        return None
+    if versioned:
+        raise RevisionUnknownError(url=shown(connection.engine.url), expected=HEAD)
+    return HEAD
+
+
+def require_chain(connection: sa.Connection) -> None:
+    """See that our migrations may change a database: that no others have made its tables, and its names are free.
+
+    Raises:
+        NameTakenError: Something of a host's has a name of ours.
+        RevisionUnknownError: Only a host knows the revision of its tables.
+    """
+    if current_revision(connection) is not None and not names.has_version(connection):
+        raise RevisionUnknownError(url=shown(connection.engine.url), expected=HEAD)
+
+
+def require_free_names(connection: sa.Connection) -> None:
+    """See that nothing of a host's has a name that a ledger needs.
+
+    Raises:
+        NameTakenError: Something has.
+    """
+    taken = names.taken_names(connection)
+    if taken:
+        raise NameTakenError(url=shown(connection.engine.url), names=taken)
+
+
+def require_free_file(url: URL) -> None:
+    """See that no table of a host's in a SQLite file has a name of ours, without touching the file.
+
+    Opening it with our settings would turn it into a WAL one.
+
+    Raises:
+        NameTakenError: One has.
+    """
+    file = file_of(url)
+    if file is None:
+        return
+    require_safe_to_open(file, shown(url))
+
+    def connect() -> sqlite3.Connection:
+        # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.
+        options = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
+        return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=0)
+
+    with suppress(OSError, sqlite3.Error, DatabaseError):  # whoever opens it hears why it cannot be read
+        if not file.is_file():
+            return
+        with closing(connect()) as plain:
+            if plain.execute(str(names.VERSION_ON_SQLITE)).fetchone():
+                return
+        engine = sa.create_engine(url.set(drivername="sqlite"), creator=connect, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            require_free_names(connection)
+
+
+def require_compatible(connection: sa.Connection, url: URL) -> None:
+    """See that this code can work with a database: its revision or the next one, and every guard.
+
+    Raises:
+        SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
+        SchemaTooNewError: It is more than one revision ahead.
+        GuardMissingError: A guard is missing, disabled or altered, or something else that a promise rests on.
+        NameTakenError: There is no ledger, and something of a host's has a name that one needs.
+    """
+    found = require_revision(connection, url, f"{int(HEAD) + 1:04d}")
+    missing = _wrong_guards(connection, exactly=found == HEAD)
+    if missing:
+        raise GuardMissingError(url=shown(url), guards=missing)
+
+
+def wrong_guards(connection: sa.Connection) -> tuple[str, ...]:
+    """Return what is wrong with the guards and the tables, as far as this version knows their revision."""
+    return _wrong_guards(connection, exactly=current_revision(connection) == HEAD)
+
+
+def require_revision(connection: sa.Connection, url: URL, *others: str) -> str:
+    """Return the revision of a database: that of this version, or one of the `others`.
+
+    Raises:
+        SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
+        SchemaTooNewError: It is ahead.
+    """
+    found = current_revision(connection)
+    if found is None or (found in REVISIONS and found != HEAD):
+        raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=_upgrade_command(url))
+    if found not in (HEAD, *others):
+        raise SchemaTooNewError(url=shown(url), current=found, expected=HEAD)
+    return found
+
+
+def _wrong_guards(connection: sa.Connection, *, exactly: bool) -> tuple[str, ...]:
+    missing = inspect(connection, exactly=exactly)
+    with suppress(DBAPIError):  # a look at a table that is missing has ended the transaction
+        if missing and not names.has_version(connection):
+            return (*missing, _BY_A_HOST)
+    return missing
+
+
+_BY_A_HOST = (
+    f"or these are of another revision: without {VERSION_TABLE} a host's own migrations have made the tables, and the "
+    'next revision is taken there (docs/deploy.md, "One database for both")'
+)
+
+
+def _upgrade_command(url: URL) -> str:
+    """Return what to type; a URL with a password in it is not shown, so it is taken from the environment."""
+    if file_of(url) is not None:
+        return f"operator-core db upgrade --url '{shown(url)}'"
+    if shown(url) != url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False):
+        return f"{URL_VARIABLE}=... operator-core db upgrade"
+    return f"operator-core db upgrade --url '{shown(url)}'"
+
+
+class SchemaState(StrEnum):
+    """How a database stands to this version of the library."""
+
+    UP_TO_DATE = "up to date"
+    BEHIND = "behind"
+    GUARD_MISSING = "a guard is missing"
+    AHEAD = "ahead"
+    UNKNOWN = "at a revision that nobody knows"
+
+
+@dataclass(frozen=True)
+class SchemaStatus:
+    """What `schema_status` returns: the revision (None without a ledger), and what is wrong with it."""
+
+    revision: str | None
+    state: SchemaState
+    guards: tuple[str, ...] = ()
+
+
+def schema_status(target: Path | str | URL | None = None) -> SchemaStatus:
+    """Look how a database stands, and create nothing; blocks, and works within a running event loop too.
+
+    Raises:
+        DatabaseError: It cannot be reached or worked with.
+    """
+    url = target_url(target)
+    require_free_file(url)
+    try:
+        require_ledger_file(url)
+    except DatabaseNotFoundError:
+        return SchemaStatus(None, SchemaState.BEHIND)
+    return run_alone(url, schema_status_on)
+
+
+def schema_status_on(connection: sa.Connection) -> SchemaStatus:
+    """Look how a database stands, besides its guards and tables at its latch and its counters of ids."""
+    check_version(connection)
+    found = current_revision(connection)
+    if found is None or (found in REVISIONS and found != HEAD):
+        return SchemaStatus(found, SchemaState.BEHIND)
+    missing = wrong_guards(connection)
+    if found != HEAD:
+        later = found.isdecimal() and found > HEAD
+        return SchemaStatus(found, SchemaState.AHEAD if later else SchemaState.UNKNOWN, missing)
+    if not missing:
+        different = [
+            *kill_switch_verification.compare_latch(connection),
+            *kill_switch_verification.lagging_ids(connection),
+        ]
+        missing = tuple(str(difference) for difference in different)
+    return SchemaStatus(found, SchemaState.GUARD_MISSING if missing else SchemaState.UP_TO_DATE, missing)

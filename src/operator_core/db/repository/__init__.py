@@ -1,0 +1,1 @@
+"""The async API: one mixin for each topic, without SQL."""

@@ -1,0 +1,81 @@
+"""What the calls are given, checked before anything is run; each raises `ValueNotStorableError` with the name."""
+
+from typing import Any, cast
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.failures import error_text
+from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
+from operator_core.actions.results import sanitise_object
+from operator_core.actions.types import ActionType
+from operator_core.actions.validation import (
+    MAX_RESULT_BYTES,
+    check_integer,
+    check_member,
+    check_name,
+    check_object,
+    check_text,
+    sanitise_text,
+)
+
+
+def by_(by: str) -> str:
+    """Return who takes a step."""
+    return check_name(by, "by")
+
+
+def reason_(reason: str | None) -> str | None:
+    """Return why a step is taken, if anybody says so."""
+    return None if reason is None else check_text(reason, "reason")
+
+
+def limit_(limit: int | None, path: str = "limit") -> int | None:
+    """Return how many rows are wanted: 1 or more, or None for all."""
+    if limit is not None and check_integer(limit, path) < 1:
+        raise ValueNotStorableError(path=path, why=f"is {limit}; ask for 1 or more")
+    return limit
+
+
+def filters_(
+    status: ActionStatus | None,
+    ticket_id: int | None,
+    action_name: str | None,
+    action_type: ActionType | None,
+    proposed_by: str | None,
+) -> dict[str, Any]:
+    """Return the column values that a list is filtered by."""
+    return {
+        "status": None if status is None else check_member(status, "status", ActionStatus),
+        "ticket_id": None if ticket_id is None else check_integer(ticket_id, "ticket_id"),
+        "action_name": None if action_name is None else check_text(action_name, "action_name"),
+        "action_type": None if action_type is None else check_member(action_type, "action_type", ActionType),
+        "proposed_by": None if proposed_by is None else check_text(proposed_by, "proposed_by"),
+    }
+
+
+def flag_(value: bool, path: str) -> bool:  # noqa: FBT001 - it is the value itself
+    """Return a value that must be True or False: "no" would be true."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise ValueNotStorableError(path=path, why=f"is {value!a}; True or False is wanted")
+    return value
+
+
+def outcome_(success: bool) -> ActionOutcome:  # noqa: FBT001 - it is the value itself
+    """Return the outcome that `success` means."""
+    return ActionOutcome.SUCCEEDED if flag_(success, "success") else ActionOutcome.FAILED
+
+
+def ending_(
+    outcome: ActionOutcome, error_message: object, result_data: dict[str, Any] | None
+) -> tuple[str | None, dict[str, Any] | None]:
+    """Return error and result as they are stored: checked for a success, made storable for anything else."""
+    if outcome is not ActionOutcome.SUCCEEDED:
+        return _error_text(error_message), sanitise_object(result_data)
+    if result_data is not None:
+        result_data = check_object(result_data, "result_data", largest=MAX_RESULT_BYTES)
+    return (None if error_message is None else check_text(cast("str", error_message), "error_message")), result_data
+
+
+def _error_text(error: object) -> str | None:
+    if isinstance(error, BaseException):
+        return error_text(error)
+    return None if error is None else sanitise_text(error)

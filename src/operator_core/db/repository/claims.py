@@ -1,0 +1,267 @@
+"""The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
+
+from operator_core.actions.errors import (
+    ActionError,
+    ConstraintError,
+    RetryTransactionError,
+    TransitionNotAllowedError,
+    UnreadableRowError,
+    ValueNotStorableError,
+)
+from operator_core.actions.lifecycle import Finding
+from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
+from operator_core.actions.validation import check_integer, check_member, check_name, check_seconds, check_text
+from operator_core.db.modes import Kind
+from operator_core.db.repository.arguments import by_, limit_
+from operator_core.db.repository.base import Calls, Unit
+from operator_core.db.repository.execution import Execution
+from operator_core.db.stores import cancellation, executions, kill_switch, leases, proposals, records
+from operator_core.db.stores.executions import Claim, Lease
+from operator_core.db.stores.reading import Found, shown
+
+P = ParamSpec("P")
+C = TypeVar("C", bound=Claim | None)
+
+
+class ClaimCalls(Calls):
+    """Is what `ActionRepository` and `ActionDB` offer to workers, and to the people behind them."""
+
+    async def claim_next(
+        self,
+        *,
+        worker: str,
+        lease_seconds: float = 60.0,
+        action_names: Sequence[str] | None = None,
+        action_types: Sequence[ActionType] | None = None,
+        ticket_id: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Execution | None:
+        """Start the oldest validated proposal that matches all filters and may start; None where there is none.
+
+        Of workers at the same moment each gets another one. What a stop bars, or whose time is over, is left out. What
+        cannot be read is passed over and reported (see `on_unreadable`), and is left out from then on.
+
+        Args:
+            worker: Who claims, unique among all that run at the same time.
+            lease_seconds: Seconds for which it holds without a heartbeat.
+            action_names: Any of these.
+            action_types: Any of these.
+            ticket_id: This one.
+            idempotency_key: The same key gives back what was claimed under it and still runs: a worker that was cut
+                off from the answer can simply repeat. Who is cancelled while claiming leaves it failed: it never began.
+
+        Raises:
+            IsolationLevelError: A host's transaction is not READ COMMITTED.
+        """
+        held, filters = _lease(worker, lease_seconds, idempotency_key), _filters(action_names, action_types, ticket_id)
+        begun = time.monotonic()
+        if known := await self._claimed(held):
+            return known
+        try:
+            found = await self._take_next(filters, held)
+        except RetryTransactionError:
+            if known := await self._claimed(held):  # by another call at the same moment
+                return known
+            raise
+        if found is not None:
+            return self._hold(found, begun)
+        if known := await self._claimed(held):  # by another call, which held all that there was
+            return known
+        if await self._run(Kind.READ, proposals.expired):
+            await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        return None
+
+    async def _take_next(self, filters: executions.Filters, held: Lease) -> Claim | None:
+        passing = self._passing_over()
+        while True:
+            known = len(passing.proposals)
+            try:
+                return await self._take(executions.claim_next, filters, held, passing.proposals)
+            except UnreadableRowError as error:
+                await self._leave_unread(error, held)
+                if error.id is not None:
+                    passing.add(error)
+                elif found := await self._take_one_by_one(filters, held):
+                    return found
+            if len(passing.proposals) == known:
+                return None  # somebody else has taken what there was
+
+    async def _take_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
+        """Claim each by its id, oldest first: what cannot be read is found out, and the first that can is taken."""
+        for number in await self._run(Kind.READ, executions.waiting, filters, self._passing_over().proposals):
+            try:
+                return await self._take_one(number, held)
+            except UnreadableRowError as error:
+                self._passing_over().add(error)
+            except TransitionNotAllowedError:
+                continue  # it was taken, cancelled or stopped meanwhile
+        return None
+
+    async def _take_one(self, proposal_id: int, held: Lease) -> Claim:
+        try:
+            return await self._take(executions.claim, proposal_id, held)
+        except UnreadableRowError as error:
+            await self._leave_unread(error, held)
+            raise
+
+    async def _leave_unread(self, error: UnreadableRowError, held: Lease) -> None:
+        """Leave failed what cannot be read and was taken all the same, because no guard was in the way."""
+        await self._run(Kind.STEPS, executions.give_back, error, held.worker)
+
+    def _hold(self, claim: Claim, begun: float) -> Execution:
+        return Execution(self._run, self._tell, claim, begun=begun, joined=self._joined, home=self._home)
+
+    async def _claimed(self, held: Lease) -> Execution | None:
+        """Return what was claimed under a key before; nobody knows how long ago."""
+        found = None if held.key is None else await self._run(Kind.READ, executions.claimed, held)
+        return None if found is None else self._hold(found, -math.inf)
+
+    async def claim(self, proposal_id: int, *, worker: str, lease_seconds: float = 60.0) -> Execution:
+        """Start one validated proposal under a lease of so many seconds.
+
+        Raises:
+            ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
+            IsolationLevelError, UnreadableRowError: It cannot be started.
+        """
+        number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease_seconds, None)
+        begun = time.monotonic()
+        return self._hold(await self._take_one(number, held), begun)
+
+    async def _take(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+        """Run a unit that claims; owned, a caller that is cancelled meanwhile gives back what it took."""
+        return await self._run(Kind.STEPS, unit, *args, **kwargs)
+
+    async def _give_back(self, claim: Claim | None) -> None:
+        """Leave what was claimed failed: nothing of it was done."""
+        if claim is not None:
+            with suppress(ActionError):  # then its lease runs out
+                await self._hold(claim, -math.inf).fail("it never began: who claimed it was cancelled")
+
+    async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[ActionRecord]:
+        """Fail the executions whose lease ran out more than `grace_period` seconds ago, and return their records.
+
+        Their outcome is unknown, and nothing of it runs again by itself: a person looks, and calls `resolve_unknown`.
+        What was started without a lease is left alone. Cancels what has expired, or was left by a stop, besides. A
+        record that cannot be read is recovered with the others and reported (see `on_unreadable`), as is one that the
+        database does not let close.
+        """
+        seconds, lost = check_seconds(grace_period, "grace_period"), list[ActionRecord]()
+        try:
+            while found := await self._recover(seconds, by_(by)):
+                lost += found.items
+        except ConstraintError:
+            lost += await self._recover_one_by_one(seconds, by_(by))
+        await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        if lost:
+            self._tell()
+        return lost
+
+    async def _recover(self, grace: float, by: str, record_id: int | None = None) -> Found[ActionRecord] | None:
+        found = await self._run(Kind.TRANSACTION, leases.recover, grace, by, record_id)
+        self._passing_over().readable(found)
+        return found if found.items or found.unreadable else None
+
+    async def _recover_one_by_one(self, grace: float, by: str) -> list[ActionRecord]:
+        """Recover each by its id: what the database does not let close keeps none of the others from it."""
+        recovered: list[ActionRecord] = []
+        last = 0
+        while ids := await self._run(Kind.READ, leases.lost, grace, last):
+            last = ids[-1]
+            for number in ids:
+                try:
+                    found = await self._recover(grace, by, number)
+                except ConstraintError as error:
+                    self._passing_over().add(await self._why_not_closed(number, error))
+                else:
+                    recovered += found.items if found else []
+        return recovered
+
+    async def _why_not_closed(self, record_id: int, refused: ConstraintError) -> UnreadableRowError:
+        try:
+            await self._run(Kind.READ, records.get, record_id)
+        except UnreadableRowError as error:
+            return error
+        return UnreadableRowError("action_records", record_id, None, f"it was lost, and cannot be closed: {refused}")
+
+    async def list_unresolved(self) -> list[ActionRecord]:
+        """Return the records whose outcome is unknown and that nobody has settled, oldest first.
+
+        What cannot be read is passed over and reported: see `on_unreadable`.
+        """
+        return await self._run_many(Kind.READ, leases.unsettled)
+
+    async def resolve_unknown(self, record_id: int, *, finding: Finding, by: str, reason: str) -> ActionRecord:
+        """Write down what a person found out about an execution whose outcome is unknown, once.
+
+        The outcome stays unknown; the record gains the finding, and the history an event. To try again, propose it with
+        `retry_of`.
+
+        Raises:
+            RecordNotFoundError: There is no such record.
+            AlreadyResolvedError: Its outcome is known, or somebody has settled it before.
+            UnreadableRowError: The finding is written, and something else of the record cannot be read.
+        """
+        number, found = check_integer(record_id, "record_id"), check_member(finding, "finding", Finding)
+        values = (number, found, by_(by), check_text(reason, "reason"))
+        return shown(await self._run(Kind.TRANSACTION, leases.settle, *values))
+
+    async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> ActionProposal:
+        """Cancel what is pending at once; ask what is executing to stop, which its execution answers.
+
+        Asking again changes nothing: the first request stays.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            TransitionNotAllowedError: It is finished, or runs without a record, so that there is nobody to ask.
+            UnreadableRowError: It is cancelled, or asked to stop, and cannot be read.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        reason = check_text(reason, "reason")
+        proposal = await self._run(Kind.TRANSACTION, cancellation.request, number, by_(by), reason)
+        self._tell()
+        return shown(proposal)
+
+    async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
+        """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.
+
+        Until the transaction ends, nobody else gets them from this call. What cannot be read is passed over and
+        reported (see `on_unreadable`), and is left out from then on.
+        """
+        names, rows = _filters(action_names, None, None)["action_name"], limit_(limit) or 1
+        passing = self._passing_over()
+        while True:
+            found = await self._run(Kind.TRANSACTION, proposals.proposed, names, rows, passing.proposals)
+            taken = passing.readable(found)
+            if taken or not found.unreadable:
+                return taken
+
+
+def _lease(worker: str, seconds: float, key: str | None) -> Lease:
+    if check_seconds(seconds, "lease_seconds") <= 0:
+        raise ValueNotStorableError(path="lease_seconds", why="is 0; give three times the seconds between heartbeats")
+    key = None if key is None else check_name(key, "idempotency_key")
+    return Lease(check_name(worker, "worker"), float(seconds), key)
+
+
+def _filters(
+    action_names: Sequence[str] | None, action_types: Sequence[ActionType] | None, ticket_id: int | None
+) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
+    for path, values in (("action_names", action_names), ("action_types", action_types)):
+        if isinstance(values, str):
+            raise ValueNotStorableError(path=path, why=f"is one text; give a list: [{values!r}]")
+        if values is not None and not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as elsewhere
+            raise ValueNotStorableError(path=path, why=f"is {values!r}; give a list")
+    if action_names is not None:
+        filters["action_name"] = [check_text(name, "action_names") for name in action_names]
+    if action_types is not None:
+        filters["action_type"] = [check_member(kind, "action_types", ActionType) for kind in action_types]
+    if ticket_id is not None:
+        filters["ticket_id"] = check_integer(ticket_id, "ticket_id")
+    return filters

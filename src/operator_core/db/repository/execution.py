@@ -1,0 +1,368 @@
+"""`Execution`: one claimed action in the hands of its worker, from the claim to the outcome."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from operator_core.actions.errors import (
+    ActionError,
+    LeaseLostError,
+    RecordNotFoundError,
+    RequiresActionDBError,
+    StopRequestedError,
+    TransitionNotAllowedError,
+    UnreadableRowError,
+)
+from operator_core.actions.failures import error_text, is_only
+from operator_core.actions.kill_switch import StopRequest
+from operator_core.actions.lifecycle import ActionOutcome
+from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.db.engine.home import Home
+from operator_core.db.modes import Kind
+from operator_core.db.repository.arguments import ending_
+from operator_core.db.stores import executions, kill_switch_status, leases
+from operator_core.db.stores.reading import shown
+from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, settled
+from operator_core.logs import get_logger
+
+log = get_logger("operator_core.execution")
+_LOOK_SECONDS = 0.5  # between two looks whether it is asked to stop
+_BEATS_PER_LEASE = 3
+
+
+class Execution:
+    """Holds one action that its worker has claimed under a lease.
+
+    Use it as an async context manager around the action: it sends heartbeats, hears of stops, and leaves no proposal
+    executing. Leaving the block completes the action, unless it was ended within; an exception fails it; a cancellation
+    of the task answers a stop where one was asked, and else leaves the outcome unknown, for a person to settle. When
+    the lease is lost, the block is cancelled and `LeaseLostError` comes out of it.
+
+    The open record is the fence: who has lost it can end nothing, and what it reports is kept in the history.
+
+    Attributes:
+        proposal: What is to be done.
+        record: Its open record, as of the last heartbeat.
+        stop_requested: What a stop, or a person, asks of it; None while it may go on.
+        lease_lost: Set once somebody else has ended it.
+    """
+
+    def __init__(
+        self,
+        run: Callable[..., Awaitable[Any]],
+        tell: Callable[[], None],
+        claim: tuple[ActionProposal, ActionRecord],
+        *,
+        begun: float,
+        joined: bool,
+        home: Home | None = None,
+    ) -> None:
+        self.proposal, self.record = claim
+        self.stop_requested: StopRequest | None = None
+        self.lease_lost: LeaseLostError | None = None
+        self._run, self._tell = run, tell
+        self._joined, self._home = joined, home
+        self._renewed = begun  # by the monotonic clock of this machine, and not after the database has renewed it
+        self._stopped = asyncio.Event()
+        self._ending = False
+        self._ended = False
+        self._decided: tuple[ActionOutcome, tuple[str | None, dict[str, Any] | None]] | None = None
+        self._ended_unheard = False
+        self._cancelled = False
+        self._owner: asyncio.Task[Any] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Execution(proposal {self.proposal.id}, record {self._id}, worker {self.worker!r})"
+
+    @property
+    def worker(self) -> str:
+        """Who has claimed it."""
+        return self.record.worker or self.proposal.status_by or ""
+
+    @property
+    def lease_expires_at(self) -> datetime | None:
+        """When the worker counts as lost, by the database's clock, as of the last heartbeat."""
+        return self.record.lease_expires_at
+
+    @property
+    def ended(self) -> bool:
+        """Whether its outcome is recorded."""
+        return self._ended
+
+    @property
+    def _was_asked(self) -> bool:
+        return self.stop_requested is not None
+
+    @property
+    def _between(self) -> float:
+        return (self.record.lease_seconds or 0.0) / _BEATS_PER_LEASE
+
+    @property
+    def _id(self) -> int:
+        return self.record.id or 0
+
+    def _require_home(self) -> None:
+        if self._home is not None:
+            self._home.require()
+
+    # -- while it runs -------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self) -> StopRequest | None:
+        """Extend the lease, also one that ran out and was not recovered yet; return what a stop or a person asks.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it: stop at once.
+        """
+        begun = time.monotonic()
+        found = await self._run(Kind.WRITE, leases.beat, self._id)
+        if found is None:
+            self.lease_lost = await self._lost()
+            raise self.lease_lost
+        self._renewed = begun
+        if isinstance(found, UnreadableRowError):  # the lease is extended, and what is asked can be read all the same
+            await self._look()
+        else:
+            self.record, asked = found
+            await self._hear(asked)
+        return self.stop_requested
+
+    async def hold(self) -> None:
+        """See that a claim still holds that is not young; what `async with` does before anything else.
+
+        Raises:
+            LeaseLostError: Somebody has recovered it since: nothing may be done.
+        """
+        self._require_home()
+        if time.monotonic() - self._renewed >= self._between:
+            await self.heartbeat()
+
+    def raise_if_stopped(self) -> None:
+        """Go on, or leave the block: for an action that can be broken off between two of its parts.
+
+        Raises:
+            StopRequestedError: It was asked to stop; out of the block, this answers the stop.
+            LeaseLostError: Somebody else has ended it.
+            OpenedElsewhereError: This process was forked, and hears of nothing; a thread may look.
+        """
+        if self._home is not None:
+            self._home.require_process()
+        if self.lease_lost is not None:
+            raise self.lease_lost
+        if self.stop_requested is not None:
+            asked = self.stop_requested
+            raise StopRequestedError(record_id=self._id, by=asked.by, reason=asked.reason)
+
+    async def wait_for_stop(self) -> StopRequest:
+        """Wait until it is asked to stop, and return what was asked; within the block only."""
+        self._require_home()
+        await self._stopped.wait()
+        assert self.stop_requested is not None  # noqa: S101 - it was set before the event
+        return self.stop_requested
+
+    async def _look(self) -> None:
+        asked = await self._run(Kind.READ, leases.asked, self._id)
+        if asked is None:
+            raise await self._lost()
+        await self._hear(asked)
+
+    async def _hear(self, asked: bool) -> None:  # noqa: FBT001 - it is the answer of the database
+        if asked and self.stop_requested is None:
+            self.stop_requested = await self._run(Kind.SNAPSHOT, kill_switch_status.request, self._id)
+            if self.stop_requested is not None:
+                self._stopped.set()
+
+    async def _lost(self) -> LeaseLostError:
+        try:
+            by, record = await self._who_ended()
+        except RecordNotFoundError:
+            return LeaseLostError(record_id=self._id, worker=self.worker, outcome=None, by="a prune", at=None)
+        self._ended_unheard = self._was_ended_here(by, record)
+        return LeaseLostError(
+            record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
+        )
+
+    async def _who_ended(self) -> tuple[str, ActionRecord]:
+        by, record = await self._run(Kind.STEPS, executions.ended_by, self._id, self.worker)
+        return by, record
+
+    def _was_ended_here(self, by: str, record: ActionRecord) -> bool:
+        return by == self.worker and record.error_message != leases.RECOVERED
+
+    # -- its end -------------------------------------------------------------------------------------------------------
+
+    async def complete(self, result_data: dict[str, Any] | None = None) -> ActionRecord:
+        """Record that it succeeded; can be repeated when the answer was lost.
+
+        Raises:
+            ValueNotStorableError: `result_data` cannot be stored; nothing was recorded.
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(ActionOutcome.SUCCEEDED, None, result_data)
+
+    async def fail(self, error: object, result_data: dict[str, Any] | None = None) -> ActionRecord:
+        """Record that it failed; an error or a result that cannot be stored is made storable, and says so.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(ActionOutcome.FAILED, error, result_data)
+
+    async def abandon(self, error: object) -> ActionRecord:
+        """Record that it was broken off and nobody knows what has happened: a person settles it.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(ActionOutcome.UNKNOWN, error, None)
+
+    async def acknowledge_stop(self, *, outcome: ActionOutcome = ActionOutcome.STOPPED) -> ActionRecord:
+        """Answer a stop or cancel request: it has stopped.
+
+        Raises:
+            TransitionNotAllowedError: Nobody asked it to stop.
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+        """
+        return await self._end(outcome, None, None)
+
+    async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
+        self._require_home()
+        self._decided = outcome, ending_(outcome, error, result)
+        return await self.record_decided()
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its end was to be recorded, with success or without."""
+        return self._decided is not None
+
+    async def record_decided(self) -> ActionRecord:
+        """Try to record the end that was decided, as the call that decided it does; that one may have met no database.
+
+        Raises:
+            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+            UnreadableRowError: It is recorded, and something else of the record cannot be read.
+        """
+        assert self._decided is not None  # noqa: S101 - `is_decided` tells
+        outcome, ending = self._decided
+        self._ending = True
+        try:
+            record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
+        except TransitionNotAllowedError as refused:
+            record = await self._ended_before(outcome, ending, refused)
+        finally:
+            self._ending = False
+        self._ended = True
+        self._tell()
+        self.record = shown(record)
+        return self.record
+
+    async def _ended_before(
+        self, outcome: ActionOutcome, ending: tuple[str | None, dict[str, Any] | None], refused: Exception
+    ) -> ActionRecord:
+        """Return the record where it was this worker that ended it, and only heard nothing of it, or was cancelled."""
+        by, record = await self._who_ended()
+        if record.outcome is None or (self._ended and record.outcome is not outcome):
+            self._decided = None
+            raise refused
+        if self._was_ended_here(by, record):
+            return record
+        message, result = ending
+        data = {"outcome": outcome.value, "error_message": message, "result_data": result}
+        self.lease_lost = LeaseLostError(
+            record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
+        )
+        try:
+            await self._run(Kind.WRITE, leases.report_late, self._id, self.worker, data)
+        except ActionError as error:
+            raise self.lease_lost from error
+        raise self.lease_lost from refused
+
+    # -- as a context manager ------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Begin to send heartbeats; the first at once where the claim is not young, before anything is done.
+
+        Raises:
+            LeaseLostError: Somebody has recovered it since: nothing may be done.
+            RequiresActionDBError: It was claimed in a host's transaction, which has not committed.
+        """
+        if self._joined:
+            raise RequiresActionDBError(call="an execution that is entered")
+        if self._ended or self._keeper is not None:
+            raise RuntimeError(f"{self!r} was entered before: what it does is done once")
+        try:
+            await self.hold()
+        except asyncio.CancelledError:
+            with suppress(ActionError, TimeoutError):  # then its lease runs out
+                await in_time(self.fail("it never began: who claimed it was cancelled"), Limit(SETTLE_TIMEOUT_SECONDS))
+            raise
+        self._owner = asyncio.current_task()
+        self._keeper = asyncio.create_task(self._keep(), name=f"heartbeats of record {self._id}")
+        return self
+
+    async def _keep(self) -> None:
+        """Send heartbeats and listen, through whatever the database does, until the end or until the lease is lost."""
+        while not self._ended:
+            await asyncio.sleep(min(_LOOK_SECONDS, self._between))
+            try:
+                if time.monotonic() - self._renewed >= self._between:
+                    await self.heartbeat()
+                elif self.stop_requested is None:
+                    await self._look()
+            except LeaseLostError as lost:
+                if self._ending or self._ended or self._ended_unheard:
+                    self.lease_lost = None
+                    continue  # it was ended here
+                self.lease_lost = lost
+                assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
+                self._cancelled = self._owner.cancel()
+                return
+            except Exception:  # whatever is wrong with the database: the next try may be better, and the outcome tells
+                log.warning("no heartbeat of record %s", self._id, exc_info=True)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._keeper is not None  # noqa: S101 - `__aenter__` has set it
+        self._require_home()
+        if error is not None or self._ended:
+            self._keeper.cancel()  # else the lease is kept until the outcome is recorded
+        try:
+            await self._leave(error)
+        finally:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+
+    async def _leave(self, error: BaseException | None) -> None:
+        if self._cancelled and self._owner is not None:
+            self._owner.uncancel()
+        if self.lease_lost is not None and not self._ended:
+            if error is not self.lease_lost:
+                raise self.lease_lost from error
+        elif not self._ended:
+            await self._record_end(self._end_of_block(error), error)
+
+    def _end_of_block(self, error: BaseException | None) -> Coroutine[Any, Any, ActionRecord]:
+        if self._decided is not None:
+            return self.record_decided()
+        if error is None:
+            return self.complete()
+        if self._was_asked and (isinstance(error, asyncio.CancelledError) or is_only(error, StopRequestedError)):
+            return self.acknowledge_stop()
+        if isinstance(error, Exception):
+            return self.fail(error)
+        return self.abandon(f"broken off by {error_text(error)}")
+
+    async def _record_end(self, end: Coroutine[Any, Any, ActionRecord], error: BaseException | None) -> None:
+        """Record how it ended; of a task that is cancelled, for no longer than it may settle."""
+        if not isinstance(error, asyncio.CancelledError):
+            await settled(end, Limit(SETTLE_TIMEOUT_SECONDS))
+            return
+        try:
+            await in_time(end, Limit(SETTLE_TIMEOUT_SECONDS))
+        except TimeoutError:
+            log.warning("the end of record %s could not be recorded in time: its lease runs out", self._id)

@@ -1,0 +1,135 @@
+"""The calls about what has happened: read it, verify it, and let go of what is old."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.types import ActionEvent, Discrepancy, PruneReport, utc_now
+from operator_core.actions.validation import check_integer, check_text
+from operator_core.db.migrations.status import wrong_guards
+from operator_core.db.modes import Kind
+from operator_core.db.repository.arguments import by_, flag_
+from operator_core.db.repository.base import Calls
+from operator_core.db.stores import history, kill_switch_verification, retention, verification
+
+
+def _of_database(connection: sa.Connection) -> list[Discrepancy]:
+    schema = [
+        Discrepancy(field="guards and tables", expected="what the migrations make", found=text)
+        for text in wrong_guards(connection)
+    ]
+    return [
+        *schema,
+        *kill_switch_verification.compare_latch(connection),
+        *verification.orphaned_records(connection),
+        *verification.unreadable_prunes(connection),
+        *kill_switch_verification.lagging_ids(connection),
+    ]
+
+
+Progress = Callable[[int, int], Any]
+"""Is called with how many are done, and how many there are."""
+
+
+class HistoryCalls(Calls):
+    """Is what `ActionRepository` and `ActionDB` offer here."""
+
+    async def get_events(self, proposal_id: int) -> list[ActionEvent]:
+        """Return what happened to a proposal, oldest first; empty where there is no such proposal.
+
+        Raises:
+            UnreadableRowError: One of its events cannot be read.
+        """
+        return await self._run(Kind.SNAPSHOT, history.of_proposal, check_integer(proposal_id, "proposal_id"))
+
+    async def iter_events(self, *, before: datetime | None = None) -> AsyncIterator[ActionEvent]:
+        """Iterate over the whole history, proposal by proposal, those that were pruned included.
+
+        With `before`, over the histories that began before this moment. Some hundred proposals are read at a time. An
+        event that cannot be read is passed over and reported: see `on_unreadable`.
+        """
+        moment = None if before is None else _moment(before)
+        done = 0
+        while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
+            found = await self._run_many(Kind.SNAPSHOT, history.of_proposals, done + 1, last)
+            done = last
+            for told in history.by_proposal(found).values():
+                if moment is None or told[0].at < moment:
+                    for event in told:
+                        yield event
+
+    async def verify(self, *, progress: Progress | None = None) -> list[Discrepancy]:
+        """Return where the database is not what it must be: first its schema, its latch and its counters of ids.
+
+        Then proposals and records are rebuilt from the history and compared with the tables. Works beside traffic: each
+        comparison is made in one snapshot. A pruned proposal is not reported. A row that cannot be read is.
+        """
+        differences = await self._run(Kind.SNAPSHOT, _of_database)
+        highest = await self._run(Kind.SNAPSHOT, verification.highest)
+        done = 0
+        while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
+            differences += await self._run(Kind.SNAPSHOT, verification.compare, done + 1, last)
+            done = last
+            if progress is not None:
+                progress(done, max(done, highest))
+        return differences
+
+    async def count_prunable(self, before: datetime, *, keep_events: bool = True) -> PruneReport:
+        """Return what `prune` would delete, and touch nothing."""
+        keep = flag_(keep_events, "keep_events")
+        return await self._run(Kind.SNAPSHOT, retention.count, _moment(before), keep_events=keep)
+
+    async def prune(
+        self,
+        before: datetime,
+        *,
+        keep_events: bool = True,
+        by: str = "system",
+        reason: str = "retention",
+        progress: Progress | None = None,
+    ) -> PruneReport:
+        """Delete the proposals that were finished before a moment, with their records, in batches.
+
+        Never touches what is pending, executing, or unknown and not yet settled. The events stay, unless `keep_events`
+        is False: then the history of everything that is gone, and older than `before`, goes too. Export it first.
+
+        Args:
+            before: An aware moment in the past, by the database's clock.
+            keep_events: Whether the history stays.
+            by: Who lets go; kept for ever, with the reason.
+            reason: Why.
+            progress: Called after each batch with how many proposals are done, and how many there are.
+
+        Raises:
+            ValueNotStorableError: `before` is naive, or in the future.
+        """
+        planned = await self.count_prunable(before, keep_events=keep_events)
+        moment = planned.before
+        values = (moment, by_(by), check_text(reason, "reason"))
+        await self._run(Kind.TRANSACTION, retention.permit, *values, keep_events=keep_events)
+        done, last = 0, 0
+        while ids := await self._run(Kind.TRANSACTION, retention.prune, moment, last):
+            done, last = done + len(ids), ids[-1]
+            if progress is not None:
+                progress(done, max(done, planned.proposals))
+        events = 0 if keep_events else await self._forget(moment)
+        return PruneReport(before=moment, proposals=done, events=events, unsettled=planned.unsettled)
+
+    async def _forget(self, moment: datetime) -> int:
+        deleted, last = 0, 0
+        while True:
+            ids, events = await self._run(Kind.TRANSACTION, retention.forget, moment, last)
+            if not ids:
+                return deleted
+            deleted, last = deleted + events, ids[-1]
+
+
+def _moment(before: datetime) -> datetime:
+    if not isinstance(before, datetime) or before.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise ValueNotStorableError(path="before", why=f"is {before!r}; an aware datetime is wanted")
+    if before > utc_now():
+        raise ValueNotStorableError(path="before", why=f"is {before.isoformat()}, which is in the future")
+    return before

@@ -1,0 +1,98 @@
+"""The calls about what runs: open and close records, start and finish executions."""
+
+from typing import Any
+
+from operator_core.actions.types import ActionRecord
+from operator_core.actions.validation import check_integer
+from operator_core.db.modes import Kind
+from operator_core.db.repository.arguments import by_, ending_, outcome_
+from operator_core.db.repository.base import Calls
+from operator_core.db.stores import executions, records
+from operator_core.db.stores.reading import shown
+
+
+class ExecutionCalls(Calls):
+    """Is what `ActionRepository` and `ActionDB` offer here."""
+
+    async def create_record(self, record: ActionRecord) -> ActionRecord:
+        """Open the record of a proposal that is executing, and return it with its id.
+
+        Raises:
+            AlreadyStoredError: It has an id already, or says how it ended.
+            ProposalNotFoundError: There is no such proposal.
+            RecordNotAllowedError: The proposal is not executing, or has a record.
+        """
+        return await self._run(Kind.WRITE, records.insert, record)
+
+    async def get_record(self, record_id: int) -> ActionRecord | None:
+        """Return a record, or None where there is none with this id.
+
+        Raises:
+            UnreadableRowError: It cannot be read.
+        """
+        return await self._run(Kind.READ, records.get, check_integer(record_id, "record_id"))
+
+    async def get_records_for_proposal(self, proposal_id: int) -> list[ActionRecord]:
+        """Return the records of a proposal, newest first: none or one.
+
+        Raises:
+            UnreadableRowError: It cannot be read.
+        """
+        return await self._run(Kind.READ, records.of_proposal, check_integer(proposal_id, "proposal_id"))
+
+    async def update_record(
+        self,
+        record_id: int,
+        success: bool,  # noqa: FBT001 - the oldest way to call it
+        error_message: str | None = None,
+        result_data: dict[str, Any] | None = None,
+    ) -> ActionRecord:
+        """Close a record, once; its proposal goes on executing until its own step is taken.
+
+        For a failure, what cannot be stored is made storable: recording a failure never fails.
+
+        Raises:
+            RecordNotFoundError: There is no such record.
+            TransitionNotAllowedError: The record is closed.
+            ValueNotStorableError: `result_data` or `error_message` of a success; nothing was changed.
+            UnreadableRowError: It is closed, and something else of it cannot be read.
+        """
+        outcome = outcome_(success)
+        ending = ending_(outcome, error_message, result_data)
+        number = check_integer(record_id, "record_id")
+        return shown(await self._run(Kind.WRITE, records.close, number, outcome, *ending))
+
+    async def start_execution(self, proposal_id: int, *, by: str = "system") -> ActionRecord:
+        """Take a validated proposal to `executing` and open its record, in one transaction.
+
+        Raises:
+            ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError,
+            UnreadableRowError: As `update_proposal_status`.
+        """
+        return await self._run(Kind.STEPS, executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
+
+    async def finish_execution(
+        self,
+        record_id: int,
+        *,
+        success: bool,
+        error_message: str | None = None,
+        result_data: dict[str, Any] | None = None,
+        by: str = "system",
+    ) -> ActionRecord:
+        """Close a record and take its proposal to completed or failed, in one transaction.
+
+        For a failure, what cannot be stored is made storable: recording a failure never fails.
+
+        Raises:
+            RecordNotFoundError: There is no such record.
+            TransitionNotAllowedError: The record is closed: somebody else was first.
+            ValueNotStorableError: `result_data` or `error_message` of a success; nothing was changed.
+            UnreadableRowError: It is finished, and something else of its record cannot be read.
+        """
+        outcome = outcome_(success)
+        ending = ending_(outcome, error_message, result_data)
+        number = check_integer(record_id, "record_id")
+        record = await self._run(Kind.STEPS, executions.finish, number, outcome, *ending, by_(by))
+        self._tell()
+        return shown(record)

@@ -1,0 +1,124 @@
+"""`Transaction`: the repository within `ActionDB.transaction`."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from operator_core.actions.errors import NotOpenError
+from operator_core.db.engine.home import Home
+from operator_core.db.errors import translated
+from operator_core.db.modes import READING, Kind
+from operator_core.db.repository.action_repository import ActionRepository
+from operator_core.db.repository.unreadable_rows import PassedOver
+from operator_core.db.transactions.in_flight import InFlight
+from operator_core.db.transactions.joined import naming_a_lost_transaction, run_on
+from operator_core.db.transactions.shield import in_time, settled
+from operator_core.db.transactions.turns import Turns
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+ROLLBACK_TIMEOUT_SECONDS = 5.0
+"""How long a block that is left may take to roll back; then its connection is closed, and the server rolls back."""
+
+
+class Transaction(ActionRepository):
+    """A repository whose calls are settled before a cancellation is delivered, and run one after another.
+
+    When its block is left, the call that runs comes to its end, and belongs to what is committed. Calls that have not
+    begun are refused. Where the block is left with an error, the call that runs is refused too: nothing is kept of it.
+
+    Args:
+        session: Of this block alone.
+        passed_over: What remembers the rows that cannot be read.
+        settle_timeout: For how many seconds a cancelled call that writes is waited for; None on SQLite, where none
+            waits without end.
+        home: Where it was begun.
+
+    Attributes:
+        changed: Whether a step was taken, of which others want to hear after the commit.
+    """
+
+    def __init__(
+        self, session: AsyncSession, passed_over: PassedOver, settle_timeout: float | None, home: Home | None
+    ) -> None:
+        super().__init__(session)
+        self._reported, self._home = passed_over, home
+        self._settle_timeout = settle_timeout
+        self._turns = Turns()
+        self._connection: sa.Connection | None = None
+        self._end: str | None = None
+        self.changed = False
+
+    def _tell(self) -> None:
+        self.changed = True
+
+    async def _run(
+        self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        limit = InFlight(self._settle_timeout, reads=kind in READING)
+
+        def work(session: Session) -> T:
+            self._connection = session.connection()
+            with naming_a_lost_transaction(self._connection):
+                limit.begin(self._connection)
+            return run_on(self._connection, kind, unit, *args, **kwargs)
+
+        self._require_open()
+        async with self._turns.turn():  # a call that is cancelled in the queue has done nothing
+            self._require_open()
+            result = await settled(self._session.run_sync(work), limit)
+        if self._end == _WITH_AN_ERROR:
+            self._require_open()
+        return result
+
+    def _require_open(self) -> None:
+        self._require_home()
+        if self._end is not None:
+            raise NotOpenError(target=f"the transaction, whose block {self._end},")
+
+    def _require_home(self) -> None:
+        if self._home is not None:
+            self._home.require()
+
+    async def commit(self) -> None:
+        """Commit, after the call that runs."""
+        self._require_home()
+        self._end = _ENDED
+        limit = InFlight(self._settle_timeout)
+        await settled(self._commit(limit), limit)
+
+    async def _commit(self, limit: InFlight) -> None:
+        async with self._turns.turn():
+            if self._connection is None:
+                return  # no call was made
+            with translated(self._connection.engine.url), naming_a_lost_transaction(self._connection):
+                limit.begin(self._connection)
+                await self._session.commit()
+
+    async def close(self) -> None:
+        """Give the connection back, after the call that runs; what is not committed is rolled back."""
+        self._require_home()
+        self._end = self._end or _WITH_AN_ERROR
+        limit = InFlight(None if self._settle_timeout is None else ROLLBACK_TIMEOUT_SECONDS)
+        if self._connection is not None and not self._connection.closed and not self._connection.invalidated:
+            limit.begin(self._connection)
+        with suppress(TimeoutError):
+            await in_time(self._close(), limit)
+
+    async def _close(self) -> None:
+        async with self._turns.turn():
+            try:
+                await self._session.close()
+            except SQLAlchemyError:  # the connection is lost; what broke it is under way to the caller
+                await self._session.invalidate()
+
+
+_ENDED = "has ended"
+_WITH_AN_ERROR = "was left with an error, so that nothing of it is kept"

@@ -1,0 +1,108 @@
+"""The calls that wait until something has happened in the ledger."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from operator_core.actions.errors import DatabaseUnavailableError, NotOpenError, ProposalNotFoundError, WaitTimeoutError
+from operator_core.actions.kill_switch import KillSwitchEvent
+from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
+from operator_core.actions.types import ActionProposal
+from operator_core.actions.validation import check_integer, check_member, check_seconds
+from operator_core.db.engine.notifier import Bell
+from operator_core.db.modes import Kind
+from operator_core.db.repository.action_repository import ActionRepository
+from operator_core.db.stores import kill_switch_status
+
+LOOK_TIMEOUT_SECONDS = 1.0
+"""How long the last look of `wait_for` may take, beyond its timeout: a server may not answer."""
+
+
+class WaitingCalls(ActionRepository):
+    """Is what only `ActionDB` offers: within the transaction of a host nothing can be waited for."""
+
+    _bell: Bell | None = None
+
+    def _tell(self) -> None:
+        if self._bell is not None:
+            self._bell.tell()
+
+    async def watch_kill_switch(self, *, poll_interval: float = 0.25) -> AsyncGenerator[KillSwitchEvent]:
+        """Iterate over every engage and release from now on; what is engaged already comes first.
+
+        Asks the database every `poll_interval` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
+        """
+        pause = check_seconds(poll_interval, "poll_interval")
+        engaged, seen = await self._run(Kind.SNAPSHOT, kill_switch_status.changes_so_far)
+        for change in engaged:
+            yield change
+        async with self.notifications() as hint:
+            while True:
+                for change in await self._run(Kind.READ, kill_switch_status.changes, seen):
+                    seen = change.id
+                    yield change
+                await hint(pause)
+
+    async def wait_for(
+        self,
+        proposal_id: int,
+        until: ActionStatus | Literal["finished"] = "finished",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
+        poll_interval: float = 0.25,
+    ) -> ActionProposal:
+        """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
+
+        Args:
+            proposal_id: Of what is waited for.
+            until: `finished`, or the state that it must have come to.
+            timeout: Seconds, and one more at most for the last look; None means for ever.
+            poll_interval: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            WaitTimeoutError: It has not come so far in time.
+            DatabaseUnavailableError: The database did not answer in time.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
+        pause = check_seconds(poll_interval, "poll_interval")
+        deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
+        proposal: ActionProposal | None = None
+        async with self.notifications() as hint:
+            while True:
+                try:
+                    proposal = await self._get_before(number, deadline)
+                except TimeoutError as error:
+                    if proposal is None:
+                        raise DatabaseUnavailableError(url=repr(self), detail="no answer in time") from error
+                    raise WaitTimeoutError(
+                        proposal_id=number, current=proposal.status, seconds=timeout or 0.0
+                    ) from error
+                if proposal is None:
+                    raise ProposalNotFoundError(proposal_id=number)
+                if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
+                    return proposal
+                left = pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic()))
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
+                await hint(left)
+
+    async def _get_before(self, proposal_id: int, deadline: float | None) -> ActionProposal | None:
+        seconds = None if deadline is None else max(deadline - time.monotonic(), LOOK_TIMEOUT_SECONDS)
+        async with asyncio.timeout(seconds):
+            return await self.get_proposal(proposal_id)
+
+    @asynccontextmanager
+    async def notifications(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+        """Give a function that waits so many seconds, or less when something has happened in the ledger.
+
+        It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
+        """
+        if self._bell is None or self._home is None:
+            raise NotOpenError(target=repr(self))
+        self._home.require()
+        async with self._bell.heard() as hint:
+            yield hint

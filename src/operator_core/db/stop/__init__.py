@@ -1,0 +1,1 @@
+"""How a stop is engaged, on a connection of its own."""

@@ -1,0 +1,144 @@
+"""What a stop asks of each engine: the barrier behind every start, who blocks it, and its bounds in time."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from operator_core.db.engine.notifier import STOPS
+from operator_core.db.engine.postgresql import require_triggers
+from operator_core.db.errors import code_of
+from operator_core.db.guards.plpgsql import START_LOCK
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A client that is in the way of a stop; `pid` is None for a prepared transaction."""
+
+    pid: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """The session of a stop: its server process, and the time of the server's clock when it began."""
+
+    pid: int
+    began_at: datetime
+
+
+_PINNED = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "datestyle": "ISO, MDY",
+    "extra_float_digits": "1",
+    "exit_on_error": "off",
+    "quote_all_identifiers": "off",
+    "client_encoding": "UTF8",
+}
+"""What the session of a stop has, also where the stop copies the connections of a host."""
+
+_BOUNDS = sa.text(
+    "SELECT set_config('lock_timeout', :timeout, :locally), set_config('statement_timeout', :timeout, :locally), "
+    + "".join(f"set_config('{name}', '{value}', :locally), " for name, value in _PINNED.items())
+    # PostgreSQL 17 and newer; in a host's session it may be anything.
+    + "CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL "
+    "THEN set_config('transaction_timeout', '0', :locally) END, "
+    "quote_ident(session_user) AS role, current_setting('session_replication_role') AS triggers, "
+    # Twelve of twelve acknowledged stops were lost in a crash of a server that does not wait for its disk.
+    "set_config('synchronous_commit', CASE WHEN :durable AND current_setting('synchronous_commit') IN ('off', 'local') "
+    "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, :locally), "
+    "pg_backend_pid() AS pid, clock_timestamp() AS began_at"
+).columns(began_at=sa.DateTime(timezone=True))
+
+
+def bound(connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False) -> Session:
+    """Bound every wait of this session, have its commits on disk and on the standbys, and return what it is.
+
+    With `locally`, all of it is for the open transaction alone.
+
+    Raises:
+        EngineNotConfiguredError: The session leaves triggers out, so that a stop would get no generation.
+    """
+    milliseconds = f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}"
+    values = {"timeout": milliseconds, "durable": durable, "locally": locally}
+    row = connection.execute(_BOUNDS, values).one()
+    require_triggers(row.triggers, row.role)
+    return Session(row.pid, row.began_at)
+
+
+_BARRIER = sa.select(sa.func.operator_core_barrier())
+_BARRIER_BEFORE_0003 = sa.select(sa.func.pg_advisory_xact_lock(START_LOCK))
+
+
+def pass_barrier(connection: sa.Connection) -> None:
+    """Wait until every start that had passed the guard has committed or died; the commit gives the lock back."""
+    connection.execute(_BARRIER)
+
+
+def pass_barrier_before_0003(connection: sa.Connection) -> None:
+    """Do the same where a deploy has not upgraded the database yet: its starts hold an advisory lock."""
+    connection.execute(_BARRIER_BEFORE_0003)
+
+
+def notify(connection: sa.Connection) -> None:
+    """Wake who listens for stops; a hint, which no stop may wait for."""
+    connection.execute(sa.text(f"NOTIFY {STOPS}"))
+
+
+# -- what is in the way ------------------------------------------------------------------------------------------------
+
+_BLOCKERS = sa.text(
+    "SELECT DISTINCT b.pid, a.application_name, a.usename, a.client_addr, a.state, "
+    "extract(epoch FROM clock_timestamp() - a.xact_start) AS seconds "
+    "FROM unnest(pg_blocking_pids(CAST(:pid AS integer))) AS b(pid) LEFT JOIN pg_stat_activity AS a ON a.pid = b.pid"
+)
+
+
+def blockers(connection: sa.Connection, pid: int, what: str) -> list[Blocker]:
+    """Return who blocks a server process at this moment, by whatever lock; `what` says what they do."""
+    return [_blocker(row, what) for row in connection.execute(_BLOCKERS, {"pid": pid})]
+
+
+def _blocker(row: sa.Row[Any], what: str) -> Blocker:
+    if row.pid == 0:  # as pg_blocking_pids has it
+        return Blocker(None, f"a prepared transaction {what}: see pg_prepared_xacts")
+    since = "" if row.seconds is None else f" for {row.seconds:.1f} s"
+    where = f" from {row.client_addr}" if row.client_addr else ""
+    who = f"{row.application_name or 'a client'} (user {row.usename}{where})"
+    return Blocker(row.pid, f"server pid {row.pid}, {who}, {what}{since}, {row.state or 'in an unknown state'}")
+
+
+def terminate(connection: sa.Connection, found: Iterable[Blocker]) -> list[str]:
+    """End the connections of clients, each by itself; return a text for each that this role may not end.
+
+    The role needs to be that of the client, or to have pg_signal_backend.
+    """
+    refused: list[str] = []
+    for blocker in found:
+        if blocker.pid is None:
+            continue
+        try:
+            with _apart(connection):
+                connection.execute(sa.select(sa.func.pg_terminate_backend(blocker.pid)))
+        except DBAPIError as error:
+            refused.append(f"server pid {blocker.pid} may not be ended by this role ({code_of(error)})")
+    return refused
+
+
+def _apart(connection: sa.Connection) -> AbstractContextManager[object]:
+    """Keep an error to its statement, where that is part of a transaction."""
+    dbapi: Any = connection.connection.dbapi_connection
+    return nullcontext() if dbapi.autocommit else connection.begin_nested()
+
+
+_CANCEL = sa.text("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = :pid AND wait_event = 'SyncRep'")
+
+
+def stop_waiting_for_standby(connection: sa.Connection, pid: int) -> bool:
+    """End the wait of a commit for a synchronous standby that does not answer: it is committed, but only here."""
+    return bool(connection.scalar(_CANCEL, {"pid": pid}))

@@ -1,0 +1,102 @@
+"""A connection to a server whose every transaction ends in time, also when the server is frozen or silent."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from operator_core.actions.errors import ActionError, DatabaseUnavailableError
+from operator_core.db.engine.capabilities import shares_sessions
+from operator_core.db.engine.sockets import hang_up
+from operator_core.db.engine.urls import shown
+from operator_core.db.errors import translated
+from operator_core.db.stop import barrier
+
+T = TypeVar("T")
+_UNBOUNDED = (-1.0, True)  # not even for a unit that begins at the deadline, with 0 seconds left
+_NEARLY = 0.9  # a bound that is nearly right is not set again: that would be a round trip
+_GRACE = 1.0  # seconds: the server ends a wait itself, with a better message; ours is for one that does not answer
+
+
+class BoundedConnection:
+    """Runs units on one connection, which is opened anew after it broke; every statement is a transaction of its own.
+
+    Its settings are those of the session, so that no begin and no commit is needed: each would be a round trip. They
+    end with the connection, which never goes back to a pool. Behind PgBouncer, where sessions are shared, they are
+    those of a transaction.
+    """
+
+    def __init__(self, engine: AsyncEngine, url: URL) -> None:
+        self._engine, self._url = engine, url
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+        self._bounds = _UNBOUNDED
+        self.session: barrier.Session | None = None
+        """What the connection is on the server; None before there is one."""
+        self.began_at: datetime | None = None
+        """The time of the server when the first connection was opened; None before that."""
+        self.durable = True
+        """Whether a commit waits for the disk and for the synchronous standbys; else for the disk here alone."""
+
+    async def run(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
+        """Run a unit that waits for no lock longer than `seconds`, and no longer for the server to answer.
+
+        Raises:
+            ActionError: Whatever went wrong. Where the server did not answer, whether it was committed is not known.
+        """
+        working = asyncio.ensure_future(self._transact(unit, seconds))
+        done, _ = await asyncio.wait({working}, timeout=seconds + _GRACE)
+        if not done:
+            # A driver that is cancelled asks the server's leave to go, and this one does not answer.
+            hang_up(self._driver)
+            working.cancel()
+            working.add_done_callback(_forget)
+            self._connection = self._driver = None
+            raise DatabaseUnavailableError(url=shown(self._url), detail=f"no answer within {seconds + _GRACE:.1f} s")
+        try:
+            with translated(self._url):
+                return working.result()
+        except ActionError:
+            await self.close()
+            raise
+        except Exception as error:  # such as what a trigger of the host raises
+            await self.close()
+            raise DatabaseUnavailableError(url=shown(self._url), detail=str(error)) from error
+
+    async def _transact(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
+        if self._connection is None:
+            self._connection = await self._engine.connect()
+            level = "READ COMMITTED" if shares_sessions(self._engine) else "AUTOCOMMIT"
+            await self._connection.execution_options(isolation_level=level)
+            self._driver = (await self._connection.get_raw_connection()).driver_connection
+            self._bounds = _UNBOUNDED
+        connection, (bound, durable) = self._connection, self._bounds
+        if shares_sessions(self._engine):
+            async with connection.begin():
+                self.session = await connection.run_sync(
+                    lambda sync: barrier.bound(sync, seconds, durable=self.durable, locally=True)
+                )
+                self.began_at = self.began_at or self.session.began_at
+                return await connection.run_sync(unit)
+        if durable != self.durable or not _NEARLY * bound <= seconds <= bound:
+            self.session = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
+            self._bounds = (seconds, self.durable)
+            self.began_at = self.began_at or self.session.began_at
+        return await connection.run_sync(unit)
+
+    async def close(self) -> None:
+        """Give the connection up, whatever state it is in."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            hang_up(self._driver)
+            await connection.invalidate()
+            await connection.close()
+
+
+def _forget(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,92 @@
+"""What is to be stopped, how far it has come, and what is seen and said at the end."""
+
+import time
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from operator_core.actions.errors import ActionError, StopFailedError
+from operator_core.actions.kill_switch import RunningAction, Scope, Stop
+from operator_core.db.guards import missing_guards
+from operator_core.db.guards.conditions import stop_statement
+from operator_core.db.migrations.revisions import HEAD
+from operator_core.db.migrations.status import current_revision
+from operator_core.db.stores import kill_switch, kill_switch_status
+
+PAUSE = 0.02  # seconds between two tries
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be stopped, by whom and why; `timeout` is in seconds, for all of it."""
+
+    scope: Scope
+    by: str
+    reason: str
+    timeout: float
+    terminate_blockers: bool
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.begun + self.timeout - time.monotonic())
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the call."""
+        return round((time.monotonic() - self.begun) * 1000, 3)
+
+
+@dataclass
+class Progress:
+    """How far a stop has come."""
+
+    stop: Stop | None = None
+    publish_ms: float = 0.0
+    on_standby: bool = True
+    cancelled: list[int] = field(default_factory=list)
+    not_yet_cancelled: list[int] = field(default_factory=list)
+    executing: tuple[RunningAction, ...] = ()
+    problems: list[str] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
+    start_possible: bool = False
+
+    def published(self, stop: Stop, order: Order) -> None:
+        """Note that new starts are refused from here on."""
+        self.stop, self.publish_ms = stop, order.elapsed_ms
+
+
+def failed(url: URL, order: Order, problem: str) -> StopFailedError:
+    """Return the error of a stop that is not engaged, with the statement that engages it by hand."""
+    sql = stop_statement(url.get_backend_name(), order.by, order.reason)
+    if order.scope.field is not None:
+        problem += f". The statement stops EVERYTHING, not only {order.scope}"
+    return StopFailedError(problem=problem, sql=sql)
+
+
+def look(connection: sa.Connection, stop: Stop, scope: Scope) -> tuple[tuple[RunningAction, ...], list[int], list[str]]:
+    """Return what runs, what could not be swept, and why the stop does not hold: a release, or a wrong guard."""
+    executing, left = kill_switch_status.still_executing(connection, scope), kill_switch.leftovers(connection, stop)
+    return executing, left, [*_release_since(connection, stop), *_wrong_guards(connection)]
+
+
+def _release_since(connection: sa.Connection, stop: Stop) -> list[str]:
+    """Say that the scope of a stop is not engaged any more; a newer stop of the same scope holds as well."""
+    latest = next((latch for latch in kill_switch.latches(connection) if latch.scope == stop.scope), None)
+    if latest is None:
+        return ["its row in the latch is gone: engage again"]
+    if latest.released_at is None:
+        return []
+    when, who = latest.released_at.isoformat(), latest.released_by
+    return [f"stop {latest.generation} was released at {when} by {who} ({latest.release_reason}): engage again"]
+
+
+def _wrong_guards(connection: sa.Connection) -> list[str]:
+    try:
+        missing = missing_guards(connection, exactly=current_revision(connection) == HEAD)
+    except (ActionError, DBAPIError) as error:
+        return [f"the guards of the database could not be looked at: {error}"]
+    return [f"the guards of the database do not hold: {guard}" for guard in missing]

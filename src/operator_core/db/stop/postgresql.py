@@ -1,0 +1,244 @@
+"""A stop on PostgreSQL: publish, barrier, sweep, each of which must outlive what is in its way."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.errors import (
+    ActionError,
+    DatabaseAccessError,
+    DatabaseLockedError,
+    DatabaseNotFoundError,
+    GuardMissingError,
+    RetryTransactionError,
+)
+from operator_core.actions.kill_switch import Scope, Stop
+from operator_core.db.engine.urls import shown
+from operator_core.db.migrations.status import current_revision
+from operator_core.db.stop import barrier
+from operator_core.db.stop.bounded_connection import BoundedConnection
+from operator_core.db.stop.command import PAUSE, Order, Progress, failed, look
+from operator_core.db.stores import kill_switch
+
+T = TypeVar("T")
+_SWEEP_SHARE = 0.3  # of the time that is left after the publish, kept back from the barrier for the sweep
+_NO_PRIVILEGE = "42501"
+_TERMINATE_AFTER = 0.2  # of the time that is left: how long a client in the way may finish by itself before it is ended
+_LOOK_INTERVAL_SECONDS = 0.1
+_SECOND_TRY_SECONDS = 2.0
+_NOTIFY_SECONDS = 0.5
+
+
+class _StopConnection(BoundedConnection):
+    """The connection of a stop, beside which another one sees who blocks it, and ends them where that is asked.
+
+    Args:
+        engine: Where its connections come from.
+        pool: An engine whose pool has some, where the server gives no more.
+        url: What the database is shown as.
+        order: What is to be stopped.
+    """
+
+    def __init__(self, engine: AsyncEngine, pool: AsyncEngine, url: URL, order: Order) -> None:
+        super().__init__(engine, url)
+        self.url, self._order = url, order
+        self.publish: Callable[[sa.Connection, Scope, str, str], Stop] = kill_switch.publish
+        self.sweep: Callable[[sa.Connection, Stop], list[int]] = kill_switch.sweep
+        self.on_standby = True
+        self._observers = [BoundedConnection(engine, url), BoundedConnection(pool, url)]
+        for observer in self._observers:
+            observer.durable = False
+        self.blockers: list[barrier.Blocker] = []
+        """Who was seen in the way of the last unit."""
+        self.not_permitted: list[str] = []
+
+    async def run_watched(self, unit: Callable[[sa.Connection], T], seconds: float, what: str) -> T:
+        """Run a unit, and see meanwhile who blocks it; `what` says what they do.
+
+        Raises:
+            DatabaseLockedError: It was blocked for so long; `blockers` says by whom.
+            ActionError: Whatever else went wrong.
+        """
+        self.blockers, self.not_permitted = [], []
+        try:
+            return await self._watched(unit, seconds, what)
+        except DatabaseLockedError:
+            if self.blockers:
+                raise
+        # Once the wait is over there is nobody to be seen: wait once more, for as long as a look takes.
+        return await self._watched(unit, _SECOND_TRY_SECONDS, what)
+
+    async def _watched(self, unit: Callable[[sa.Connection], T], seconds: float, what: str) -> T:
+        end_at = time.monotonic() + seconds * _TERMINATE_AFTER
+        commit_at = time.monotonic() + seconds / 2
+        working = asyncio.ensure_future(self.run(unit, seconds))
+        try:
+            while not (await asyncio.wait({working}, timeout=min(_LOOK_INTERVAL_SECONDS, seconds / 4)))[0]:
+                with suppress(ActionError):  # then it is not known who it is
+                    await self._look(what, end=time.monotonic() > end_at, commit=time.monotonic() > commit_at)
+        finally:
+            working.cancel()
+        return working.result()
+
+    async def _look(self, what: str, *, end: bool, commit: bool) -> None:
+        if self.session is None:
+            return
+        pid = self.session.pid
+        found = await self.besides(lambda connection: barrier.blockers(connection, pid, what))
+        self.blockers = found or self.blockers
+        if found and end and self._order.terminate_blockers:
+            self.not_permitted = await self.besides(lambda connection: barrier.terminate(connection, found))
+        if not found and commit and self.durable:
+            waited = await self.besides(lambda connection: barrier.stop_waiting_for_standby(connection, pid))
+            self.on_standby = self.durable = not waited
+
+    async def besides(self, unit: Callable[[sa.Connection], T]) -> T:
+        """Run a unit on a second connection: one of our own, else one of the pool."""
+        own, pooled = self._observers
+        try:
+            return await own.run(unit, 1.0)
+        except DatabaseLockedError:
+            raise  # another connection would wait for the same lock
+        except ActionError:
+            return await pooled.run(unit, 1.0)
+
+    async def close_all(self) -> None:
+        """Give the connection up, and those beside it."""
+        for connection in (self, *self._observers):
+            await connection.close()
+
+
+async def on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: Order, progress: Progress) -> None:
+    """Engage a stop on the first of two engines; the pool of the other one helps where the server has no more room."""
+    server = _StopConnection(*engines, url, order)
+    try:
+        await _publish(server, order, progress)
+        for phase in (_barrier, _sweep):
+            try:
+                await phase(server, order, progress)
+            except ActionError as error:  # the stop is engaged, and its receipt must reach its caller
+                progress.problems.append(str(error))
+        progress.on_standby = server.on_standby
+        if not server.on_standby:
+            progress.problems.append("it is engaged here, not on the standby, which does not answer")
+        with suppress(ActionError):
+            await server.run(barrier.notify, _NOTIFY_SECONDS)
+    finally:
+        await server.close_all()
+
+
+async def _publish(server: _StopConnection, order: Order, progress: Progress) -> None:
+    """Commit the latch, again and again until it is or the deadline has passed: engaging twice is harmless."""
+
+    def publish(connection: sa.Connection) -> Stop:
+        return server.publish(connection, order.scope, order.by, order.reason)
+
+    while True:
+        try:
+            stop = await server.run_watched(publish, order.left, "holds the latch locked")
+        except (DatabaseAccessError, DatabaseNotFoundError) as error:
+            if error.code == _NO_PRIVILEGE and server.publish is kill_switch.publish:  # an operator writes nothing
+                server.publish, server.sweep = kill_switch.publish_as_operator, kill_switch.sweep_as_operator
+                continue
+            raise failed(server.url, order, str(error)) from error  # trying again would not help
+        except ActionError as error:
+            if isinstance(error, GuardMissingError) and await server.run(current_revision, 1.0) is None:
+                raise DatabaseNotFoundError(url=shown(server.url), detail="it holds no such tables") from error
+            if order.left <= 0:
+                stop = await _published_after_all(server, order, error)
+                progress.problems.append(f"the database has not confirmed its commit: {error}")
+                progress.published(stop, order)
+                return
+            await asyncio.sleep(PAUSE)
+        else:
+            progress.published(stop, order)
+            return
+
+
+async def _published_after_all(server: _StopConnection, order: Order, error: ActionError) -> Stop:
+    """Look whether a publish came through whose answer did not; a stop of somebody else is not this one."""
+    problem = "; ".join(blocker.text for blocker in server.blockers) or str(error)
+    try:
+        stops = await server.besides(kill_switch.latches)
+    except ActionError:
+        problem += " (and the database does not say whether it came through)"
+        raise failed(server.url, order, problem) from error
+    engaged = [stop for stop in stops if stop.released_at is None and stop.scope == order.scope]
+    for stop in engaged:
+        began = server.began_at
+        if began is not None and stop.engaged_at >= began and (stop.by, stop.reason) == (order.by, order.reason):
+            return stop
+    if engaged:
+        problem += f". Another one is: stop {engaged[-1].generation} ({order.scope}), by {engaged[-1].by}"
+    raise failed(server.url, order, problem) from error
+
+
+async def _barrier(server: _StopConnection, order: Order, progress: Progress) -> None:
+    seconds, what = order.left * (1 - _SWEEP_SHARE), "holds a start open"
+    progress.start_possible = True
+    try:
+        try:
+            await server.run_watched(barrier.pass_barrier, seconds, what)
+        except GuardMissingError:
+            await server.run_watched(barrier.pass_barrier_before_0003, seconds, what)
+    except DatabaseLockedError:
+        _note_blockers(server, progress, "the barrier was not passed in time")
+    else:
+        progress.start_possible = False
+
+
+def _note_blockers(server: _StopConnection, progress: Progress, unseen: str) -> None:
+    progress.problems += [blocker.text for blocker in server.blockers] or [unseen]
+    progress.problems += server.not_permitted
+    progress.pids += [blocker.pid for blocker in server.blockers if blocker.pid is not None]
+
+
+async def _sweep(server: _StopConnection, order: Order, progress: Progress) -> None:
+    """Cancel in batches until nothing is left that is not locked, or the deadline; then see what runs.
+
+    What runs is read in a new snapshot, after the barrier: what had started before it is there.
+    """
+    stop, what = progress.stop, "keeps what is pending from being cancelled; none of it can start"
+    assert stop is not None  # noqa: S101 - _publish has set it
+    while True:
+        try:
+            swept = await server.run_watched(
+                lambda connection: server.sweep(connection, stop), max(order.left, 0.5), what
+            )
+        except DatabaseLockedError:
+            _note_blockers(server, progress, what)
+            return
+        except RetryTransactionError:
+            swept = []
+        progress.cancelled += swept
+        if len(swept) == kill_switch.SWEEP_ROWS and order.left > 0:
+            continue
+        problems = await _look(server, order, progress, stop)
+        if problems is None:
+            return
+        if not progress.not_yet_cancelled or order.left <= 0:
+            progress.problems += problems
+            progress.start_possible = progress.start_possible or bool(problems)
+            return
+        await asyncio.sleep(PAUSE)
+
+
+async def _look(server: _StopConnection, order: Order, progress: Progress, stop: Stop) -> list[str] | None:
+    """See what runs, and return why the stop does not hold; None where that could not be seen."""
+    try:
+        seen = await server.run_watched(
+            lambda connection: look(connection, stop, order.scope), max(order.left, 1.0), "locks what a stop looks at"
+        )
+    except ActionError as error:
+        _note_blockers(server, progress, str(error))
+        progress.problems.append("what still executes, and whether the guards hold, is not known")
+        progress.start_possible = True
+        return None
+    progress.executing, progress.not_yet_cancelled, problems = seen
+    return problems

@@ -1,0 +1,57 @@
+"""Warn about a scope that has never matched a proposal, in a search that follows the stop and never delays it."""
+
+import asyncio
+from contextlib import suppress
+from difflib import get_close_matches
+from functools import partial
+
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.actions.kill_switch import Scope, StopReceipt
+from operator_core.db.engine.capabilities import is_sqlite
+from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.stop.bounded_connection import BoundedConnection
+from operator_core.db.stores import scope_values
+
+_SEARCH_TIMEOUT_SECONDS = 1.0
+_MAX_SIMILAR_VALUES = 3
+
+
+async def with_scope_warning(engine: AsyncEngine, url: URL, receipt: StopReceipt) -> StopReceipt:
+    """Return the receipt, with a warning if no proposal has ever matched its scope.
+
+    The search runs only if the stop met no proposal, and for two seconds at most. If it fails, the receipt is returned
+    unchanged: the stop is engaged, and a search must not make it look otherwise.
+    """
+    if receipt.scope.field is None or receipt.cancelled or receipt.still_executing or receipt.not_yet_cancelled:
+        return receipt
+    with suppress(Exception):
+        async with asyncio.timeout(2 * _SEARCH_TIMEOUT_SECONDS):
+            unmatched = await _search(engine, url, receipt.scope)
+        if unmatched is not None:
+            return receipt.model_copy(update=_warning(receipt.scope, unmatched))
+    return receipt
+
+
+async def _search(engine: AsyncEngine, url: URL, scope: Scope) -> scope_values.UnmatchedScope | None:
+    if is_sqlite(engine):
+        async with engine.connect() as connection:
+            await connection.execution_options(**{BEGIN: "NONE"})
+            return await connection.run_sync(scope_values.unmatched_values, scope)
+    server = BoundedConnection(engine, url)
+    try:
+        return await server.run(partial(scope_values.unmatched_values, scope=scope), _SEARCH_TIMEOUT_SECONDS)
+    finally:
+        await server.close()
+
+
+def _warning(scope: Scope, unmatched: scope_values.UnmatchedScope) -> dict[str, object]:
+    similar = tuple(get_close_matches(str(scope.value), unmatched.values, n=_MAX_SIMILAR_VALUES))
+    value = scope.value if isinstance(scope.value, int) else repr(str(scope.value))  # an action type is an enum
+    searched_all = unmatched.searched < scope_values.MAX_PROPOSALS
+    subject = "no proposal has ever had" if searched_all else f"none of the last {unmatched.searched:,} proposals has"
+    warning = f"{subject} {scope.field} {value}"
+    if similar:
+        warning += f"; did you mean {' or '.join(map(repr, similar))}?"
+    return {"scope_warning": warning, "similar_values": similar}

@@ -1,0 +1,1 @@
+"""The SQL: synchronous functions over a connection, none of which begins or ends a transaction."""

@@ -1,0 +1,324 @@
+"""Executions: a step of the proposal and of its record together, in one statement where the engine can."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import (
+    ActionError,
+    IsolationLevelError,
+    RecordNotFoundError,
+    RetryTransactionError,
+    UnreadableRowError,
+)
+from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
+from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.db.engine.capabilities import writes_in_one_statement
+from operator_core.db.errors import cannot_decode
+from operator_core.db.functions import later, not_among, now
+from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
+from operator_core.db.guards.conditions import Latch
+from operator_core.db.schema import proposals
+from operator_core.db.schema import records as table
+from operator_core.db.stores import reading, records
+from operator_core.db.stores.mapping import to_proposal, to_record
+from operator_core.db.stores.transitions import explain_step, explained, latch_unreadable, step, to, unreadable
+
+_OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
+_IS_VALIDATED = sa.text("action_proposals.status = 'validated'")  # in the text: the partial index serves it
+_HELD = ("worker", "lease_seconds", "claim_key")
+_WIDTH = len(proposals.columns)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """For how many seconds a claim holds without a heartbeat, for whom; `key` is what it can be repeated under."""
+
+    worker: str
+    seconds: float
+    key: str | None
+
+
+Claim = tuple[ActionProposal, ActionRecord]
+
+
+# -- open --------------------------------------------------------------------------------------------------------------
+
+
+def _new_record(source: sa.FromClause) -> sa.Insert:
+    worker = sa.bindparam("worker", type_=sa.Text())
+    seconds: sa.BindParameter[float | None] = sa.bindparam("lease_seconds", type_=sa.Float())
+    values: dict[str, sa.ColumnElement[Any]] = {
+        "proposal_id": source.c.id,
+        "started_at": source.c.executing_at,
+        "worker": worker,
+        "lease_seconds": seconds,
+        "last_seen_at": sa.case((worker.is_not(None), now())),
+        "lease_expires_at": later(seconds),
+        "claim_key": sa.bindparam("claim_key", type_=sa.Text()),
+    }
+    return sa.insert(table).from_select(list(values), sa.select(*values.values()).select_from(source))
+
+
+_STARTED = sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).subquery("started")
+_NEW_RECORD = _new_record(_STARTED).returning(*table.columns)
+
+
+def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
+    """Return the start of what `picked` selects, without and with the record that it opens."""
+    start = to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
+    started = start.cte("started")
+    opened = _new_record(started).returning(*table.columns).cte("opened")
+    both = sa.select(*started.columns, *opened.columns).select_from(started.join(opened, sa.true()))
+    return start, both
+
+
+_OPENING_ONE = _opening(_OF_ONE)
+
+
+def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any]:
+    """Return the query for what may start, oldest first: what is stopped, stale or expired is not in the way."""
+    waiting = proposals.alias("waiting")
+    barred = sa.text(f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch('waiting').bars})")
+    found = (
+        sa.select(waiting.c.id)
+        .where(
+            sa.text("waiting.status = 'validated'"),
+            sa.or_(waiting.c.valid_until.is_(None), waiting.c.valid_until > now()),
+            barred,
+            *(_filter(waiting, name) for name in sorted(filters)),
+        )
+        .order_by(waiting.c.id)
+    )
+    return found.where(not_among(waiting.c.id, "passed_over")) if passing_over else found
+
+
+@cache
+def _opening_next(filters: frozenset[str], *, passing_over: bool) -> tuple[sa.Executable, sa.Executable]:
+    oldest = _candidates(filters, passing_over=passing_over).limit(sa.literal_column("1"))
+    return _opening(proposals.c.id == oldest.with_for_update(skip_locked=True).scalar_subquery())
+
+
+@cache
+def _waiting_now(filters: frozenset[str]) -> sa.Select[Any]:
+    return _candidates(filters, passing_over=True).limit(_AT_ONCE)
+
+
+_AT_ONCE = 50  # that are claimed one by one to find which of them cannot be read
+
+
+def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
+    column = waiting.c[name]
+    if name == "ticket_id":
+        return column == sa.bindparam(f"of_{name}")
+    return column.in_(sa.bindparam(f"of_{name}", expanding=True))
+
+
+def _to_claim(row: sa.Row[Any]) -> Claim:
+    return to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:])
+
+
+def _open(
+    connection: sa.Connection, statements: tuple[sa.Executable, sa.Executable], values: Mapping[str, Any]
+) -> Claim | None:
+    start, both = statements
+    if writes_in_one_statement(connection):
+        row = connection.execute(both, values).one_or_none()
+        return None if row is None else _to_claim(row)
+    row = connection.execute(start, values).one_or_none()
+    if row is None:
+        return None
+    proposal = to_proposal(row)
+    given = {"proposal_id": proposal.id, **{name: values[name] for name in _HELD}}
+    return proposal, to_record(connection.execute(_NEW_RECORD, given).one())
+
+
+def _values(by: str, lease: Lease | None) -> dict[str, Any]:
+    held = (None, None, None) if lease is None else (lease.worker, lease.seconds, lease.key)
+    return {"step_by": by, "step_reason": None, **dict(zip(_HELD, held, strict=True))}
+
+
+def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease | None) -> Claim:
+    values = {"proposal_id": proposal_id, **_values(by, lease)}
+    try:
+        with explained(lambda after, code: explain_step(after, proposal_id, ActionStatus.EXECUTING, code)):
+            found = _open(connection, _OPENING_ONE, values)
+    except Exception as error:
+        if not cannot_decode(error):
+            raise
+        raise unreadable(connection, proposal_id) from error
+    if found is None:
+        raise explain_step(connection, proposal_id, ActionStatus.EXECUTING)
+    return found
+
+
+def start(connection: sa.Connection, proposal_id: int, by: str) -> ActionRecord:
+    """Take a validated proposal to `executing` and open its record, without a lease."""
+    return _open_one(connection, proposal_id, by, None)[1]
+
+
+def claim(connection: sa.Connection, proposal_id: int, lease: Lease) -> Claim:
+    """Do the same under a lease."""
+    return _open_one(connection, proposal_id, lease.worker, lease)
+
+
+Filters = Mapping[str, Sequence[str] | int]
+"""What a claim may be limited to: names, types and a ticket."""
+
+
+def claim_next(
+    connection: sa.Connection, filters: Filters, lease: Lease, passed_over: Collection[int] = ()
+) -> Claim | None:
+    """Take the oldest validated proposal that matches and may start; None where there is none.
+
+    Args:
+        connection: In whose transaction it is taken.
+        filters: What it must match.
+        lease: For whom, and for how long.
+        passed_over: The ids of those that cannot be read.
+
+    Raises:
+        UnreadableRowError: The oldest cannot be read; which one it is, a claim of each by its id tells.
+    """
+    given = {f"of_{name}": value for name, value in filters.items()}
+    if passed_over:
+        given["passed_over"] = json.dumps([*passed_over])
+    statements = _opening_next(frozenset(filters), passing_over=bool(passed_over))
+    try:
+        with explained(_explain_next):
+            return _open(connection, statements, {**_values(lease.worker, lease), **given})
+    except Exception as error:
+        if not cannot_decode(error):
+            raise
+        raise _one_of_those_waiting() from error
+
+
+def _one_of_those_waiting() -> UnreadableRowError:
+    return UnreadableRowError(table=proposals.name, id=None, column=None, detail=MESSAGES[UNREADABLE])
+
+
+def waiting(connection: sa.Connection, filters: Filters, passed_over: Collection[int]) -> Sequence[int]:
+    """Return the ids of what `claim_next` chooses from, oldest first, whoever holds them; some of them at a time."""
+    given = {f"of_{name}": value for name, value in filters.items()} | {"passed_over": json.dumps([*passed_over])}
+    return connection.scalars(_waiting_now(frozenset(filters)), given).all()
+
+
+def _explain_next(connection: sa.Connection, code: str) -> ActionError:
+    if code == UNREADABLE:
+        return _one_of_those_waiting()
+    if code == ISOLATION_REFUSED:
+        return IsolationLevelError(proposal_id=None)
+    if code == LATCH_UNREADABLE:
+        return latch_unreadable(connection)
+    # A stop, or the time, has come since the statement began; or the key is taken: look again.
+    return RetryTransactionError(code=code)
+
+
+_CLAIMED = (
+    sa.select(*proposals.columns, *table.columns)
+    .join_from(proposals, table)
+    .where(
+        sa.text("action_records.outcome IS NULL"),
+        table.c.claim_key == sa.bindparam("claim_key"),
+        table.c.worker == sa.bindparam("worker"),
+    )
+)
+
+
+def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
+    """Return what was claimed under the key of a lease and still runs: the answer of that claim was lost.
+
+    Raises:
+        UnreadableRowError: It cannot be read.
+    """
+    values = {"claim_key": lease.key, "worker": lease.worker}
+    return reading.one(connection, _CLAIMED, values, table.c.id, _to_claim)
+
+
+def give_back(connection: sa.Connection, error: UnreadableRowError, worker: str) -> None:
+    """Leave failed what a worker has taken and cannot read, if it is taken at all: nothing of it was done."""
+    of = _OPEN_RECORD[error.table == table.name]
+    record_id = connection.scalars(of, {"row_id": error.id, "worker": worker}).one_or_none()
+    if record_id is not None:
+        finish(connection, record_id, ActionOutcome.FAILED, "it never began: it cannot be read", None, worker)
+
+
+_OPEN_RECORD = {
+    by_record: sa.select(table.c.id).where(
+        column == sa.bindparam("row_id", type_=sa.BigInteger()),
+        table.c.worker == sa.bindparam("worker"),
+        sa.text("action_records.outcome IS NULL"),
+    )
+    for by_record, column in ((True, table.c.id), (False, table.c.proposal_id))
+}
+
+
+# -- finish ------------------------------------------------------------------------------------------------------------
+
+
+def _finishing(target: ActionStatus) -> sa.Executable:
+    closed = records.CLOSE.cte("closed")
+    moved = (
+        to(target).where(proposals.c.id == sa.select(closed.c.proposal_id).scalar_subquery()).returning(proposals.c.id)
+    ).cte("moved")
+    return sa.select(*closed.columns).select_from(closed.join(moved, sa.true()))
+
+
+_PROPOSAL_ID = sa.select(table.c.proposal_id).where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
+_FINISHING = {status: _finishing(status) for status in (records.state_after(outcome) for outcome in ActionOutcome)}
+
+
+def finish(
+    connection: sa.Connection,
+    record_id: int,
+    outcome: ActionOutcome,
+    error_message: str | None,
+    result_data: dict[str, Any] | None,
+    by: str,
+) -> ActionRecord | UnreadableRowError:
+    """Close the record and take its proposal to the state that the outcome means."""
+    ending = (outcome, error_message, result_data)
+    target = records.state_after(outcome)
+    if not writes_in_one_statement(connection):
+        record = records.close(connection, record_id, *ending)
+        if isinstance(record, UnreadableRowError):
+            proposal_id = connection.scalars(_PROPOSAL_ID, {"record_id": record_id}).one()
+        else:
+            proposal_id = record.proposal_id
+        step(connection, proposal_id, target, by, error_message)
+        return record
+    values = {**records.closing(record_id, *ending), "step_by": by, "step_reason": error_message}
+    with explained(lambda after, _: records.explain_close(after, record_id, outcome)):
+        finished = reading.written(connection, _FINISHING[target], values, (table, record_id), to_record)
+    if finished is None:
+        raise records.explain_close(connection, record_id, outcome)
+    return finished
+
+
+_ENDING = (
+    sa.select(proposals.c.status_by, proposals.c.status, *table.columns)
+    .join_from(table, proposals)
+    .where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
+)
+
+
+def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, ActionRecord]:
+    """Return who has ended an execution, and its record; the worker takes the step where only the record is closed.
+
+    Raises:
+        RecordNotFoundError: There is no such record.
+        UnreadableRowError: It cannot be read.
+    """
+    values = {"record_id": record_id}
+    found = reading.one(connection, _ENDING, values, table.c.id, lambda row: (row, to_record(row[2:])))
+    if found is None:
+        raise RecordNotFoundError(record_id=record_id)
+    row, record = found
+    if record.outcome is None or row.status is not ActionStatus.EXECUTING:
+        return row.status_by, record
+    step(connection, record.proposal_id, records.state_after(record.outcome), worker, record.error_message)
+    return worker, record

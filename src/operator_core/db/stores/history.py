@@ -1,0 +1,90 @@
+"""The store of events, which the database writes and nobody else; here they are read."""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.types import ActionEvent, EventKind
+from operator_core.db.schema import events, notes
+from operator_core.db.stores import reading
+from operator_core.db.stores.mapping import to_event
+
+_IS_STEP: sa.ColumnClause[str] = sa.literal_column(f"'{EventKind.STEP}'")
+_NONE = sa.cast(sa.null(), sa.BigInteger())
+_STEPS: sa.Select[Any] = sa.select(
+    *events.columns, _IS_STEP.label("kind"), sa.cast(sa.null(), sa.BigInteger()).label("record_id")
+)
+_SAID: sa.Select[Any] = sa.select(
+    *(notes.c.id, notes.c.proposal_id, notes.c.status.label("from_status"), notes.c.status.label("to_status")),
+    *(notes.c[name] for name in ("at", "by", "reason", "generation", "data")),
+    *(sa.cast(sa.null(), events.c.recorded_at.type).label("recorded_at"), notes.c.kind, notes.c.record_id),
+)
+
+
+def _ranged(column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    return column.between(sa.bindparam("first", type_=sa.BigInteger()), sa.bindparam("last", type_=sa.BigInteger()))
+
+
+_STEPS_OF = _STEPS.where(_ranged(events.c.proposal_id)).order_by(events.c.proposal_id, events.c.id)
+_SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
+
+
+def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Found[ActionEvent]:
+    """Return what happened to the proposals of a range of ids, proposal by proposal, oldest first; wants one snapshot.
+
+    What was said about one stands after the step to the state in which it was said: clocks do not matter.
+    """
+    values = {"first": first, "last": last}
+    steps = reading.many(connection, _STEPS_OF, values, events.c.id, to_event)
+    said = reading.many(connection, _SAID_OF, values, notes.c.id, to_event)
+    told: dict[int, list[ActionEvent]] = {}
+    for event in chain(steps.items, said.items):
+        told.setdefault(event.proposal_id, []).append(event)
+    in_order = chain.from_iterable(_in_order(told[number]) for number in sorted(told))
+    return reading.Found([*in_order], steps.unreadable + said.unreadable)
+
+
+def by_proposal(told: Iterable[ActionEvent]) -> dict[int, list[ActionEvent]]:
+    """Return events as `of_proposals` does, by the ids of their proposals."""
+    return {number: [*those] for number, those in groupby(told, key=lambda event: event.proposal_id)}
+
+
+def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
+    steps = [event for event in told if event.kind is EventKind.STEP]
+    rank = {step.to_status: position for position, step in enumerate(steps)}
+    return sorted(told, key=lambda event: (rank.get(event.to_status, len(steps)), event.kind is not EventKind.STEP))
+
+
+def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionEvent]:
+    """Return the events of a proposal, oldest first; wants one snapshot.
+
+    Raises:
+        UnreadableRowError: One of them cannot be read.
+    """
+    found = of_proposals(connection, proposal_id, proposal_id)
+    if found.unreadable:
+        raise found.unreadable[0]
+    return found.items
+
+
+_NEXT = (
+    sa.select(events.c.proposal_id)
+    .where(events.c.proposal_id > sa.bindparam("after_id", type_=sa.BigInteger()), sa.text("from_status IS NULL"))
+    .order_by(events.c.proposal_id)
+    .limit(sa.bindparam("rows", type_=sa.Integer()))
+)
+
+
+def next_proposals(connection: sa.Connection, after_id: int, rows: int) -> Sequence[int]:
+    """Return the lowest ids of proposals with a history above `after_id`."""
+    return connection.scalars(_NEXT, {"after_id": after_id, "rows": rows}).all()
+
+
+_LAST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(events.c.proposal_id), 0))
+
+
+def last_proposal(connection: sa.Connection) -> int:
+    """Return the highest id of a proposal that has a history; 0 where there is none."""
+    return int(connection.execute(_LAST).scalar_one())

@@ -1,0 +1,182 @@
+"""The store of the kill switch: plain functions over a connection, each in the transaction of its caller."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import StopNotEngagedError
+from operator_core.actions.kill_switch import Scope, Stop
+from operator_core.actions.lifecycle import PENDING, ActionStatus
+from operator_core.db.functions import now
+from operator_core.db.guards.conditions import NEXT_GENERATION
+from operator_core.db.schema import any_of, kill_switch, proposals
+from operator_core.db.stores import reading
+from operator_core.db.stores.proposals import cancel_expired
+from operator_core.db.stores.reading import number, text, time
+from operator_core.db.stores.transitions import to
+
+SWEEP_ROWS = 10_000
+
+_ENGAGED: dict[str, sa.ColumnElement[Any]] = {
+    "generation": sa.literal_column(NEXT_GENERATION),  # PostgreSQL's guard counts again, behind a lock
+    "engaged_at": now(),
+    "engaged_by": sa.bindparam("stop_by"),
+    "reason": sa.bindparam("stop_reason"),
+}
+_ENGAGE_AGAIN = (
+    sa.update(kill_switch)
+    .where(kill_switch.c.scope == sa.bindparam("stop_scope"))
+    .values(**_ENGAGED, released_at=None, released_by=None, release_reason=None)
+    .returning(*kill_switch.columns)
+)
+_ENGAGE_FIRST = (
+    sa.insert(kill_switch).values(**_ENGAGED, scope=sa.bindparam("stop_scope")).returning(*kill_switch.columns)
+)
+
+
+def to_stop(row: Mapping[str, Any] | sa.RowMapping) -> Stop:
+    """Return the stop of a row of all columns of `kill_switch`, with placeholders for what cannot be read."""
+    return Stop(
+        generation=number(row["generation"]),
+        scope=Scope.read(text(row["scope"])),
+        engaged_at=time(row["engaged_at"]),
+        by=text(row["engaged_by"]),
+        reason=text(row["reason"]),
+        released_at=time(row["released_at"]),
+        released_by=text(row["released_by"]),
+        release_reason=text(row["release_reason"]),
+    )
+
+
+def publish(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
+    """Engage the latch of a scope under the next generation; at the commit, new starts are refused."""
+    values = {"stop_scope": str(scope), "stop_by": by, "stop_reason": reason}
+    row = connection.execute(_ENGAGE_AGAIN, values).mappings().one_or_none()
+    return to_stop(row or connection.execute(_ENGAGE_FIRST, values).mappings().one())
+
+
+_LENT = sa.func.operator_core_engage(
+    *(sa.bindparam(name, type_=sa.Text()) for name in ("stop_scope", "stop_by", "stop_reason"))
+).table_valued(*(sa.column(column.name, column.type) for column in kill_switch.columns))
+_ENGAGE_AS_OPERATOR = sa.select(*_LENT.columns)
+
+
+def publish_as_operator(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
+    """Do the same through PostgreSQL's function for a role that may not write to the latch."""
+    values = {"stop_scope": str(scope), "stop_by": by, "stop_reason": reason}
+    return to_stop(connection.execute(_ENGAGE_AS_OPERATOR, values).mappings().one())
+
+
+_RELEASE = (
+    sa.update(kill_switch)
+    .where(
+        kill_switch.c.generation == sa.bindparam("stop_generation"),
+        kill_switch.c.engaged_at.is_not(None),
+        kill_switch.c.released_at.is_(None),
+    )
+    .values(released_at=now(), released_by=sa.bindparam("stop_by"), release_reason=sa.bindparam("stop_reason"))
+    .returning(kill_switch.c.generation)
+)
+_RELEASED = sa.select(*kill_switch.columns).where(kill_switch.c.generation == sa.bindparam("stop_generation"))
+_LATCH = sa.select(*kill_switch.columns).where(kill_switch.c.generation > 0).order_by(kill_switch.c.generation)
+
+
+def latches(connection: sa.Connection) -> list[Stop]:
+    """Return the last stop of every scope, oldest first, released ones included."""
+    return [to_stop(row) for row in reading.lossy(connection, _LATCH, {}, kill_switch.c.generation)]
+
+
+def release(connection: sa.Connection, by: str, reason: str, generation: int) -> Stop:
+    """Release the one stop that `generation` names, after a sweep of what it left; revives nothing.
+
+    Raises:
+        StopNotEngagedError: That stop is not engaged (any more), or somebody has engaged the scope again.
+    """
+    sweep_leftovers(connection)
+    values = {"stop_generation": generation, "stop_by": by, "stop_reason": reason}
+    if connection.execute(_RELEASE, values).one_or_none() is None:
+        engaged = [stop for stop in latches(connection) if stop.released_at is None]
+        raise StopNotEngagedError(
+            generation=generation, engaged=tuple((stop.generation, str(stop.scope)) for stop in engaged)
+        )
+    return to_stop(reading.lossy(connection, _RELEASED, {"stop_generation": generation}, kill_switch.c.generation)[0])
+
+
+# -- sweep -------------------------------------------------------------------------------------------------------------
+
+
+def covered(field: str | None) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that a scope's field, whose value is bound as `scope_value`, covers a proposal."""
+    return [] if field is None else [proposals.c[field] == sa.bindparam("scope_value", type_=proposals.c[field].type)]
+
+
+@cache
+def _leftover(field: str | None) -> sa.Select[Any]:
+    return sa.select(proposals.c.id).where(
+        sa.text(f"({any_of(PENDING)})"), proposals.c.generation < sa.bindparam("stop_generation"), *covered(field)
+    )
+
+
+@cache
+def _sweep(field: str | None) -> sa.Executable:
+    # What somebody holds locked is skipped: it cannot start, and waiting for it would hold up the stop.
+    leftover = _leftover(field).limit(sa.bindparam("sweep_rows")).with_for_update(skip_locked=True).cte("leftover")
+    return to(ActionStatus.CANCELLED).where(proposals.c.id.in_(sa.select(leftover.c.id))).returning(proposals.c.id)
+
+
+def of_stop(stop: Stop, scope: Scope) -> dict[str, Any]:
+    """Return the bound values of a statement about a stop and its scope."""
+    return {"stop_generation": stop.generation, **({} if scope.field is None else {"scope_value": scope.value})}
+
+
+def sweep(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list[int]:
+    """Cancel at most `rows` pending proposals that a stop covers and that were made before it; return their ids."""
+    if isinstance(stop.scope, str):  # no proposal has a value that would fit
+        return []
+    values = {**of_stop(stop, stop.scope), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
+    return sorted(connection.scalars(_sweep(stop.scope.field), values))
+
+
+_SWEEP_AS_OPERATOR: sa.Executable = sa.select(
+    sa.func.operator_core_sweep(
+        sa.bindparam("stop_generation", type_=sa.BigInteger()), sa.bindparam("sweep_rows", type_=sa.Integer())
+    )
+)
+
+
+def sweep_as_operator(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list[int]:
+    """Do the same through PostgreSQL's function for a role that may not write to the proposals."""
+    values = {"stop_generation": stop.generation, "sweep_rows": rows}
+    return sorted(connection.scalars(_SWEEP_AS_OPERATOR, values))
+
+
+def leftovers(connection: sa.Connection, stop: Stop) -> list[int]:
+    """Return the ids of pending proposals that a stop covers and that were made before it: they can never start."""
+    if isinstance(stop.scope, str):
+        return []
+    return sorted(connection.scalars(_leftover(stop.scope.field), of_stop(stop, stop.scope)))
+
+
+def sweep_leftovers(connection: sa.Connection) -> list[int]:
+    """Cancel what was in flight across a stop, or left by one that was cut off, and whose time to start is over."""
+    swept = cancel_expired(connection)
+    for stop in reversed(latches(connection)):
+        while ids := sweep(connection, stop):
+            swept += ids
+    return swept
+
+
+def engage_without_sweep(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
+    """Publish alone, where there is no room to write down what a sweep would cancel: none of it can start."""
+    return publish(connection, scope, by, reason), []
+
+
+def engage_at_once(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
+    """Publish and sweep in one transaction, where the engine has a single writer; return what was cancelled too."""
+    stop = publish(connection, scope, by, reason)
+    swept: list[int] = []
+    while ids := sweep(connection, stop):
+        swept += ids
+    return stop, swept

@@ -1,0 +1,245 @@
+"""How the kill switch stands: what is engaged, what runs, and how it has met the stops; all of it only reads."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import RecordNotFoundError
+from operator_core.actions.kill_switch import (
+    Answer,
+    KillSwitchEvent,
+    KillSwitchStatus,
+    RunningAction,
+    Scope,
+    Stop,
+    StopRequest,
+    StopResponse,
+)
+from operator_core.actions.lifecycle import ActionOutcome
+from operator_core.db.functions import now
+from operator_core.db.guards.conditions import COUNTER, Latch
+from operator_core.db.schema import events, kill_switch, kill_switch_events, proposals, records
+from operator_core.db.stores import reading
+from operator_core.db.stores.kill_switch import covered, latches, leftovers, of_stop, to_stop
+from operator_core.db.stores.proposals import expired
+from operator_core.db.stores.reading import UNREADABLE_TIME, number, text, time
+from operator_core.db.types import UtcDateTime
+
+_LAST_STOPS = 10
+
+
+@cache
+def _executing(field: str | None) -> sa.Select[Any]:
+    return (
+        sa.select(
+            *(proposals.c[name] for name in ("id", "action_name", "status_by", "status_at")),
+            *(records.c.id.label("record_id"), records.c.lease_expires_at, records.c.last_seen_at),
+            sa.type_coerce(now(), UtcDateTime()).label("at"),
+        )
+        .select_from(proposals.outerjoin(records))
+        .where(sa.text("action_proposals.status = 'executing'"), *covered(field))
+        .order_by(proposals.c.id)
+    )
+
+
+def still_executing(connection: sa.Connection, scope: Scope) -> tuple[RunningAction, ...]:
+    """Return what runs at this moment in a scope."""
+    values = {} if scope.field is None else {"scope_value": scope.value}
+    return tuple(
+        RunningAction(
+            proposal_id=row["id"],
+            record_id=number(row["record_id"]),
+            action_name=text(row["action_name"]),
+            worker=text(row["status_by"]),
+            since=time(row["status_at"], row["at"]),
+            lease_expires_at=time(row["lease_expires_at"]),
+            last_seen_at=time(row["last_seen_at"]),
+        )
+        for row in reading.lossy(connection, _executing(scope.field), values, proposals.c.id)
+    )
+
+
+_STARTED_BY = (
+    sa.select(events.c.by)
+    .where(events.c.proposal_id == proposals.c.id, sa.text("action_events.to_status = 'executing'"))
+    .scalar_subquery()
+)
+
+
+@cache
+def _met(field: str | None) -> sa.Select[Any]:
+    """Return the query for what ran when a stop came: still open, or closed under its eyes."""
+    return (
+        sa.select(
+            proposals.c.id,
+            records.c.id.label("record_id"),
+            # The event, or the name in it, may be gone.
+            sa.func.coalesce(_STARTED_BY, records.c.worker, proposals.c.status_by).label("worker"),
+            *(records.c[name] for name in ("outcome", "completed_at")),
+        )
+        .select_from(proposals.outerjoin(records))
+        .where(
+            proposals.c.generation < sa.bindparam("stop_generation"),
+            sa.or_(
+                sa.text("action_proposals.status = 'executing'"),
+                records.c.stop_generation >= sa.bindparam("stop_generation"),
+            ),
+            *covered(field),
+        )
+        .order_by(proposals.c.id)
+    )
+
+
+def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopResponse]:
+    """Return how what ran when a stop came has met it; `at` is the database's time."""
+    if isinstance(stop.scope, str):  # nothing that runs has a value that would fit
+        return []
+    met = reading.lossy(connection, _met(stop.scope.field), of_stop(stop, stop.scope), proposals.c.id)
+    return [_answer(stop, row, at) for row in met]
+
+
+def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopResponse:
+    answer = Answer.FINISHED_ANYWAY
+    if row["outcome"] in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without a word
+        answer = Answer.SILENT
+    elif row["outcome"] is ActionOutcome.STOPPED:
+        answer = Answer.STOPPED
+    answered = time(row["completed_at"], at)
+    since = at if stop.engaged_at == UNREADABLE_TIME else stop.engaged_at
+    return StopResponse(
+        generation=stop.generation,
+        proposal_id=row["id"],
+        record_id=row["record_id"],
+        worker=text(row["worker"]),
+        answer=answer,
+        at=answered,
+        seconds=max(0.0, ((answered or at) - since).total_seconds()),
+    )
+
+
+_k = kill_switch.alias("k")
+_ASKING = (
+    sa.select(*_k.columns)
+    .join_from(_k, proposals.alias("p"), sa.text(Latch("p").asks))
+    .where(sa.text("p.id = :proposal_id"))
+    .order_by(_k.c.generation.desc())
+    .limit(1)
+)
+_ASKED = ("id", "proposal_id", "outcome", "cancel_requested_at", "cancel_requested_by", "cancel_reason")
+_RECORD = sa.select(*(records.c[name] for name in _ASKED)).where(records.c.id == sa.bindparam("record_id"))
+
+
+def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
+    """Return what a running action is asked: by the last stop that covers it, else by a person; None when nothing.
+
+    Raises:
+        RecordNotFoundError: There is no such record.
+    """
+    found = reading.lossy(connection, _RECORD, {"record_id": record_id}, records.c.id)
+    if not found:
+        raise RecordNotFoundError(record_id=record_id)
+    record = found[0]
+    if record["outcome"] is not None:
+        return None
+    asking = reading.lossy(connection, _ASKING, {"proposal_id": number(record["proposal_id"])}, _k.c.generation)
+    if asking:
+        stop = to_stop(asking[0])
+        return StopRequest(
+            generation=stop.generation, scope=stop.scope, at=stop.engaged_at, by=stop.by, reason=stop.reason
+        )
+    if record["cancel_requested_at"] is None:
+        return None
+    return StopRequest(
+        at=time(record["cancel_requested_at"]),
+        by=text(record["cancel_requested_by"]),
+        reason=text(record["cancel_reason"]),
+    )
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+_released = kill_switch_events.alias("released")
+_engaged = kill_switch_events.alias("engaged")
+_STOPS = (
+    sa.select(
+        *(_engaged.c[name] for name in ("id", "generation", "scope", "reason")),
+        *(_engaged.c.at.label("engaged_at"), _engaged.c.by.label("engaged_by")),
+        *(_released.c.at.label("released_at"), _released.c.by.label("released_by")),
+        _released.c.reason.label("release_reason"),
+    )
+    .select_from(
+        _engaged.outerjoin(
+            _released, sa.and_(_released.c.generation == _engaged.c.generation, _released.c.change == "released")
+        )
+    )
+    .where(_engaged.c.change == "engaged")
+    .order_by(_engaged.c.generation.desc())
+    .limit(sa.bindparam("stops"))
+)
+_NOW = sa.select(sa.type_coerce(now(), UtcDateTime()))
+_COUNTER: sa.Select[Any] = sa.select(
+    sa.func.coalesce(sa.literal_column(COUNTER, sa.BigInteger()), 0)
+)  # the latch may have been emptied
+
+
+def status(connection: sa.Connection) -> KillSwitchStatus:
+    """Return how the kill switch stands; of several statements, so it wants one snapshot."""
+    at: datetime = connection.scalars(_NOW).one()
+    latch = latches(connection)
+    engaged = [stop for stop in latch if stop.released_at is None]
+    stops = reading.lossy(connection, _STOPS, {"stops": _LAST_STOPS}, _engaged.c.id)
+    last = [to_stop(row) for row in stops]
+    shown = {stop.generation: stop for stop in [*engaged, *last]}
+    return KillSwitchStatus(
+        generation=_counter(connection, latch),
+        at=at,
+        engaged=tuple(engaged),
+        still_executing=still_executing(connection, Scope()),
+        answers=tuple(answer for _, stop in sorted(shown.items()) for answer in answers(connection, stop, at)),
+        last_stops=tuple(last),
+        not_yet_cancelled=tuple(
+            sorted({*expired(connection), *(i for stop in latch for i in leftovers(connection, stop))})
+        ),
+    )
+
+
+def _counter(connection: sa.Connection, latch: list[Stop]) -> int:
+    highest = max((stop.generation for stop in latch), default=0)
+    counter: int = number(reading.scalar(connection, _COUNTER, {}), highest)
+    return counter
+
+
+_CHANGES = (
+    sa.select(*kill_switch_events.columns)
+    .where(kill_switch_events.c.id > sa.bindparam("after_id"))
+    .order_by(kill_switch_events.c.id)
+)
+
+
+_LAST_CHANGE = sa.select(sa.func.coalesce(sa.func.max(kill_switch_events.c.id), 0))
+
+
+def changes_so_far(connection: sa.Connection) -> tuple[list[KillSwitchEvent], int]:
+    """Return the engage of every stop that is engaged, and the id of the last change; wants one snapshot."""
+    engaged = {stop.generation for stop in latches(connection) if stop.released_at is None}
+    found = [c for c in changes(connection, 0) if c.generation in engaged] if engaged else []
+    return found, connection.scalars(_LAST_CHANGE).one()
+
+
+def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchEvent]:
+    """Return every engage and release after the one with this id, oldest first."""
+    return [
+        KillSwitchEvent(
+            id=row["id"],
+            generation=number(row["generation"]),
+            scope=Scope.read(text(row["scope"])),
+            change=text(row["change"]),
+            at=time(row["at"]),
+            by=text(row["by"]),
+            reason=text(row["reason"]),
+        )
+        for row in reading.lossy(connection, _CHANGES, {"after_id": after_id}, kill_switch_events.c.id)
+    ]

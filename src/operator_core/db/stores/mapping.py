@@ -1,0 +1,135 @@
+"""Row to DTO and DTO to row; nothing else knows both."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from operator_core.actions.errors import AlreadyStoredError, UnreadableRowError, ValueNotStorableError
+from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, EventKind, checked
+from operator_core.actions.validation import dump_json
+from operator_core.db.schema import events, notes, proposals, records
+from operator_core.db.types import Undecodable
+
+T = TypeVar("T")
+PROPOSED = (
+    "ticket_id",
+    "action_name",
+    "action_type",
+    "parameters",
+    "reason",
+    "proposed_at",
+    "proposed_by",
+    "valid_until",
+    "retry_of",
+    "idempotency_key",
+)
+"""The columns that whoever proposes fills in."""
+
+_PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
+_RECORD_NAMES = tuple(column.name for column in records.columns)
+_EVENT_NAMES = (*(column.name for column in events.columns), "kind", "record_id")
+_GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
+
+Row = sa.Row[Any] | tuple[Any, ...]
+
+
+def to_proposal(row: Row) -> ActionProposal:
+    """Return the proposal of a row of all columns of `action_proposals`, in their order.
+
+    Raises:
+        UnreadableRowError: A column holds what no proposal can.
+    """
+    try:
+        return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=FROM_LEDGER)
+    except ValidationError as error:
+        raise _unreadable(proposals, _PROPOSAL_NAMES, row, error) from error
+
+
+def to_record(row: Row) -> ActionRecord:
+    """Return the record of a row of all columns of `action_records`, in their order.
+
+    Raises:
+        UnreadableRowError: A column holds what no record can.
+    """
+    try:
+        return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=FROM_LEDGER)
+    except ValidationError as error:
+        raise _unreadable(records, _RECORD_NAMES, row, error) from error
+
+
+def to_event(row: Row) -> ActionEvent:
+    """Return the event of a row of all columns of `action_events`, in their order, its kind and its record.
+
+    Raises:
+        UnreadableRowError: A column holds what no event can.
+    """
+    try:
+        return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=FROM_LEDGER)
+    except ValidationError as error:
+        table = events if row[_EVENT_NAMES.index("kind")] == EventKind.STEP else notes
+        raise _unreadable(table, _EVENT_NAMES, row, error) from error
+
+
+def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: ValidationError) -> UnreadableRowError:
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    column = str(problem["loc"][0]) if problem["loc"] else None
+    value = None if column is None else row[names.index(column)]
+    detail = value.detail if isinstance(value, Undecodable) else f"it is a {type(value).__name__}: {problem['msg']}"
+    return UnreadableRowError(table=table.name, id=row[0], column=column, detail=detail)
+
+
+def require_type(value: T, kind: type[T], path: str) -> T:
+    """Return a DTO that an untyped caller may have got wrong; raise `ValueNotStorableError` where it is none."""
+    if not isinstance(value, kind):
+        raise ValueNotStorableError(path=path, why=f"is a {type(value).__name__}; give an {kind.__name__}")
+    return value
+
+
+def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
+    """Return the column values of a new proposal.
+
+    Raises:
+        AlreadyStoredError: It has an id, or a status other than proposed.
+        ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+    """
+    values = checked(require_type(proposal, ActionProposal, "proposal"))
+    if values["id"] is not None:
+        raise AlreadyStoredError(kind="proposal", field="id", value=values["id"])
+    if values["status"] is not ActionProposal.model_fields["status"].default:
+        raise AlreadyStoredError(kind="proposal", field="status", value=str(values["status"]))
+    return {name: values[name] for name in PROPOSED}
+
+
+def new_record(record: ActionRecord) -> dict[str, Any]:
+    """Return the column values of a new, open record.
+
+    Raises:
+        AlreadyStoredError: It has an id, or says how it ended.
+        ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+    """
+    values = checked(require_type(record, ActionRecord, "record"))
+    for name in _RECORD_NAMES:
+        if name not in _GIVEN_WITH_A_RECORD and values[name] is not None:
+            raise AlreadyStoredError(kind="record", field=name, value=values[name])
+    return {name: values[name] for name in _GIVEN_WITH_A_RECORD}
+
+
+def as_json_array(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows of `PROPOSED` columns as the JSON array of arrays that `json_rows` reads."""
+    return json.dumps([[_as_json(row[name]) for name in PROPOSED] for row in rows], ensure_ascii=False)
+
+
+def _as_json(value: object) -> object:
+    match value:
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S.%f").rjust(26, "0")
+        case Mapping():
+            return dump_json(
+                cast("object", value)
+            )  # as a text inside the array, so that both engines keep it to the letter
+        case _:
+            return value

@@ -1,0 +1,281 @@
+"""The store of proposals: plain functions over a connection, each in the transaction of its caller."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.errors import (
+    ActionError,
+    ConstraintError,
+    IdempotencyKeyError,
+    NotRetryableError,
+    RetryTransactionError,
+)
+from operator_core.actions.lifecycle import PENDING, TERMINAL, ActionStatus
+from operator_core.actions.types import ActionProposal
+from operator_core.db.functions import json_item, json_rows, not_among, now
+from operator_core.db.guards.codes import LATCH_UNREADABLE, MESSAGES, NOT_RETRYABLE, UNREADABLE
+from operator_core.db.guards.conditions import COUNTER, Latch
+from operator_core.db.schema import MAY_EXPIRE, any_of, kill_switch, proposals
+from operator_core.db.stores import reading
+from operator_core.db.stores.mapping import PROPOSED, as_json_array, new_proposal, to_proposal
+from operator_core.db.stores.transitions import explained, latch_unreadable, to
+
+_BULK_ROWS = 2_000  # of one statement; all of a call are in one transaction
+
+
+def _insert(source: sa.Subquery, *order: sa.ColumnElement[Any]) -> sa.Executable:
+    """Return the INSERT that chooses the status from the latch: what is made under a stop is born cancelled.
+
+    PostgreSQL's guard chooses again, from a younger snapshot; SQLite's can only check.
+    """
+    stop = kill_switch.alias("stop")
+    stopped_by = sa.text(
+        f"stop.generation = (SELECT max(k.generation) FROM kill_switch AS k WHERE {Latch('n').engaged})"
+    )
+    chosen: dict[str, sa.ColumnElement[Any]] = {
+        **{name: source.c[name] for name in PROPOSED},
+        "generation": sa.literal_column(COUNTER),
+        "status": sa.literal_column("CASE WHEN stop.scope IS NULL THEN 'proposed' ELSE 'cancelled' END"),
+        "status_at": now(),
+        "status_by": sa.func.coalesce(stop.c.engaged_by, source.c.proposed_by),
+        "status_reason": stop.c.reason,
+        "cancelled_at": sa.case((stop.c.scope.is_not(None), now())),
+    }
+    rows = sa.select(*chosen.values()).select_from(source.outerjoin(stop, stopped_by)).order_by(*order)
+    return sa.insert(proposals).from_select(list(chosen), rows, include_defaults=False).returning(*proposals.columns)
+
+
+_values = sa.select(*(sa.bindparam(name, type_=proposals.c[name].type).label(name) for name in PROPOSED))
+_INSERT_ONE = _insert(_values.subquery("n"))
+
+_rows = json_rows(sa.bindparam("rows", type_=sa.Text())).table_valued("value", "position", name="j")
+_INSERT_MANY = _insert(
+    sa.select(
+        *(json_item(_rows.c.value, index, proposals.c[name].type).label(name) for index, name in enumerate(PROPOSED)),
+        _rows.c.position,
+    ).subquery("n"),
+    sa.literal_column("n.position"),
+)
+
+
+_RETRIED = sa.select(proposals.c.id, proposals.c.status).where(
+    proposals.c.id.in_(sa.bindparam("retried", expanding=True))
+)
+
+
+def _explained(values: Sequence[Mapping[str, Any]]) -> AbstractContextManager[None]:
+    return explained(lambda later, code: _explain_insert(later, code, values))
+
+
+def _explain_insert(connection: sa.Connection, code: str, values: Sequence[Mapping[str, Any]]) -> ActionError:
+    if code == NOT_RETRYABLE:
+        wanted = [row["retry_of"] for row in values if row["retry_of"] is not None]
+        found = {row.id: row.status for row in connection.execute(_RETRIED, {"retried": wanted})}
+        wrong = next((number for number in wanted if found.get(number) not in TERMINAL), wanted[0])
+        return NotRetryableError(retry_of=wrong, current=found.get(wrong))
+    if code == LATCH_UNREADABLE:
+        return latch_unreadable(connection)
+    if code == UNREADABLE:
+        return ConstraintError(code=code, detail=MESSAGES[code])
+    # The latch changed between the choice and the guard, or somebody else takes the idempotency key now.
+    return RetryTransactionError(code=code)
+
+
+def insert(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
+    """Store one proposal."""
+    values = new_proposal(proposal)
+    with _explained([values]):
+        return to_proposal(connection.execute(_INSERT_ONE, values).one())
+
+
+_OF_KEY = sa.select(*proposals.columns).where(proposals.c.idempotency_key == sa.bindparam("idempotency_key"))
+_MAY_DIFFER = ("proposed_at",)  # whoever repeats a call makes the proposal anew
+
+
+def insert_once(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
+    """Store a proposal, or return the first one of its idempotency key, marked as repeated.
+
+    Raises:
+        IdempotencyKeyError: The first one has other content.
+        UnreadableRowError: The first one cannot be read.
+    """
+    values = new_proposal(proposal)
+    of_key = {"idempotency_key": proposal.idempotency_key}
+    first = reading.one(connection, _OF_KEY, of_key, proposals.c.id, to_proposal)
+    if first is None:
+        return insert(connection, proposal)
+    differs = [name for name in PROPOSED if name not in _MAY_DIFFER and not _same(values[name], getattr(first, name))]
+    if differs:
+        key = str(first.idempotency_key)
+        raise IdempotencyKeyError(key=key, proposal_id=first.id or 0, differs=tuple(differs))
+    return first.model_copy(update={"repeated": True})
+
+
+def _same(given: object, kept: object) -> bool:
+    if isinstance(given, dict):  # 1, 1.0 and True are equal in Python, and are not the same to run
+        return json.dumps(given, sort_keys=True) == json.dumps(kept, sort_keys=True)
+    return given == kept
+
+
+def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> list[ActionProposal]:
+    """Store many proposals, in their order."""
+    values = [new_proposal(proposal) for proposal in given]
+    stored: list[ActionProposal] = []
+    for start in range(0, len(values), _BULK_ROWS):
+        document = as_json_array(values[start : start + _BULK_ROWS])
+        with _explained(values):
+            rows = connection.execute(_INSERT_MANY, {"rows": document}).all()
+        stored += sorted(map(to_proposal, rows), key=_id)
+    return stored
+
+
+def _id(proposal: ActionProposal) -> int:
+    return proposal.id or 0
+
+
+_SELECT_ONE = sa.select(*proposals.columns).where(proposals.c.id == sa.bindparam("proposal_id"))
+
+
+def get(connection: sa.Connection, proposal_id: int) -> ActionProposal | None:
+    """Return one proposal, or None.
+
+    Raises:
+        UnreadableRowError: It cannot be read.
+    """
+    return reading.one(connection, _SELECT_ONE, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
+
+
+Filters = Mapping[str, Any]
+"""Column values that a proposal must have (`status`, `ticket_id`, ...), those that are not None."""
+
+
+@cache
+def _where(names: frozenset[str], status: ActionStatus | None) -> list[sa.ColumnElement[bool]]:
+    # The status stands in the text: a parameter would hide from the planner that the partial index serves.
+    conditions = [proposals.c[name] == sa.bindparam(name) for name in sorted(names)]
+    return conditions if status is None else [sa.literal_column(f"action_proposals.status = '{status}'"), *conditions]
+
+
+def _split(filters: Filters) -> tuple[frozenset[str], ActionStatus | None, dict[str, Any]]:
+    given = {name: value for name, value in filters.items() if value is not None}
+    status = given.pop("status", None)
+    return frozenset(given), None if status is None else ActionStatus(status), given
+
+
+@cache
+def _selection(names: frozenset[str], status: ActionStatus | None, paged: frozenset[str]) -> sa.Select[Any]:
+    statement = sa.select(*proposals.columns).where(*_where(names, status)).order_by(proposals.c.id.desc())
+    if "before_id" in paged:
+        statement = statement.where(proposals.c.id < sa.bindparam("before_id"))
+    if "limit" in paged:
+        statement = statement.limit(sa.bindparam("limit"))
+    return statement
+
+
+_FURTHER = 100  # rows that are read at a time in place of those of a page that cannot be read
+
+
+def list_(
+    connection: sa.Connection, filters: Filters, before_id: int | None, limit: int | None
+) -> reading.Found[ActionProposal]:
+    """Return the proposals that match, newest first; a page is full where there are enough that can be read."""
+    names, status, values = _split(filters)
+    found, wanted = reading.Found[ActionProposal](), limit
+    while True:
+        page = {name: value for name, value in {"before_id": before_id, "limit": wanted}.items() if value is not None}
+        statement = _selection(names, status, frozenset(page))
+        part = reading.many(connection, statement, {**values, **page}, proposals.c.id, to_proposal)
+        found.items += part.items
+        found.unreadable += part.unreadable
+        if limit is None or wanted is None:
+            return found
+        if len(found.items) >= limit or len(part.items) + len(part.unreadable) < wanted:
+            del found.items[limit:]
+            return found
+        ids = [row.id or 0 for row in part.items] + [error.id or 0 for error in part.unreadable]
+        before_id = min(ids)
+        wanted = _FURTHER
+
+
+@cache
+def _counting(names: frozenset[str], status: ActionStatus | None) -> sa.Executable:
+    return (
+        sa.select(proposals.c.status, sa.func.count().label("number"))
+        .where(*_where(names, status))
+        .group_by(proposals.c.status)
+    )
+
+
+def count(connection: sa.Connection, filters: Filters) -> dict[ActionStatus, int]:
+    """Return how many proposals match, for each of the six states."""
+    names, status, values = _split(filters)
+    found = {row.status: row.number for row in connection.execute(_counting(names, status), values)}
+    return {state: found.get(state, 0) for state in ActionStatus}
+
+
+_CANCEL_PENDING = to(ActionStatus.CANCELLED).where(sa.text(f"({any_of(PENDING)})"))
+
+
+def cancel_pending(connection: sa.Connection, by: str, reason: str | None) -> int:
+    """Cancel all that is proposed or validated at this moment, and return their exact number."""
+    return connection.execute(_CANCEL_PENDING, {"step_by": by, "step_reason": reason}).rowcount
+
+
+_EXPIRED = sa.select(proposals.c.id).where(sa.text(MAY_EXPIRE), proposals.c.valid_until <= now())
+_CANCEL_EXPIRED = (
+    to(ActionStatus.CANCELLED)
+    .where(proposals.c.id.in_(_EXPIRED.limit(_BULK_ROWS).with_for_update(skip_locked=True).cte("expired").select()))
+    .returning(proposals.c.id)
+)
+
+
+def expired(connection: sa.Connection) -> list[int]:
+    """Return the ids of what is pending although its time to start is over."""
+    return sorted(connection.scalars(_EXPIRED))
+
+
+def cancel_expired(connection: sa.Connection, by: str = "system") -> list[int]:
+    """Cancel what is pending although its time to start is over; return their ids."""
+    cancelled: list[int] = []
+    values = {"step_by": by, "step_reason": "expired before it was started"}
+    while ids := connection.scalars(_CANCEL_EXPIRED, values).all():
+        cancelled += ids
+    return sorted(cancelled)
+
+
+_PROPOSED = (
+    sa.select(*proposals.columns)
+    .where(
+        sa.text("action_proposals.status = 'proposed'"),
+        proposals.c.action_name.in_(sa.bindparam("of_action_name", expanding=True)),
+    )
+    .order_by(proposals.c.id)
+    .limit(sa.bindparam("rows", type_=sa.BigInteger()))
+    .with_for_update(skip_locked=True)
+)
+
+
+_PROPOSED_BUT = _PROPOSED.where(not_among(proposals.c.id, "passed_over"))
+
+
+def proposed(
+    connection: sa.Connection, action_names: Sequence[str], rows: int, passed_over: Collection[int] = ()
+) -> reading.Found[ActionProposal]:
+    """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends.
+
+    Args:
+        connection: In whose transaction they are locked.
+        action_names: Any of these.
+        rows: How many at most.
+        passed_over: The ids of those that cannot be read.
+    """
+    values = {"of_action_name": action_names, "rows": rows}
+    if not passed_over:
+        return reading.many(connection, _PROPOSED, values, proposals.c.id, to_proposal)
+    values["passed_over"] = json.dumps([*passed_over])
+    return reading.many(connection, _PROPOSED_BUT, values, proposals.c.id, to_proposal)

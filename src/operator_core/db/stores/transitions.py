@@ -1,0 +1,199 @@
+"""The one guarded UPDATE by which a proposal changes its state, and the diagnosis of a refusal.
+
+Write first, diagnose after: the UPDATE names the states that it may leave, so that of many callers one wins and the
+others learn why not.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from operator_core.actions.errors import (
+    ActionError,
+    GuardMissingError,
+    IsolationLevelError,
+    KillSwitchEngagedError,
+    ProposalExpiredError,
+    ProposalNotFoundError,
+    RetryTransactionError,
+    TransitionNotAllowedError,
+    UnreadableRowError,
+    outcome_text,
+)
+from operator_core.actions.kill_switch import EVERYTHING
+from operator_core.actions.lifecycle import ActionStatus, sources
+from operator_core.actions.types import ActionProposal
+from operator_core.db.engine.urls import shown
+from operator_core.db.errors import RefusedError, code_of, refusal_of
+from operator_core.db.functions import now
+from operator_core.db.guards.codes import (
+    EXPIRED,
+    ISOLATION_REFUSED,
+    LATCH_UNREADABLE,
+    MESSAGES,
+    RECORD_DISAGREES,
+    STOPPED,
+    UNREADABLE,
+)
+from operator_core.db.guards.conditions import STATUS_COLUMNS, Latch
+from operator_core.db.schema import kill_switch, proposals, records
+from operator_core.db.stores import reading
+from operator_core.db.stores.mapping import to_proposal
+
+_UNIQUE_VIOLATION = "23505"
+
+
+@contextmanager
+def explained(explain: Callable[[sa.Connection, str], ActionError]) -> Generator[None]:
+    """Turn the refusal of a guard, or of the uniqueness of a record, into `RefusedError`."""
+    try:
+        yield
+    except DBAPIError as error:
+        code = refusal_of(error) or (code_of(error) if code_of(error) == _UNIQUE_VIOLATION else None)
+        if code is None:
+            raise
+        raise RefusedError(lambda connection: explain(connection, code)) from error
+
+
+def to(target: ActionStatus) -> sa.Update:
+    """Return the step to a state, of whatever its caller selects; `step_by` and `step_reason` are bound."""
+    # In the text: a list of parameters would be spelt out anew for every call.
+    leaves = " OR ".join(f"action_proposals.status = '{source}'" for source in sources(target))
+    return (
+        sa.update(proposals)
+        .where(sa.text(f"({leaves})"))
+        .values(
+            {
+                "status": sa.literal_column(f"'{target}'", proposals.c.status.type),
+                "status_at": now(),
+                "status_by": sa.bindparam("step_by", type_=sa.Text()),
+                "status_reason": sa.bindparam("step_reason", type_=sa.Text()),
+                f"{target}_at": now(),
+            }
+        )
+    )
+
+
+_OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
+_STEPS = {status: to(status).where(_OF_ONE).returning(*proposals.columns) for status in ActionStatus if sources(status)}
+
+
+def step(
+    connection: sa.Connection, proposal_id: int, wanted: ActionStatus, by: str, reason: str | None
+) -> ActionProposal | UnreadableRowError:
+    """Take one step; of callers at the same moment exactly one succeeds.
+
+    Raises:
+        RefusedError, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
+    """
+    statement = _STEPS.get(wanted)
+    if statement is None:
+        raise explain_step(connection, proposal_id, wanted)
+    values = {"proposal_id": proposal_id, "step_by": by, "step_reason": reason}
+    with explained(lambda later, code: explain_step(later, proposal_id, wanted, code)):
+        taken = reading.written(connection, statement, values, (proposals, proposal_id), to_proposal)
+    if taken is None:
+        raise explain_step(connection, proposal_id, wanted)
+    return taken
+
+
+_STATUS = sa.select(*(proposals.c[name] for name in ("id", *STATUS_COLUMNS, "valid_until"))).where(_OF_ONE)
+_OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindparam("proposal_id"))
+
+
+def explain_step(
+    connection: sa.Connection, proposal_id: int, wanted: ActionStatus, code: str | None = None
+) -> ActionError:
+    """Return the error that says why a step was not taken; `code` is what the guard said, if it was the guard."""
+    if code == UNREADABLE:
+        return unreadable(connection, proposal_id)
+    found = reading.one(connection, _STATUS, {"proposal_id": proposal_id}, proposals.c.id, _plain)
+    if found is None:
+        return ProposalNotFoundError(proposal_id=proposal_id)
+    if found.status is ActionStatus.CANCELLED and wanted is ActionStatus.EXECUTING:
+        stop = explain_stop(connection, proposal_id, found.status)
+        taken = (found.status_by, found.status_reason)
+        if isinstance(stop, KillSwitchEngagedError) and (stop.by, stop.reason) == taken:
+            return stop
+    if code == STOPPED:
+        return explain_stop(connection, proposal_id, found.status)
+    refusals: dict[str | None, Callable[[], ActionError]] = {
+        EXPIRED: lambda: ProposalExpiredError(
+            id=proposal_id, current=found.status, wanted=wanted, valid_until=found.valid_until
+        ),
+        ISOLATION_REFUSED: lambda: IsolationLevelError(proposal_id=proposal_id),
+        LATCH_UNREADABLE: lambda: latch_unreadable(connection),
+    }
+    if code in refusals:
+        return refusals[code]()
+    if code == RECORD_DISAGREES:
+        detail = _disagreement(connection, proposal_id, wanted)
+    elif wanted in sources(found.status):
+        why = f", {found.status_reason}" if found.status_reason else ""
+        detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}{why}"
+    else:
+        detail = None
+    return TransitionNotAllowedError(id=proposal_id, current=found.status, wanted=wanted, detail=detail)
+
+
+_plain = reading.plain(proposals)
+_PROPOSAL = sa.select(*proposals.columns).where(_OF_ONE)
+
+
+def unreadable(connection: sa.Connection, proposal_id: int) -> UnreadableRowError:
+    """Return the error that says what of a proposal cannot be read; the guard may be stricter than the library."""
+    try:
+        reading.one(connection, _PROPOSAL, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
+    except UnreadableRowError as error:
+        return error
+    return UnreadableRowError(table=proposals.name, id=proposal_id, column=None, detail=MESSAGES[UNREADABLE])
+
+
+def _disagreement(connection: sa.Connection, proposal_id: int, wanted: ActionStatus) -> str:
+    record = connection.execute(_OUTCOME, {"proposal_id": proposal_id}).one_or_none()
+    if record is None:
+        return "it has no record yet: create_record, then update_record; or finish_execution does it in one"
+    if record.outcome is None and wanted is ActionStatus.CANCELLED:
+        return "it is running, and only its worker can end it: a stop that covers it asks it to"
+    if record.outcome is None:
+        return "its record is open: update_record first; or finish_execution does it in one"
+    return f"its record is {outcome_text(record.outcome)}"
+
+
+_k = kill_switch.alias("k")
+_BARRING_STOP = (
+    sa.select(*_k.columns)
+    .join_from(_k, proposals.alias("p"), sa.text(Latch("p").bars))
+    .where(sa.text("p.id = :proposal_id"))
+    .order_by(_k.c.released_at.is_not(None), _k.c.generation.desc())
+    .limit(1)
+)
+
+
+def explain_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
+    """Return the error that names the stop which bars a start: an engaged one before a released one."""
+    stops = reading.lossy(connection, _BARRING_STOP, {"proposal_id": proposal_id}, _k.c.generation)
+    if not stops:
+        return RetryTransactionError(code=STOPPED)
+    stop = stops[0]
+    return KillSwitchEngagedError(
+        id=proposal_id,
+        current=current,
+        wanted=ActionStatus.EXECUTING,
+        generation=reading.number(stop["generation"]),
+        scope=reading.text(stop["scope"]),
+        by=reading.text(stop["engaged_by"]),
+        reason=reading.text(stop["reason"]),
+        since=reading.time(stop["engaged_at"]),
+        released_at=reading.time(stop["released_at"]),
+    )
+
+
+def latch_unreadable(connection: sa.Connection) -> GuardMissingError:
+    """Return the error of a ledger without its latch: nothing is started there."""
+    return GuardMissingError(
+        url=shown(connection.engine.url),
+        guards=(f"the latch row '{EVERYTHING}' is missing",),
+    )

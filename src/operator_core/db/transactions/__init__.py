@@ -1,0 +1,1 @@
+"""Who owns the transaction of a call: the library or its host."""

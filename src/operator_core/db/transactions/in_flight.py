@@ -1,0 +1,110 @@
+"""A call on its way to a server, which a caller that is cancelled does not wait for without end."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from operator_core.db.engine.sockets import hang_up, hang_up_all
+from operator_core.db.transactions.shield import Limit
+
+T = TypeVar("T")
+
+READ_CANCEL_TIMEOUT_SECONDS = 0.5
+"""How long a cancelled call may take to end that only reads, or has not begun; then its connection is closed."""
+
+WRITE_MARGIN_SECONDS = 5.0
+"""How much longer than its `lock_timeout` a cancelled call may take to end that writes."""
+
+HANG_UP_TIMEOUT_SECONDS = 2.0
+"""How long a call is waited for whose connection was closed."""
+
+
+class InFlight(Limit):
+    """The limit of one call: it reaches for the call's connection, and keeps a call from beginning that nobody awaits.
+
+    A call that is still connecting has no connection to be closed. It is left to the timeouts of connecting, keeps its
+    place meanwhile, and ends before its first statement.
+
+    Args:
+        seconds: How long it may take to settle once it was cancelled; None on SQLite, where none waits without end.
+        reads: Whether it only reads, so that nothing needs to settle.
+        connecting: How long it may take to end that has not begun.
+    """
+
+    __slots__ = ("_connecting", "_driver", "_is_awaited")
+
+    def __init__(
+        self, seconds: float | None, *, reads: bool = False, connecting: float = READ_CANCEL_TIMEOUT_SECONDS
+    ) -> None:
+        super().__init__(READ_CANCEL_TIMEOUT_SECONDS if reads and seconds is not None else seconds)
+        self._connecting = connecting
+        self._driver: Any = None
+        self._is_awaited = True
+
+    def require_awaited(self) -> None:
+        """See that somebody waits for the call.
+
+        Raises:
+            asyncio.CancelledError: Its caller was cancelled.
+        """
+        if not self._is_awaited:
+            raise asyncio.CancelledError
+
+    def begin(self, connection: sa.Connection) -> None:
+        """Note the connection on which the call begins, unless nobody waits for it.
+
+        Raises:
+            asyncio.CancelledError: Its caller was cancelled before.
+        """
+        self.require_awaited()
+        self._driver = connection.connection.driver_connection
+
+    def beginning(self, unit: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
+        """Return a unit that notes its connection first."""
+
+        def begin_and_run(connection: sa.Connection) -> T:
+            self.begin(connection)
+            return unit(connection)
+
+        return begin_and_run
+
+    def end(self) -> None:
+        """Let go of the connection, which is the next call's."""
+        self._driver = None
+
+    def patience(self) -> float | None:
+        """Return how long it is waited for; on a server, it does not begin from here on."""
+        if self.seconds is None:
+            return None
+        self._is_awaited = False
+        return self._connecting if self._driver is None else self.seconds
+
+    def give_up(self, task: "asyncio.Future[Any]") -> float:  # noqa: ARG002 - it ends by itself, with an error
+        """Close the connection beneath it: a driver that is cancelled would ask a server that does not answer."""
+        return HANG_UP_TIMEOUT_SECONDS if self.hang_up() else 0.0
+
+    def hang_up(self) -> bool:
+        """Have the call fail with a lost connection, or not begin; return whether it has begun."""
+        self._is_awaited = False
+        if self._driver is None:
+            return False
+        hang_up(self._driver)
+        return True
+
+
+class ClosingPool(Limit):
+    """The limit of closing what is idle in a pool: a server that does not answer is not asked for its leave."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(HANG_UP_TIMEOUT_SECONDS)
+        self._engine = engine.sync_engine
+
+    def give_up(self, task: "asyncio.Future[Any]") -> float:  # noqa: ARG002 - it ends by itself
+        """Close all connections of the engine."""
+        hang_up_all(self._engine)
+        return HANG_UP_TIMEOUT_SECONDS

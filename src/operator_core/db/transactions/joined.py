@@ -1,0 +1,138 @@
+"""How a unit of work runs in the open transaction of a host's session."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from operator_core.actions.errors import ConnectionLostError, EngineNotConfiguredError, RetryTransactionError
+from operator_core.db.engine.capabilities import check_version, refusal_aborts, require_same_file
+from operator_core.db.engine.factory import require_configured
+from operator_core.db.engine.urls import shown
+from operator_core.db.errors import RefusedError, code_of, translated
+from operator_core.db.migrations.status import require_compatible
+from operator_core.db.modes import Kind
+from operator_core.db.transactions.turns import alone_in, alone_on, flush, naming_a_busy_session, turns_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_checked: WeakSet[Dialect] = WeakSet()  # a dialect belongs to one engine, whatever its options
+
+
+async def run_joined(
+    session: AsyncSession,
+    kind: Kind,
+    unit: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Flush, then run `unit` on the connection of the session; a refusal leaves the transaction as it was before.
+
+    Calls on one session run one after another. What else the host does on its connection waits as long.
+
+    Raises:
+        SessionBusyError: Another task is in the middle of a commit, a flush or the first statement of the session.
+    """
+
+    def whole(sync: Session) -> T:
+        with naming_a_busy_session(), alone_in(sync, call):
+            with translated(url), _told_to_run_again():
+                connection = sync.connection()  # on SQLite this begins, so it may find the write lock taken
+            with alone_on(connection, call):
+                flush(sync)
+                return run_on(connection, kind, unit, *args, **kwargs)
+
+    bind: Any = session.sync_session.get_bind()
+    url: URL = bind.engine.url
+    async with turns_of(session).turn() as call:
+        return await session.run_sync(whole)
+
+
+def run_on(
+    connection: sa.Connection,
+    kind: Kind,
+    unit: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `unit` in the open transaction of a connection that nobody else uses meanwhile."""
+    with translated(connection.engine.url), _told_to_run_again(), naming_a_lost_transaction(connection):
+        require_configured(connection)
+        require_same_file(connection)
+        _check_once(connection)
+        _require_transaction(connection)
+        try:
+            return _guarded(connection, kind, unit, *args, **kwargs)
+        except RefusedError as refused:
+            raise refused.explain(connection) from refused.__cause__
+
+
+@contextmanager
+def naming_a_lost_transaction(connection: sa.Connection) -> Generator[None]:
+    """Say that a connection is gone, and its transaction with it: SQLAlchemy asks for a rollback."""
+    try:
+        yield
+    except PendingRollbackError as error:
+        lost = "the transaction was lost with its connection, before this call"
+        raise ConnectionLostError(url=shown(connection.engine.url), detail=lost) from error
+
+
+@contextmanager
+def _told_to_run_again() -> Generator[None]:
+    """Turn "busy" into the one error that says: run your transaction again."""
+    try:
+        yield
+    except DBAPIError as error:
+        code = code_of(error) or ""
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise RetryTransactionError(code=code) from error
+        raise
+
+
+def _guarded(
+    connection: sa.Connection,
+    kind: Kind,
+    unit: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    if kind is Kind.WRITE and not refusal_aborts(connection):
+        return unit(connection, *args, **kwargs)
+    if kind in (Kind.READ, Kind.SNAPSHOT):
+        return unit(connection, *args, **kwargs)
+    with _savepoint(connection):
+        return unit(connection, *args, **kwargs)
+
+
+@contextmanager
+def _savepoint(connection: sa.Connection) -> Generator[None]:
+    """Undo what is done in the block where it raises; always by one name, which a server has to parse only once."""
+    connection.exec_driver_sql("SAVEPOINT operator_core")
+    try:
+        yield
+    except BaseException:
+        with suppress(SQLAlchemyError):  # the connection is lost, and what broke it is under way to the caller
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operator_core")
+            connection.exec_driver_sql("RELEASE SAVEPOINT operator_core")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT operator_core")
+
+
+def _check_once(connection: sa.Connection) -> None:
+    if connection.dialect not in _checked:
+        check_version(connection)
+        require_compatible(connection, connection.engine.url)
+        _checked.add(connection.dialect)
+
+
+def _require_transaction(connection: sa.Connection) -> None:
+    dbapi: Any = connection.connection.dbapi_connection
+    if refusal_aborts(connection) and dbapi.autocommit:
+        raise EngineNotConfiguredError(detail="it autocommits, so there is no transaction to join")

@@ -1,0 +1,331 @@
+"""Judges the rows of the predecessor: what can be true becomes a proposal and its record as the ledger will hold them.
+
+A proposal and its records stay together: where one of these rows cannot be true, all of them are put aside.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from itertools import pairwise
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import ValidationError
+
+from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus, ever_passed
+from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.legacy import timestamps
+from operator_core.legacy.report import PROPOSALS, RECORDS, Remark
+from operator_core.legacy.source import HIGHEST_ID, Case, OldRow
+
+BY = "import"
+UNKNOWN = "it was executing when it was imported: nobody knows how it ended"
+NOBODY = "unknown"
+_UTC = ("created_at", "updated_at")
+_PASSED = {status: ever_passed(status) for status in ActionStatus}
+
+T = TypeVar("T")
+_Judged = tuple[ActionProposal, ActionRecord | None]
+_Way = Callable[[OldRow, OldRow | None], _Judged]
+
+
+class _UntrueError(Exception):
+    """A row cannot be true, or cannot be kept unchanged; `why` goes behind its name."""
+
+    def __init__(self, row: OldRow, why: str) -> None:
+        super().__init__(why)
+        self.row, self.why = row, why
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a case: a proposal and its record, or rows that are put aside, each with the reason.
+
+    `size` is that of the JSON in the old rows, in characters.
+    """
+
+    proposal: ActionProposal | None = None
+    record: ActionRecord | None = None
+    aside: tuple[tuple[OldRow, Remark], ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    size: int = 0
+
+
+def judge(case: Case, zone: tzinfo, doubled: Collection[int] = ()) -> Verdict:
+    """Return what becomes of a case.
+
+    Args:
+        case: A proposal with its records.
+        zone: Of the local times.
+        doubled: Ids that more than one record of the file has.
+    """
+    judging = _Judging(case, zone, doubled)
+    try:
+        proposal, record = judging.whole()
+    except _UntrueError as untrue:
+        return Verdict(aside=tuple(_put_aside(case, untrue)))
+    texts = [case.proposals[0]["parameters"], *(row["result_data"] for row in case.records)]
+    return Verdict(proposal, record, remarks=tuple(judging.remarks), size=sum(len(text or "") for text in texts))
+
+
+def _put_aside(case: Case, untrue: _UntrueError) -> list[tuple[OldRow, Remark]]:
+    kind = "proposal" if _is_among(untrue.row, case.proposals) else "record"
+    company = f"goes with {kind} {_named(untrue.row['id'])}, which is put aside"
+    return [
+        (row, Remark(table=of, id=_named(row["id"]), text=untrue.why if row is untrue.row else company, aside=True))
+        for of, rows in ((PROPOSALS, case.proposals), (RECORDS, case.records))
+        for row in rows
+    ]
+
+
+def _is_among(row: OldRow, rows: Collection[OldRow]) -> bool:
+    return any(one is row for one in rows)
+
+
+def _named(number: object) -> object:
+    """Return an id as it can be shown, also as JSON."""
+    return number if number is None or isinstance(number, int) else f"{number!a:.80}"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """When an action ran, and how that ended."""
+
+    started: datetime
+    ended: datetime
+    outcome: ActionOutcome
+    reason: str | None
+
+
+@dataclass
+class _Judging:
+    case: Case
+    zone: tzinfo
+    doubled: Collection[int]
+    remarks: list[Remark] = field(default_factory=list[Remark])
+
+    def whole(self) -> _Judged:
+        """Return both rows as the ledger will hold them.
+
+        Raises:
+            _UntrueError: One of the rows cannot be true.
+        """
+        if not self.case.proposals:
+            self._orphan()
+        old, *others = self.case.proposals
+        self._number(old, "id")
+        if others:
+            raise _UntrueError(old, f"is there {len(others) + 1} times")
+        if len(self.case.records) > 1:
+            numbers = ", ".join(str(_named(row["id"])) for row in self.case.records)
+            raise _UntrueError(old, f"has more than one record ({numbers}), and so more than one outcome")
+        record = self.case.records[0] if self.case.records else None
+        if record is not None and self._number(record, "id") in self.doubled:
+            raise _UntrueError(record, "has an id that another record has too")
+        status = self._member(old, ActionStatus, "status")
+        ways: dict[ActionStatus, _Way] = {
+            ActionStatus.PROPOSED: self._proposed,
+            ActionStatus.VALIDATED: self._validated,
+            ActionStatus.EXECUTING: self._executing,
+            ActionStatus.COMPLETED: self._finished,
+            ActionStatus.FAILED: self._finished,
+            ActionStatus.CANCELLED: self._cancelled,
+        }
+        return ways[status](old, record)
+
+    def _orphan(self) -> NoReturn:
+        row = self.case.records[0]
+        raise _UntrueError(row, f"belongs to proposal {_named(row['proposal_id'])}, which is not there")
+
+    # -- states --------------------------------------------------------------------------------------------------------
+
+    def _proposed(self, old: OldRow, record: OldRow | None) -> _Judged:
+        self._without_record(old, record)
+        return self._proposal(old, ActionStatus.PROPOSED, {}), None
+
+    def _validated(self, old: OldRow, record: OldRow | None) -> _Judged:
+        self._without_record(old, record)
+        validated = self._moment(old, "validated_at", (old, "updated_at"))
+        return self._proposal(old, ActionStatus.VALIDATED, {"validated_at": validated}), None
+
+    def _cancelled(self, old: OldRow, record: OldRow | None) -> _Judged:
+        self._without_record(old, record)
+        steps = {"validated_at": self._moment(old, "validated_at")} if old["validated_at"] is not None else {}
+        steps["cancelled_at"] = self._moment(old, "cancelled_at", (old, "updated_at"))
+        return self._proposal(old, ActionStatus.CANCELLED, steps), None
+
+    def _without_record(self, old: OldRow, record: OldRow | None) -> None:
+        if record is not None:
+            raise _UntrueError(old, f"is {old['status']}, but has record {record['id']}: it was started")
+
+    def _finished(self, old: OldRow, record: OldRow | None) -> _Judged:
+        status = ActionStatus(old["status"])
+        if record is None:
+            raise _UntrueError(
+                old, f"is {status}, but has no record: nothing says when it was started, or how it ended"
+            )
+        outcome = self._outcome(record)
+        if outcome not in OUTCOMES[status]:
+            raise _UntrueError(old, f"is {status}, but record {record['id']} says {outcome}")
+        started = self._moment(record, "started_at", (record, "created_at"))
+        ended = self._moment(record, "completed_at", (old, "updated_at"))
+        reason = None
+        if outcome is ActionOutcome.UNKNOWN:
+            reason = "its record did not say how it ended when it was imported"
+            self._remark(record, "has no success: it is failed, outcome unknown")
+        return self._executed(old, record, _Run(started, ended, outcome, reason))
+
+    def _executing(self, old: OldRow, record: OldRow | None) -> _Judged:
+        if record is None:
+            started = ended = self._moment(old, "updated_at")
+            self._remark(old, f"has no record: one is made, begun and ended at its updated_at, {started}")
+        else:
+            if self._outcome(record) is not ActionOutcome.UNKNOWN:
+                raise _UntrueError(old, f"is executing, but record {record['id']} says {self._outcome(record)}")
+            started = self._moment(record, "started_at", (record, "created_at"))
+            ended = self._last_heard_of(old, record, started)
+        self._remark(old, "was executing: it is failed, outcome unknown")
+        return self._executed(old, record, _Run(started, ended, ActionOutcome.UNKNOWN, UNKNOWN))
+
+    def _last_heard_of(self, old: OldRow, record: OldRow, started: datetime) -> datetime:
+        if record["completed_at"] is not None:
+            return self._moment(record, "completed_at")
+        return max(started, self._moment(old, "updated_at")) if old["updated_at"] is not None else started
+
+    # -- rows ----------------------------------------------------------------------------------------------------------
+
+    def _executed(self, old: OldRow, record: OldRow | None, ran: _Run) -> _Judged:
+        status = next(status for status, outcomes in OUTCOMES.items() if ran.outcome in outcomes)
+        if old["validated_at"] is None:
+            self._remark(old, f"has no validated_at: its start, {ran.started}, stands for it")
+        validated = ran.started if old["validated_at"] is None else self._moment(old, "validated_at")
+        steps = {"validated_at": validated, "executing_at": ran.started, f"{status}_at": ran.ended}
+        proposal = self._proposal(old, status, steps, ran.reason)
+        error = None if record is None else record["error_message"]
+        values = {
+            "id": None if record is None else record["id"],
+            "proposal_id": old["id"],
+            "started_at": ran.started,
+            "completed_at": ran.ended,
+            "success": ran.outcome is ActionOutcome.SUCCEEDED,
+            "outcome": ran.outcome,
+            "error_message": ran.reason if error is None else error,
+            "result_data": None if record is None else self._json(record, "result_data"),
+        }
+        return proposal, self._checked(record or old, lambda: ActionRecord.model_validate(values))
+
+    def _proposal(
+        self, old: OldRow, status: ActionStatus, steps: Mapping[str, datetime], reason: str | None = None
+    ) -> ActionProposal:
+        for stamped in (ActionStatus.VALIDATED, ActionStatus.CANCELLED):
+            if stamped not in _PASSED[status] and old[f"{stamped}_at"] is not None:
+                raise _UntrueError(old, f"is {old['status']}, but has a {stamped}_at")
+        proposed = self._moment(old, "proposed_at", (old, "created_at"))
+        self._in_order(old, {"proposed_at": proposed, **steps})
+        proposed_by = self._default(old, "proposed_by", NOBODY)
+        values = {
+            "id": old["id"],
+            "ticket_id": old["ticket_id"],
+            "action_name": old["action_name"],
+            "action_type": old["action_type"],
+            "parameters": self._default(old, "parameters", {}, self._json),
+            "reason": self._default(old, "reason", ""),
+            "proposed_at": proposed,
+            "proposed_by": proposed_by,
+            "status": status,
+            "status_at": [proposed, *steps.values()][-1],
+            "status_by": BY if steps else proposed_by,
+            "status_reason": reason,
+            **steps,
+        }
+        return self._checked(old, lambda: ActionProposal.model_validate(values))
+
+    def _in_order(self, old: OldRow, steps: Mapping[str, datetime]) -> None:
+        names = list(steps)
+        for earlier, later in pairwise(names):
+            if steps[later] < steps[earlier]:
+                self._remark(old, f"has times that run backwards: {later} {steps[later]} before {steps[earlier]}")
+
+    def _checked(self, row: OldRow, made: Callable[[], T]) -> T:
+        try:
+            return made()
+        except ValueNotStorableError as error:
+            raise _UntrueError(row, f"has a value that no ledger holds: {error}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            path = ".".join(map(str, first["loc"]))
+            raise _UntrueError(row, f"has a value that no ledger holds: {path}: {first['msg']}") from error
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def _remark(self, row: OldRow, text: str) -> None:
+        table = PROPOSALS if _is_among(row, self.case.proposals) else RECORDS
+        self.remarks.append(Remark(table=table, id=row["id"], text=text, aside=False))
+
+    def _number(self, row: OldRow, column: str) -> int:
+        number = row[column]
+        if not isinstance(number, int) or not 1 <= number <= HIGHEST_ID:
+            raise _UntrueError(row, f"has the {column} {_named(number)}; ids count from 1 to {HIGHEST_ID}")
+        return number
+
+    def _member(self, row: OldRow, enum: type[ActionStatus], column: str) -> ActionStatus:
+        if row[column] not in list(enum):
+            raise _UntrueError(row, f"has the {column} {row[column]!a:.80}, which is none of {', '.join(enum)}")
+        return enum(row[column])
+
+    def _outcome(self, record: OldRow) -> ActionOutcome:
+        outcomes = {None: ActionOutcome.UNKNOWN, 0: ActionOutcome.FAILED, 1: ActionOutcome.SUCCEEDED}
+        success = record["success"]
+        if success is not None and (not isinstance(success, int) or success not in outcomes):
+            raise _UntrueError(record, f"has the success {success!a:.80}; it is 0, 1 or NULL")
+        return outcomes[success]
+
+    def _default(self, row: OldRow, column: str, default: Any, read: Callable[[OldRow, str], Any] | None = None) -> Any:
+        if row[column] is None:
+            self._remark(row, f"has no {column}: {json.dumps(default)} stands for it")
+            return default
+        return row[column] if read is None else read(row, column)
+
+    def _json(self, row: OldRow, column: str) -> Any:
+        text = row[column]
+        if text is None:
+            return None
+        if not isinstance(text, str):
+            raise _UntrueError(row, f"has a {column} that is no text but a {type(text).__name__}")
+        try:
+            return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            raise _UntrueError(row, f"has broken JSON in {column}: {error}") from error
+
+    def _moment(self, row: OldRow, column: str, *others: tuple[OldRow, str]) -> datetime:
+        """Return the time in a column, or the first there is of others, which is remarked."""
+        for found, name in ((row, column), *others):
+            if found.get(name) is not None:
+                moment = self._aware(found, name)
+                if name != column:
+                    self._remark(row, f"has no {column}: {name}, {moment}, stands for it")
+                return moment
+        raise _UntrueError(row, f"has no {' and no '.join([column, *(name for _, name in others)])}")
+
+    def _aware(self, row: OldRow, column: str) -> datetime:
+        try:
+            if column in _UTC:
+                return timestamps.utc(row[column])
+            moment, twice = timestamps.local(row[column], self.zone)
+        except ValueError as error:
+            raise _UntrueError(row, f"has a {column} that {error}") from error
+        if twice:
+            self._remark(row, f"has a {column}, {row[column]}, that came twice in {self.zone}: the first is taken")
+        return moment
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice in one object")
+    return found

@@ -1,0 +1,89 @@
+"""The file of the rows that were put aside: JSON lines, each with the row to the letter and the reason."""
+
+import filecmp
+import json
+import math
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import TracebackType
+from typing import IO, Self
+
+from operator_core.legacy.errors import ImportRefusedError
+from operator_core.legacy.report import Remark
+from operator_core.legacy.source import OldRow
+
+
+def to_the_letter(value: object) -> object:
+    """Return a value of SQLite as JSON that gives it back: bytes that are no UTF-8 are lone surrogates (PEP 383)."""
+    match value:
+        case bytes():
+            return {"blob": value.hex()}
+        case float() if not math.isfinite(value):
+            return {"real": str(value)}
+        case _:
+            return value
+
+
+class AsideFile:
+    """Takes rows, and is there only when all were written; a file that is there already is never changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part: IO[str] | None = None
+        self._made = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._part is not None:
+            self._part.close()
+            Path(self._part.name).unlink(missing_ok=True)
+
+    def add(self, row: OldRow, remark: Remark) -> None:
+        """Write one row."""
+        values = {name: to_the_letter(value) for name, value in row.items()}
+        with self._writable():
+            if self._part is None:
+                self._part = NamedTemporaryFile(  # noqa: SIM115 - it is closed on leaving
+                    "w", encoding="ascii", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
+                )
+            self._part.write(json.dumps({"table": remark.table, "reason": remark.text, "row": values}) + "\n")
+
+    def keep(self) -> Path | None:
+        """Put the file in its place, and return where it is; None where no row was put aside.
+
+        Raises:
+            ImportRefusedError: Another file is there.
+        """
+        if self._part is None:
+            return None
+        with self._writable():
+            self._part.flush()
+            os.fsync(self._part.fileno())
+            part = Path(self._part.name)
+            if not self._path.exists():
+                part.rename(self._path)
+                self._made = True
+            elif not filecmp.cmp(part, self._path, shallow=False):
+                problem = f"{self._path} is there already with other rows; move it away, or name another with --aside"
+                raise ImportRefusedError(problem=problem)
+        return self._path
+
+    def forget(self) -> None:
+        """Take the file away again, unless it was there before: nothing was imported."""
+        if self._made:
+            self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writable(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            problem = f"{self._path} cannot be written ({error.strerror}); name another with --aside"
+            raise ImportRefusedError(problem=problem) from error
