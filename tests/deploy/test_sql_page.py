@@ -18,7 +18,7 @@ from operator_core.actions import (
 )
 from operator_core.actions.lifecycle import OUTCOMES
 from operator_core.db import ActionDB
-from operator_core.db.guards.rules import (
+from operator_core.db.guards.codes import (
     CHANGE_REFUSED,
     CHECK_BROKEN,
     ISOLATION_REFUSED,
