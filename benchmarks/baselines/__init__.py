@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from operator_core.actions import ActionProposal, ActionRecord
-from operator_core.actions.types import FROM_LEDGER
+from operator_core.actions.types import TRUSTED_CONTEXT
 from operator_core.db.schema import proposals, records
 
 Row = Sequence[Any]
@@ -70,11 +70,11 @@ class Baseline(ABC):
 
     def proposal(self, row: Row) -> ActionProposal:
         """Return the DTO of a row."""
-        return ActionProposal.model_validate(self.values(_PROPOSAL, row), context=FROM_LEDGER)
+        return ActionProposal.model_validate(self.values(_PROPOSAL, row), context=TRUSTED_CONTEXT)
 
     def record(self, row: Row) -> ActionRecord:
         """Return the DTO of a row."""
-        return ActionRecord.model_validate(self.values(_RECORD, row), context=FROM_LEDGER)
+        return ActionRecord.model_validate(self.values(_RECORD, row), context=TRUSTED_CONTEXT)
 
     async def create(self, proposal: ActionProposal) -> ActionProposal:
         """Store a proposal."""

@@ -341,9 +341,7 @@ def test_a_drill_needs_something_to_do(sqlite_path: Path, arguments: list[str]) 
 
 
 def test_a_stop_does_not_wait_for_what_it_does_not_need() -> None:
-    program = (
-        "import sys, operator_core.cli.main; print([n for n in sys.modules if n.startswith(('alembic', 'operator_core'))])"
-    )
+    program = "import sys, operator_core.cli.main; print([name for name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
     assert "'operator_core.db.stores.kill_switch'" in loaded

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
-from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, always_passed
+from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEP_PAIRS, states_always_visited
 from operator_core.db.guards.codes import CHANGE_REFUSED, CHECK_BROKEN, RECORD_DISAGREES, STEP_REFUSED
 from operator_core.db.guards.conditions import GUARDED_TABLES
 from operator_core.db.schema import proposals, records
@@ -32,7 +32,7 @@ from tests.support.plain_sql import (
     step_alone,
 )
 
-ILLEGAL = tuple(pair for pair in product(TRANSITIONS, repeat=2) if pair not in STEPS)
+ILLEGAL = tuple(pair for pair in product(TRANSITIONS, repeat=2) if pair not in STEP_PAIRS)
 
 # -- steps -------------------------------------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ async def test_no_illegal_step_is_taken(db, plain, ledger, source):
 
     codes = {attack(plain, step_alone(number, target)) for target in targets}
     for target, verb in product(targets, verbs):
-        fitting = {f"{s}_at": f"'{LATER}'" if s in always_passed(target) else "NULL" for s in TIMED}
+        fitting = {f"{s}_at": f"'{LATER}'" if s in states_always_visited(target) else "NULL" for s in TIMED}
         codes |= {attack(plain, step(number, target, verb, **fitting)), attack(plain, step(number, target, verb))}
 
     assert codes == {STEP_REFUSED}
@@ -62,7 +62,7 @@ async def test_a_status_of_null_is_refused_also_where_null_means_the_default(db,
     assert len(codes) == len(verbs)
 
 
-@pytest.mark.parametrize(("source", "target"), STEPS)
+@pytest.mark.parametrize(("source", "target"), STEP_PAIRS)
 async def test_a_legal_step_in_full_is_taken_and_recorded(db, plain, ledger, source, target):
     number = await ready(db, plain, source, target)
 
@@ -74,7 +74,7 @@ async def test_a_legal_step_in_full_is_taken_and_recorded(db, plain, ledger, sou
 
 
 @on_postgresql
-@pytest.mark.parametrize(("source", "target"), STEPS)
+@pytest.mark.parametrize(("source", "target"), STEP_PAIRS)
 async def test_a_legal_step_of_the_status_alone_is_recorded_with_the_session_and_a_time(db, plain, source, target):
     number = await ready(db, plain, source, target)
     clock = rows(plain, "SELECT clock_timestamp()")[0][0]
@@ -87,7 +87,7 @@ async def test_a_legal_step_of_the_status_alone_is_recorded_with_the_session_and
 
 
 @on_sqlite
-@pytest.mark.parametrize(("source", "target"), STEPS)
+@pytest.mark.parametrize(("source", "target"), STEP_PAIRS)
 async def test_a_legal_step_of_the_status_alone_fails_a_check(db, plain, source, target):
     number = await ready(db, plain, source, target)
 
@@ -128,7 +128,7 @@ async def test_no_column_of_a_proposal_changes_without_a_step(db, plain):
             attack(plain, f"UPDATE action_proposals SET {column.name} = {another_value(column)} WHERE id = {number}")
 
 
-@pytest.mark.parametrize(("source", "target"), STEPS)
+@pytest.mark.parametrize(("source", "target"), STEP_PAIRS)
 async def test_a_legal_step_changes_no_other_column(db, plain, source, target):
     number = await ready(db, plain, source, target)
     own = {"status", "status_at", "status_by", "status_reason", f"{target}_at"}

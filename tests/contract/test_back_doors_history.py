@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionStatus
-from operator_core.actions.lifecycle import INITIAL, TERMINAL, always_passed
+from operator_core.actions.lifecycle import INITIAL, TERMINAL, states_always_visited
 from operator_core.db.guards.codes import CHANGE_REFUSED
 from operator_core.db.schema import proposals
 from operator_core.db.types import UtcDateTime
@@ -38,7 +38,7 @@ from tests.support.plain_sql import (
 
 @pytest.mark.parametrize("status", TRANSITIONS)
 async def test_a_proposal_lands_proposed_or_not_at_all(plain, ledger, status):
-    fitting = {f"{s}_at": LATER for s in TIMED if s in always_passed(status)}
+    fitting = {f"{s}_at": LATER for s in TIMED if s in states_always_visited(status)}
 
     attempt(plain, new(status=status, **fitting))
 
@@ -49,7 +49,7 @@ async def test_a_proposal_lands_proposed_or_not_at_all(plain, ledger, status):
 @pytest.mark.parametrize("status", TRANSITIONS)
 async def test_a_proposal_made_under_a_stop_lands_cancelled_or_not_at_all(plain, ledger, status):
     plain.execute(engage())
-    fitting = {f"{s}_at": LATER for s in TIMED if s in always_passed(status)}
+    fitting = {f"{s}_at": LATER for s in TIMED if s in states_always_visited(status)}
 
     attempt(plain, new(status=status, generation=1, **fitting))
 

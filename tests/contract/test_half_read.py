@@ -7,7 +7,6 @@ import pytest
 
 from operator_core.actions import ActionProposal
 from operator_core.db import ActionDB
-from operator_core.db.modes import Kind
 from operator_core.db.stores import proposals
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
@@ -52,7 +51,7 @@ async def test_a_writer_works_after_the_error(ledger: Ledger, monkeypatch: pytes
 
         with monkeypatch.context() as patched, pytest.raises(UnreadableError) as kept:
             refuse_the_second(patched)
-            await db._run(Kind.TRANSACTION, proposals.proposed, ["drain_store"], 4)
+            await db._run(proposals.lock_proposed, ["drain_store"], 4)
         await other.create_proposal(proposal())
 
         stored = await asyncio.gather(*(db.create_proposal(proposal()) for _ in range(3)))

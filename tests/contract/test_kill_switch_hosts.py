@@ -108,7 +108,7 @@ async def test_a_stop_is_engaged_beside_an_exhausted_pool_of_a_host(any_ledger):
 async def test_a_stop_is_engaged_while_all_connections_of_its_own_handle_are_busy(db, plain, ledger):
     async with AsyncExitStack() as stack:
         for _ in range(15):
-            connection = await stack.enter_async_context(db._own.engine.connect())
+            connection = await stack.enter_async_context(db._transactions.engine.connect())
             if not ledger.is_sqlite:
                 await connection.exec_driver_sql("SELECT 1")
             else:

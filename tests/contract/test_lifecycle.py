@@ -15,15 +15,15 @@ from operator_core.actions import (
     TransitionNotAllowedError,
     ValueNotStorableError,
 )
-from operator_core.actions.lifecycle import OUTCOMES, STEPS, TERMINAL, always_passed
+from operator_core.actions.lifecycle import OUTCOMES, STEP_PAIRS, TERMINAL, states_always_visited
 from operator_core.db import ActionDB
 from tests.support.factories import running, stored
 
 Plain = sqlite3.Connection | psycopg.Connection
 
 EXECUTING = ActionStatus.EXECUTING
-ILLEGAL = [pair for pair in product(ActionStatus, repeat=2) if pair not in STEPS]
-WITHOUT_RECORD = [step for step in STEPS if step[0] is not EXECUTING]
+ILLEGAL = [pair for pair in product(ActionStatus, repeat=2) if pair not in STEP_PAIRS]
+WITHOUT_RECORD = [step for step in STEP_PAIRS if step[0] is not EXECUTING]
 ENDINGS = [(target, outcome) for target, outcomes in OUTCOMES.items() for outcome in outcomes]
 DISAGREEING = [pair for pair in product(TRANSITIONS[EXECUTING], ActionOutcome) if pair not in ENDINGS]
 
@@ -180,7 +180,7 @@ async def test_a_state_has_its_time_exactly_when_it_was_reached(db: ActionDB, st
         state: at for state, at in events.items() if state is not ActionStatus.PROPOSED
     }
     assert made.status_at == timed[status]
-    assert always_passed(status) <= set(events)
+    assert states_always_visited(status) <= set(events)
 
 
 @pytest.mark.parametrize("status", TERMINAL)

@@ -25,8 +25,8 @@ async def test_a_wait_that_is_cancelled_beside_a_notification_ends(db: ActionDB,
     waiting = asyncio.create_task(wait_again_and_again())
     await begun.wait()
     await asyncio.sleep(0)
-    assert db._bell is not None
-    db._bell._ring()
+    assert db._notifier is not None
+    db._notifier._wake_waiters()
     for _ in range(turns):
         await asyncio.sleep(0)
     waiting.cancel()
@@ -42,13 +42,13 @@ async def test_a_listener_that_is_still_connecting_comes_to_its_end(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connected: list[bool] = []
-    connect = notifier.Bell._connect
+    connect = notifier.Notifier._connect
 
-    async def noting(self: notifier.Bell, engine: notifier.AsyncEngine) -> None:
+    async def noting(self: notifier.Notifier, engine: notifier.AsyncEngine) -> None:
         await connect(self, engine)
         connected.append(True)
 
-    monkeypatch.setattr(notifier.Bell, "_connect", noting)
+    monkeypatch.setattr(notifier.Notifier, "_connect", noting)
     async with ActionDB(ledger.target) as db:
         for _ in range(5):
             async with db.notifications() as hint:

@@ -21,8 +21,8 @@ _BACKENDS = (
 
 def open_connections(db: ActionDB) -> int:
     """Return how many connections its pool has open, in use or not."""
-    assert db._own is not None
-    pool = db._own.engine.pool
+    assert db._transactions is not None
+    pool = db._transactions.engine.pool
     return pool.checkedin() + pool.checkedout()  # type: ignore[attr-defined, no-any-return]
 
 

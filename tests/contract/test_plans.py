@@ -56,7 +56,7 @@ CALLS: dict[str, tuple[Callable[[sa.Connection], Any], str | tuple[str, ...]]] =
     ),
     "a claim that is repeated": (lambda c: executions.claimed(c, LEASE), "uq_action_records_worker"),
     "the recovery": (lambda c: leases.recover(c, 0.0, "ward"), "uq_action_records_worker"),
-    "what is unsettled": (leases.unsettled, "ix_action_records_unsettled"),
+    "what is unsettled": (leases.unresolved, "ix_action_records_unsettled"),
     "what has expired": (proposals.expired, "ix_action_proposals_valid_until"),
     "the sweep of what has expired": (proposals.cancel_expired, "ix_action_proposals_valid_until"),
     "an idempotency key": (

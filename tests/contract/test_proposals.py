@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from operator_core.actions import ActionProposal, ActionStatus, ActionType, AlreadyStoredError, ValueNotStorableError
 from operator_core.actions.lifecycle import PENDING
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.stores.mapping import PROPOSED
+from operator_core.db.stores.mapping import PROPOSER_COLUMNS
 from tests.support.factories import proposal, running, stored
 
 UNPENDING = [status for status in ActionStatus if status not in PENDING]
@@ -58,7 +58,7 @@ async def test_a_new_proposal_comes_back_with_what_the_database_gives(db: Action
 
     made = await create(db, given)
 
-    assert made.model_dump(include=set(PROPOSED)) == given.model_dump(include=set(PROPOSED))
+    assert made.model_dump(include=set(PROPOSER_COLUMNS)) == given.model_dump(include=set(PROPOSER_COLUMNS))
     assert (made.status, made.status_by, made.status_reason) == (ActionStatus.PROPOSED, "agent-7", None)
     assert (made.generation, made.cancelled_at) == (0, None)
     assert made == await db.get_proposal(made.id)

@@ -7,7 +7,6 @@ import pytest
 
 from operator_core.actions import ActionStatus, RecordNotFoundError
 from operator_core.db import ActionDB
-from operator_core.db.modes import Kind
 from operator_core.db.stores import kill_switch_status
 from tests.support.factories import running, stored
 from tests.support.history import TABLES, drop_guards
@@ -60,7 +59,7 @@ READS: dict[str, Callable[[ActionDB], Awaitable[object]]] = {
     "recover": lambda db: db.recover_expired_leases(),
     "claim": lambda db: db.claim_next(worker="w", action_names=["nothing"]),
     "asked": asked,
-    "watch": lambda db: db._run(Kind.SNAPSHOT, kill_switch_status.changes_so_far),
+    "watch": lambda db: db._run(kill_switch_status.changes_so_far),
     "proposed": lambda db: db.lock_proposed(["nothing"]),
 }
 

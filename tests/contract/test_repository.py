@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions import ActionStatus, ValueNotStorableError
 from operator_core.db import ActionRepository
-from operator_core.db.stores.mapping import PROPOSED
+from operator_core.db.stores.mapping import PROPOSER_COLUMNS
 from tests.support.factories import proposal, running
 from tests.support.host import DRIVERS, Host, TicketRow, every_call, hosted
 from tests.support.ledger import Ledger
@@ -157,7 +157,7 @@ async def test_what_is_created_comes_back_as_its_own_ledger_gives_it(host: Host)
         made = await ActionRepository(session).create_proposal(given)
         await session.commit()
 
-    assert made.model_dump(include=set(PROPOSED)) == given.model_dump(include=set(PROPOSED))
+    assert made.model_dump(include=set(PROPOSER_COLUMNS)) == given.model_dump(include=set(PROPOSER_COLUMNS))
     assert repr(made) == repr(await host.db.get_proposal(made.id))
 
 

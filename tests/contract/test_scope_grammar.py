@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operator_core.actions import ActionType, Scope
-from operator_core.db.errors import code_of, refusal_of
+from operator_core.db.errors import error_code, guard_code
 from operator_core.db.guards.codes import SCOPE_REFUSED, UNREADABLE
 from operator_core.db.guards.conditions import WHITESPACE
 from tests.support.latch import SINCE, at
@@ -78,7 +78,7 @@ def is_accepted(plain: sqlite3.Connection | psycopg.Connection, scope: str) -> b
     try:
         plain.execute(statement, (scope,))
     except (sqlite3.Error, psycopg.Error) as error:
-        refusal = refusal_of(error) or code_of(error)
+        refusal = guard_code(error) or error_code(error)
     else:
         refusal = None
     finally:
@@ -137,7 +137,7 @@ def test_a_stop_carries_no_longer_texts_than_the_library_writes(plain, column, o
     with pytest.raises((sqlite3.Error, psycopg.Error)) as caught:
         plain.execute(statement, (text,))
 
-    assert refusal_of(caught.value) == UNREADABLE
+    assert guard_code(caught.value) == UNREADABLE
 
 
 @on_postgresql
@@ -146,7 +146,7 @@ def test_an_operator_engages_with_no_longer_name_than_the_library_writes(plain, 
     with pytest.raises(psycopg.Error) as caught:
         plain.execute(f"SELECT * FROM operator_core_engage('everything', {text}, 'smoke')")
 
-    assert refusal_of(caught.value) == UNREADABLE
+    assert guard_code(caught.value) == UNREADABLE
 
 
 # -- what is there already ---------------------------------------------------------------------------------------------

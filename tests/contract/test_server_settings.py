@@ -21,7 +21,7 @@ from operator_core.actions import (
 )
 from operator_core.db import ActionDB, ActionRepository, migrations, upgrade
 from operator_core.db.engine.postgresql import _PINNED
-from operator_core.db.modes import Kind
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.stop import barrier
 from operator_core.db.stop.bounded_connection import BoundedConnection
 from tests.cli.conftest import run_command
@@ -262,6 +262,11 @@ def test_a_ledger_is_made_checked_and_stopped_under_every_setting(url: URL, post
 TIMEOUT = "SELECT coalesce(nullif(current_setting('transaction_timeout', true), ''), '0')"
 
 
+@unit(TransactionMode.READ)
+def _timeout(connection):
+    return connection.exec_driver_sql(TIMEOUT).scalar()
+
+
 async def test_a_transaction_has_no_timeout_but_ours(url: URL, postgres: PrivatePostgres) -> None:
     with postgres._admin() as admin:
         knows = admin.info.server_version >= 170000
@@ -269,13 +274,17 @@ async def test_a_transaction_has_no_timeout_but_ours(url: URL, postgres: Private
         give(url, {"transaction_timeout": "1h"})
 
     async with ActionDB(url) as db:
-        first = await db._run(Kind.READ, lambda connection: connection.exec_driver_sql(TIMEOUT).scalar())
-        assert db._own is not None
-        await db._own.spare()
-        await db._own.engine.dispose()
+        first = await db._run(
+            unit(TransactionMode.READ)(lambda connection: connection.exec_driver_sql(TIMEOUT).scalar())
+        )
+        assert db._transactions is not None
+        await db._transactions.release_idle_connections()
+        await db._transactions.engine.dispose()
         async with db.transaction() as tx:
             await tx.list_proposals()
-            later = await tx._run(Kind.READ, lambda connection: connection.exec_driver_sql(TIMEOUT).scalar())
+            later = await tx._run(
+                unit(TransactionMode.READ)(lambda connection: connection.exec_driver_sql(TIMEOUT).scalar())
+            )
 
     assert (first, later) == ("0", "0")
 
@@ -289,7 +298,7 @@ async def test_the_environment_changes_no_setting(url: URL, monkeypatch: pytest.
     asked = "SELECT current_setting('timezone') || ' ' || current_setting('datestyle')"
 
     async with ActionDB(url) as db:
-        found = await db._run(Kind.READ, lambda connection: connection.exec_driver_sql(asked).scalar())
+        found = await db._run(unit(TransactionMode.READ)(lambda connection: connection.exec_driver_sql(asked).scalar()))
         await keep_the_promises(db)
         await keep_the_stop(db)
 
@@ -464,7 +473,7 @@ async def test_a_unit_that_begins_at_the_deadline_is_bounded_and_durable_all_the
 ) -> None:
     asked = "SELECT current_setting('default_transaction_read_only') || ' ' || current_setting('synchronous_commit')"
     give(url, {"default_transaction_read_only": "on", "synchronous_commit": "off"})
-    bound = barrier.bound
+    bound = barrier.apply_timeouts
     monkeypatch.setattr(barrier, "bound", lambda sync, _seconds, **given: bound(sync, 60.0, **given))  # no race with 0
 
     async with host_engine(url) as engine:

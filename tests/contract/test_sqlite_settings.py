@@ -181,8 +181,8 @@ async def test_a_check_of_foreign_keys_at_the_end_is_harmless(sqlite_path: Path)
 
 async def test_an_engine_of_ours_has_every_setting(sqlite_path: Path) -> None:
     async with ActionDB(sqlite_path) as db:
-        assert db._own is not None
-        async with db._own.engine.connect() as connection:
+        assert db._transactions is not None
+        async with db._transactions.engine.connect() as connection:
             for setting in SETTINGS:
                 found = (await connection.exec_driver_sql(f"PRAGMA {setting.name}")).scalar()
                 assert found in setting.allowed, setting.name

@@ -10,7 +10,7 @@ from operator_core.actions import (
     KillSwitchEngagedError,
 )
 from operator_core.db import ActionDB, ActionRepository, configure_engine
-from operator_core.db.engine.urls import target_url
+from operator_core.db.engine.urls import resolve_url
 from tests.support.factories import proposal, running, stored
 from tests.support.latch import SINCE, Plain, engage, remove_latch
 from tests.support.ledger import Ledger
@@ -34,7 +34,7 @@ both_ways = pytest.mark.parametrize("begin", [start, step])
 
 
 def host_engine(ledger: Ledger) -> AsyncEngine:
-    return configure_engine(create_async_engine(target_url(ledger.target)))
+    return configure_engine(create_async_engine(resolve_url(ledger.target)))
 
 
 @scopes

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from operator_core.actions import ActionStatus, DatabaseLockedError
 from operator_core.db import ActionDB, ActionRepository, configure_engine
-from operator_core.db.engine.urls import target_url
+from operator_core.db.engine.urls import resolve_url
 from tests.support.factories import proposal
 from tests.support.host import every_call
 from tests.support.ledger import Ledger
@@ -15,7 +15,7 @@ on_postgresql = pytest.mark.parametrize("ledger", ["postgresql"], indirect=True)
 
 
 async def test_a_ledger_on_the_engine_of_a_host_works_and_leaves_the_engine_alone(ledger: Ledger) -> None:
-    engine = configure_engine(create_async_engine(target_url(ledger.target)))
+    engine = configure_engine(create_async_engine(resolve_url(ledger.target)))
     pool = engine.sync_engine.pool
 
     async with ActionDB(engine) as db:

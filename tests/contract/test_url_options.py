@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 
 from operator_core.actions import ActionError, DatabaseAccessError, DatabaseUnavailableError, DatabaseUrlError
 from operator_core.db import ActionDB
-from operator_core.db.modes import Kind
+from operator_core.db.modes import TransactionMode, unit
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.postgres import PrivatePostgres
@@ -41,7 +41,9 @@ async def ask(target: str | URL, statement: str) -> object:
     async with ActionDB(target) as db:
         made = await stored(db)
         assert await db.get_proposal(made.id or 0) == made
-        return await db._run(Kind.READ, lambda connection: connection.exec_driver_sql(statement).scalar())
+        return await db._run(
+            unit(TransactionMode.READ)(lambda connection: connection.exec_driver_sql(statement).scalar())
+        )
 
 
 # -- several hosts -----------------------------------------------------------------------------------------------------

@@ -11,14 +11,21 @@ from operator_core.actions import (
     ValueNotStorableError,
     WaitTimeoutError,
 )
-from operator_core.actions.lifecycle import TERMINAL, ever_passed
+from operator_core.actions.lifecycle import TERMINAL, states_possibly_visited
 from operator_core.db import ActionDB, ActionRepository
 from tests.support.factories import running, stored
 from tests.support.patience import PATIENCE
 
 UNFINISHED = [status for status in ActionStatus if status not in TERMINAL]
-PASSED = [(wanted, status) for status in UNFINISHED for wanted in ActionStatus if wanted in ever_passed(status)]
-AHEAD = [(wanted, status) for status in UNFINISHED for wanted in ActionStatus if wanted not in ever_passed(status)]
+PASSED = [
+    (wanted, status) for status in UNFINISHED for wanted in ActionStatus if wanted in states_possibly_visited(status)
+]
+AHEAD = [
+    (wanted, status)
+    for status in UNFINISHED
+    for wanted in ActionStatus
+    if wanted not in states_possibly_visited(status)
+]
 
 
 @pytest.mark.parametrize("status", TERMINAL)

@@ -11,7 +11,7 @@ import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus, UnreadableRowError
 from operator_core.db import ActionDB, metadata
-from operator_core.db.errors import code_of
+from operator_core.db.errors import error_code
 from tests.cli.conftest import run_command
 from tests.support.factories import running, stored
 from tests.support.plain_sql import LATER, engage, release
@@ -174,7 +174,7 @@ def is_accepted(plain: Plain, statement: str) -> bool:
     try:
         return plain.execute(statement).rowcount > 0
     except (sqlite3.Error, psycopg.Error) as error:
-        if not (code_of(error) or "").startswith(REFUSALS):
+        if not (error_code(error) or "").startswith(REFUSALS):
             raise
     return False
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from operator_core.actions import ActionStatus, DatabaseUrlError
 from operator_core.db import ActionDB, migrations, upgrade
 from operator_core.db.engine.postgresql import _ROLE_DEFAULTS, _ROLE_SETTINGS
-from operator_core.db.modes import Kind
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.stop.bounded_connection import BoundedConnection
 from tests.support.factories import proposal, stored
 from tests.support.host import DRIVERS
@@ -179,7 +179,7 @@ async def test_no_statement_is_left_in_a_session(sharing: ActionDB) -> None:
     def prepared(connection) -> list[object]:
         return list(connection.exec_driver_sql("SELECT name, statement FROM pg_prepared_statements"))
 
-    assert await sharing._run(Kind.READ, prepared) == []
+    assert await sharing._run(unit(TransactionMode.READ)(prepared)) == []
 
 
 IN_SESSION = (

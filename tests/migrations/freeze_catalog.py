@@ -7,16 +7,16 @@ of a guard. SQLite needs none: there the metadata says what is expected.
 from pathlib import Path
 
 from operator_core.db import guards, upgrade
-from operator_core.db.engine.urls import target_url
+from operator_core.db.engine.urls import resolve_url
 from operator_core.db.guards import postgresql_catalog, postgresql_inspection
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.blocking import run_blocking
 from tests.support.postgres import PrivatePostgres
 
 
 def catalog_of(url: str) -> str:
     """Return the text of the file for a migrated database."""
-    (faults, guards_), schema = run_alone(
-        target_url(url),
+    (faults, guards_), schema = run_blocking(
+        resolve_url(url),
         lambda connection: (postgresql_catalog.read_guards(connection), postgresql_catalog.read_schema(connection)),
     )
     assert faults == []

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus
 from operator_core.db import ActionDB, install_guards, metadata, migrations
-from operator_core.db.engine.urls import target_url
+from operator_core.db.engine.urls import resolve_url
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -116,7 +116,7 @@ async def fill(ledger: Ledger) -> None:
 
 async def within(ledger: Ledger, act: Callable[[sa.Connection], T], driver: str | None = None) -> T:
     """Call `act` on a connection of a host's own engine, in a transaction."""
-    url = target_url(ledger.target)
+    url = resolve_url(ledger.target)
     engine = create_async_engine(url.set(drivername=driver) if driver else url, poolclass=sa.NullPool)
     try:
         async with engine.begin() as connection:

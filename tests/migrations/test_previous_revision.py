@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus
 from operator_core.db import ActionDB, migrations
-from operator_core.db.engine.urls import target_url
-from operator_core.db.errors import refusal_of
+from operator_core.db.engine.urls import resolve_url
+from operator_core.db.errors import guard_code
 from operator_core.db.guards.codes import STOPPED
 from operator_core.db.guards.conditions import stop_statement
 from tests.support.history import check_history
@@ -35,7 +35,7 @@ def words(ledger: Ledger, *calls: str) -> list[Line]:
 
 async def speak(ledger: Ledger, said: Iterable[Line]) -> None:
     """Say it once more, statement by statement."""
-    engine = create_async_engine(target_url(ledger.target), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    engine = create_async_engine(resolve_url(ledger.target), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_speak_on, said)
@@ -77,7 +77,7 @@ async def test_the_previous_code_starts_nothing_under_a_stop_of_this_schema(ledg
     with pytest.raises(sa.exc.DBAPIError) as refused:
         await speak(ledger, words(ledger, call))
 
-    assert refusal_of(refused.value) == STOPPED
+    assert guard_code(refused.value) == STOPPED
 
 
 async def test_the_previous_code_leaves_a_lease_of_this_code_alone(ledger):

@@ -23,7 +23,7 @@ from operator_core.actions import (
     TransitionNotAllowedError,
 )
 from operator_core.db import ActionDB, configure_engine, upgrade
-from operator_core.db.errors import refusal_of
+from operator_core.db.errors import guard_code
 from operator_core.db.guards.codes import STOPPED
 from tests.support import latch
 from tests.support.factories import proposal, stored
@@ -279,7 +279,7 @@ async def test_the_statement_of_a_failed_stop_engages_everything_when_it_is_past
     with pytest.raises((psycopg.Error, sqlite3.Error)) as caught:
         plain.execute(step_alone(made.id, ActionStatus.EXECUTING) if not ledger.is_sqlite else start(made.id))
     stopped = (await db.kill_switch_status()).engaged[0]
-    assert refusal_of(caught.value) == STOPPED
+    assert guard_code(caught.value) == STOPPED
     assert (stopped.by, stopped.reason, stopped.scope) == ("ann o'neill", REASON, Scope())
     assert (started(plain), check_history(ledger)) == ([], [])
 

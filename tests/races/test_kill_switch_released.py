@@ -33,7 +33,7 @@ def before_look(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         with closing(ledger.connect()) as other:
             while statements:
                 other.execute(statements.pop(0))
-        return command.look(*arguments)
+        return command.inspect_after_stop(*arguments)
 
     for module in (postgresql, sqlite):
         monkeypatch.setattr(module, "look", look)

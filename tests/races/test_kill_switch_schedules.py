@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions import ActionStatus, IsolationLevelError, KillSwitchEngagedError, StopUnconfirmedError
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.errors import refusal_of
+from operator_core.db.errors import guard_code
 from operator_core.db.guards.codes import ISOLATION_REFUSED, STOPPED
 from tests.support.factories import stored
 from tests.support.history import check_history
@@ -206,7 +206,7 @@ async def test_what_a_host_proposed_across_a_stop_never_starts(db, plain, ledger
     with pytest.raises(psycopg.Error) as plainly:
         plain.execute(start(number))
 
-    assert (caught.value.generation, refusal_of(plainly.value)) == (receipt.generation, STOPPED)
+    assert (caught.value.generation, guard_code(plainly.value)) == (receipt.generation, STOPPED)
     assert started(plain) == []
 
 
@@ -234,7 +234,7 @@ async def test_a_host_that_proposed_before_a_stop_cannot_start_it_in_the_same_tr
         with pytest.raises(psycopg.Error) as caught:
             host.execute(start(number))
 
-    assert refusal_of(caught.value) == STOPPED
+    assert guard_code(caught.value) == STOPPED
     assert started(plain) == []
 
 

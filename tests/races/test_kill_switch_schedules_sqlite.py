@@ -14,7 +14,7 @@ import pytest
 
 from operator_core.actions import ActionStatus, DatabaseLockedError, StopFailedError
 from operator_core.db import ActionDB
-from operator_core.db.errors import code_of
+from operator_core.db.errors import error_code
 from tests.cli.conftest import run_command
 from tests.support.factories import stored
 from tests.support.history import check_history
@@ -165,7 +165,7 @@ async def test_a_reader_with_an_old_snapshot_neither_delays_the_stop_nor_starts_
             reader.execute(start(number))
 
     assert (seen, again, receipt.cancelled) == ([("validated",)], [("validated",)], (number,))
-    assert (code_of(caught.value), started(plain)) == ("SQLITE_BUSY_SNAPSHOT", [])
+    assert (error_code(caught.value), started(plain)) == ("SQLITE_BUSY_SNAPSHOT", [])
 
 
 async def test_a_stop_that_failed_leaves_nothing_behind(ledger, db):

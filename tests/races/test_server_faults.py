@@ -96,8 +96,8 @@ async def test_a_crash_that_nobody_noticed_costs_one_call_for_each_connection_at
 ) -> None:
     async with ActionDB(doomed) as db:
         made = await stored(db)
-        await db._own.spare()
-        connections = db._own.engine.pool.checkedin()
+        await db._transactions.release_idle_connections()
+        connections = db._transactions.engine.pool.checkedin()
         server.crash()  # the loop does not run meanwhile
         server.restart()
         failures = 0

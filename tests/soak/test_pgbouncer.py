@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from operator_core.actions import ActionStatus, DatabaseUrlError, KillSwitchEngagedError
 from operator_core.db import ActionDB, upgrade
-from operator_core.db.modes import Kind
+from operator_core.db.modes import TransactionMode, unit
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 from tests.support.pgbouncer import NOTHING_FOUND, ROLE_SETTINGS, PgBouncer, pgbouncer, program
@@ -143,7 +143,7 @@ async def test_many_clients_share_few_sessions_and_leave_nothing_in_them(
         await asyncio.gather(*(stored(db, ActionStatus.COMPLETED) for db in clients * 5))
         await asyncio.gather(*(stop(db, scope=f"ticket_id={number}") for number, db in enumerate(clients)))
         found = await clients[0].count_proposals()
-        left = await asyncio.gather(*(db._run(Kind.SNAPSHOT, in_session) for db in clients))
+        left = await asyncio.gather(*(db._run(unit(TransactionMode.SNAPSHOT)(in_session)) for db in clients))
         differences = await clients[0].verify()
 
     with closing(psycopg.connect(Ledger(direct).dsn)) as plain:

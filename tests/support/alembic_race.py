@@ -17,7 +17,7 @@ from alembic.config import Config
 from sqlalchemy.engine import make_url
 
 from operator_core.db import metadata, migrations, upgrade
-from operator_core.db.engine.urls import target_url
+from operator_core.db.engine.urls import resolve_url
 
 TABLES = {f"host_{number}" for number in range(30)}
 ENV = """
@@ -53,7 +53,7 @@ def host_config(folder: Path) -> Config:
 
 def config_of(target: Path | str) -> Config:
     """Return what Alembic's command line makes of our scripts and a database."""
-    url = target_url(target).render_as_string(hide_password=False)
+    url = resolve_url(target).render_as_string(hide_password=False)
     config = Config(cmd_opts=Namespace(x=[f"url={url}"]))
     config.set_main_option("script_location", str(migrations.scripts()))
     config.set_main_option("path_separator", "os")

@@ -70,7 +70,7 @@ class Given:
             "tx.list_proposals": tx.list_proposals,
             END_OF_BLOCK: lambda: self.block.__aexit__(None, None, None),
             "execution.heartbeat": execution.heartbeat,
-            "execution.hold": execution.hold,
+            "execution.hold": execution.ensure_lease,
             "execution.complete": execution.complete,
             "execution.fail": lambda: execution.fail("no"),
             "execution.abandon": lambda: execution.abandon("no"),

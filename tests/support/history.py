@@ -13,12 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
-from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, TRANSITIONS, ActionStatus
+from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEP_PAIRS, TRANSITIONS, ActionStatus
 from operator_core.actions.types import EventKind
 from operator_core.db import install_guards
-from operator_core.db.engine.urls import target_url
+from operator_core.db.engine.urls import resolve_url
 from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.blocking import run_blocking
 from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS
 from tests.support.ledger import Ledger
 
@@ -139,7 +139,7 @@ def _chain(events: list[Row]) -> Iterator[str]:
             yield f"event {event['id']} leaves {before}, but it was {standing}: a gap, or events out of order"
         if before is None and after != INITIAL:
             yield f"event {event['id']} begins with {after}"
-        if before is not None and (before, after) not in STEPS:
+        if before is not None and (before, after) not in STEP_PAIRS:
             yield f"event {event['id']} is no legal step: {before} -> {after}"
         standing = after
     for status in TRANSITIONS:
@@ -311,7 +311,7 @@ def put_guards_back(ledger: Ledger) -> None:
         install_guards(connection)
         connection.commit()
 
-    run_alone(target_url(ledger.target), install)
+    run_blocking(resolve_url(ledger.target), install)
 
 
 def drop_guards(ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES
 from operator_core.db import ActionDB, metadata
-from operator_core.db.errors import code_of, refusal_of
+from operator_core.db.errors import error_code, guard_code
 from operator_core.db.guards.codes import CHANGE_REFUSED, MESSAGES
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
@@ -48,7 +48,7 @@ def contents(plain: Plain) -> dict[str, list[str]]:
 
 
 def _refusal(error: BaseException, statement: str) -> str:
-    code = refusal_of(error) or code_of(error)
+    code = guard_code(error) or error_code(error)
     assert code in REFUSALS, f"{error}: {statement}"
     return code
 

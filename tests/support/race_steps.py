@@ -147,7 +147,7 @@ async def moments(trial: Callable[[Moment], Awaitable[bool]]) -> int:
 
 def connections_in_use(db: ActionDB) -> int:
     """Return how many connections are out of the pool, and not kept at hand for the next call."""
-    own = db._own
+    own = db._transactions
     assert own is not None
     kept = own._kept or own._threads
     at_hand = 0 if kept is None else len(kept._idle)

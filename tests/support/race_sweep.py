@@ -201,8 +201,8 @@ async def sweep(ledger: Ledger, db: ActionDB, name: str, how: str, *under: Circu
         base = highest_id(client)
         given = await arrange(db)
         if cold:
-            await db._own.spare()
-            await db._own.engine.dispose()
+            await db._transactions.spare()
+            await db._transactions.engine.dispose()
         if contended:
             obstacle.put_up()
             asyncio.get_running_loop().call_later(0.03, obstacle.remove)

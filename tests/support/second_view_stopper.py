@@ -11,17 +11,17 @@ from pathlib import Path
 from operator_core.actions import Scope
 from operator_core.actions.errors import StopUnconfirmedError
 from operator_core.db.engine.factory import create_engine
-from operator_core.db.engine.urls import target_url
-from operator_core.db.stop.command import Order
+from operator_core.db.engine.urls import resolve_url
+from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 from tests.support.second_views import WAYS
 
 
 async def stop(file: Path) -> None:
-    url = target_url(file)
-    engine = create_engine(url, lasting=False)
+    url = resolve_url(file)
+    engine = create_engine(url, needs_session_state=False)
     try:
-        await engage(engine, url, Order(Scope(), "eve", "smoke", 0.0, terminate_blockers=False))
+        await engage(engine, url, StopCommand(Scope(), "eve", "smoke", 0.0, terminate_blockers=False))
     except StopUnconfirmedError:
         pass  # it names the process that has the file open
     finally:

@@ -16,7 +16,7 @@ import psycopg
 
 from operator_core.actions import PENDING, Scope, StopReceipt, StopUnconfirmedError
 from operator_core.db import ActionDB
-from operator_core.db.schema import any_of
+from operator_core.db.schema import status_in
 from tests.support import latch, stop_workers
 from tests.support.ledger import Ledger
 from tests.support.patience import IN_VAIN, PATIENCE
@@ -137,7 +137,7 @@ class Race:
         return {row[0] for row in self._plain.execute(query).fetchall()}
 
     def _pending(self) -> set[int]:
-        return self._ids(f"SELECT id FROM action_proposals WHERE {any_of(PENDING)}")
+        return self._ids(f"SELECT id FROM action_proposals WHERE {status_in(PENDING)}")
 
     async def run(self, rounds: int, hold: float = 0.03) -> Result:
         """Race so many rounds, and return what all rounds have found.

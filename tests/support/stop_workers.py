@@ -22,7 +22,7 @@ from operator_core.actions import (
     TransitionNotAllowedError,
 )
 from operator_core.db import ActionDB
-from operator_core.db.errors import refusal_of
+from operator_core.db.errors import guard_code
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -157,7 +157,7 @@ def _in_plain_sql(worker: Worker, *acts: Callable[[Worker, Any], None]) -> None:
             try:
                 worker.dice.choice(acts)(worker, plain)
             except (psycopg.Error, sqlite3.Error) as error:
-                if refusal_of(error) is None:
+                if guard_code(error) is None:
                     raise
                 plain.execute("ROLLBACK")
                 worker.counts["refusals"] += 1

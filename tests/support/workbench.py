@@ -92,7 +92,7 @@ class FaultyDB(ActionDB):
         return await self._faulty(unit, super()._run(kind, unit, *args, **kwargs))
 
     async def _take(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        return await self._faulty(unit, super()._take(unit, *args, **kwargs))
+        return await self._faulty(unit, super()._run_claim(unit, *args, **kwargs))
 
     async def _faulty(self, unit: Any, call: Coroutine[Any, Any, Any]) -> Any:
         if unit.__name__ != self._unit:

@@ -25,7 +25,7 @@ from operator_core.actions.errors import (
     RetryTransactionError,
 )
 from operator_core.db import ActionDB
-from operator_core.db.errors import code_of, refusal_of, translate
+from operator_core.db.errors import error_code, guard_code, translate
 
 URL = "postgresql+asyncpg://ann:***@db/ledger"
 SECRET = "hunter2"  # noqa: S105 - it must not be seen
@@ -136,14 +136,14 @@ def test_the_refusal_of_a_guard_is_told_from_a_violated_constraint() -> None:
 
     refused, violated = of_sqlite("INSERT INTO t VALUES (1)", guard), of_sqlite("INSERT INTO t VALUES (1), (1)")
 
-    assert (refusal_of(refused), refusal_of(violated)) == ("OC001", None)
+    assert (guard_code(refused), guard_code(violated)) == ("OC001", None)
 
 
 def test_an_error_that_causes_itself_is_followed_once() -> None:
     error, other = DriverError("one"), DriverError("two")
     error.__cause__, other.__cause__ = other, error
 
-    assert code_of(error) is None
+    assert error_code(error) is None
 
 
 # -- targets -----------------------------------------------------------------------------------------------------------

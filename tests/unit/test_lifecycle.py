@@ -3,7 +3,15 @@
 import pytest
 
 from operator_core.actions import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus
-from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEPS, always_passed, ever_passed, mermaid, sources
+from operator_core.actions.lifecycle import (
+    INITIAL,
+    OUTCOMES,
+    STEP_PAIRS,
+    mermaid,
+    source_states,
+    states_always_visited,
+    states_possibly_visited,
+)
 
 EXECUTING = ActionStatus.EXECUTING
 every_state = pytest.mark.parametrize("status", ActionStatus)
@@ -47,21 +55,21 @@ def test_the_final_states_are_those_that_nothing_follows() -> None:
 
 
 def test_nothing_leads_back_to_the_first_state() -> None:
-    assert sources(INITIAL) == ()
+    assert source_states(INITIAL) == ()
 
 
 def test_an_action_starts_only_once_it_is_validated() -> None:
-    assert sources(EXECUTING) == (ActionStatus.VALIDATED,)
+    assert source_states(EXECUTING) == (ActionStatus.VALIDATED,)
 
 
 @every_state
 def test_the_sources_of_a_state_are_those_that_have_it_as_a_target(status: ActionStatus) -> None:
-    assert set(sources(status)) == {source for source, targets in TRANSITIONS.items() if status in targets}
+    assert set(source_states(status)) == {source for source, targets in TRANSITIONS.items() if status in targets}
 
 
 def test_the_steps_are_the_cells_of_the_table() -> None:
-    assert len(STEPS) == len(set(STEPS)) == sum(len(targets) for targets in TRANSITIONS.values())
-    assert all(target in TRANSITIONS[source] for source, target in STEPS)
+    assert len(STEP_PAIRS) == len(set(STEP_PAIRS)) == sum(len(targets) for targets in TRANSITIONS.values())
+    assert all(target in TRANSITIONS[source] for source, target in STEP_PAIRS)
 
 
 def test_pending_is_what_has_not_started_and_can_still_be_cancelled() -> None:
@@ -71,19 +79,19 @@ def test_pending_is_what_has_not_started_and_can_still_be_cancelled() -> None:
 
 @every_state
 def test_what_was_always_passed_may_have_been_passed(status: ActionStatus) -> None:
-    assert {INITIAL, status} <= always_passed(status) <= ever_passed(status)
+    assert {INITIAL, status} <= states_always_visited(status) <= states_possibly_visited(status)
 
 
 @every_state
 def test_what_may_have_been_passed_leads_to_the_state(status: ActionStatus) -> None:
     later = {state: set.union(*(walk(state, steps) for steps in range(len(ActionStatus)))) for state in ActionStatus}
 
-    assert ever_passed(status) == {state for state in ActionStatus if status in later[state]}
+    assert states_possibly_visited(status) == {state for state in ActionStatus if status in later[state]}
 
 
 def test_a_completed_action_has_been_executing_and_a_cancelled_one_perhaps() -> None:
-    assert EXECUTING in always_passed(ActionStatus.COMPLETED)
-    assert EXECUTING in ever_passed(ActionStatus.CANCELLED) - always_passed(ActionStatus.CANCELLED)
+    assert EXECUTING in states_always_visited(ActionStatus.COMPLETED)
+    assert EXECUTING in states_possibly_visited(ActionStatus.CANCELLED) - states_always_visited(ActionStatus.CANCELLED)
 
 
 def test_every_way_out_of_an_execution_has_its_outcomes_and_nothing_else_has() -> None:
@@ -102,7 +110,7 @@ def test_success_and_completion_mean_each_other() -> None:
 def test_the_diagram_draws_every_step_the_start_and_the_ends() -> None:
     arrows = {tuple(line.split(" --> ")) for line in map(str.strip, mermaid().splitlines()[1:])}
 
-    assert arrows == {("[*]", INITIAL), *STEPS, *((status, "[*]") for status in TERMINAL)}
+    assert arrows == {("[*]", INITIAL), *STEP_PAIRS, *((status, "[*]") for status in TERMINAL)}
 
 
 @every_state

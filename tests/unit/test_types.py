@@ -15,7 +15,7 @@ from operator_core.actions import (
     ActionType,
     ValueNotStorableError,
 )
-from operator_core.actions.types import FROM_LEDGER, checked
+from operator_core.actions.types import TRUSTED_CONTEXT, revalidated_fields
 from tests.support.factories import proposal
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -229,7 +229,7 @@ def test_what_model_copy_lets_in_is_found_when_it_is_checked(update: dict[str, A
     smuggled = proposal().model_copy(update=update)
 
     with pytest.raises(error):
-        checked(smuggled)
+        revalidated_fields(smuggled)
 
 
 def test_what_was_changed_inside_frozen_parameters_is_found_when_it_is_checked() -> None:
@@ -237,10 +237,10 @@ def test_what_was_changed_inside_frozen_parameters_is_found_when_it_is_checked()
     made.parameters["stores"].append(float("nan"))
 
     with pytest.raises(ValueNotStorableError, match=r"parameters\.stores\[1\] is nan"):
-        checked(made)
+        revalidated_fields(made)
 
 
-@pytest.mark.parametrize("context", [None, {}, dict(FROM_LEDGER)])
+@pytest.mark.parametrize("context", [None, {}, dict(TRUSTED_CONTEXT)])
 def test_only_the_ledger_itself_is_trusted(context: dict[str, bool] | None) -> None:
     with pytest.raises(ValueNotStorableError):
         ActionProposal.model_validate({**dict(proposal()), "reason": "a\0b"}, context=context)

@@ -19,7 +19,7 @@ from operator_core.db.engine.drivers import connect_arguments
 from operator_core.db.engine.postgresql import _settings
 from operator_core.db.engine.url_options import HOST_OPTIONS, PINNED_SETTINGS, read_options
 from operator_core.db.engine.url_text import hosts_of
-from operator_core.db.engine.urls import file_of, file_or_url, shown, target_url
+from operator_core.db.engine.urls import display_url, file_or_url, resolve_url, sqlite_path
 
 SECRET = "hunter2"  # noqa: S105 - it must not be seen
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy.md"
@@ -79,7 +79,7 @@ ALL = [(driver, name) for driver, table in OPTIONS.items() for name in table]
 @pytest.mark.parametrize(("driver", "name"), [pair for pair in ALL if isinstance(OPTIONS[pair[0]][pair[1]], Refused)])
 def test_a_refused_option_is_named_with_the_way_to_get_what_it_asks_for(driver: str, name: str) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
-        target_url(with_option(driver, name, SECRET))
+        resolve_url(with_option(driver, name, SECRET))
 
     option = OPTIONS[driver][name]
     assert isinstance(option, Refused)
@@ -89,7 +89,7 @@ def test_a_refused_option_is_named_with_the_way_to_get_what_it_asks_for(driver: 
 @pytest.mark.parametrize(("driver", "name"), [pair for pair in ALL if isinstance(OPTIONS[pair[0]][pair[1]], Obeyed)])
 def test_a_value_that_an_option_cannot_have_is_refused_without_being_repeated(driver: str, name: str) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
-        target_url(with_option(driver, name, "\0"))
+        resolve_url(with_option(driver, name, "\0"))
 
     assert str(caught.value).startswith(f"the option {name} of this database URL")
 
@@ -185,17 +185,17 @@ def test_an_option_reaches_its_driver_in_the_type_that_it_takes(
     text, keyword, value = SAMPLES[driver][name]
     monkeypatch.setattr("operator_core.db.engine.drivers.require_supported", lambda *_: None)
 
-    found = connect_arguments(target_url(with_option(driver, name, text)), {"application_name": "x"})[keyword]
+    found = connect_arguments(resolve_url(with_option(driver, name, text)), {"application_name": "x"})[keyword]
 
     assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize("name", ["channel_binding", "gssencmode", "load_balance_hosts"])
 def test_asyncpg_takes_of_libpq_what_it_does_anyway_and_refuses_what_it_cannot(name: str) -> None:
-    target_url(with_option("asyncpg", name, "disable"))
+    resolve_url(with_option("asyncpg", name, "disable"))
 
     with pytest.raises(DatabaseUrlError, match=r"postgresql\+psycopg:// knows more"):
-        target_url(with_option("asyncpg", name, "require"))
+        resolve_url(with_option("asyncpg", name, "require"))
 
 
 @pytest.mark.parametrize(("one", "other"), [("timeout", "connect_timeout"), ("ssl", "sslmode")])
@@ -205,19 +205,19 @@ def test_two_names_of_one_option_are_refused(one: str, other: str) -> None:
     )
 
     with pytest.raises(DatabaseUrlError, match=f"{one} and {other} of this database URL mean the same"):
-        target_url(url)
+        resolve_url(url)
 
 
 @pytest.mark.parametrize("driver", SERVERS)
 def test_an_option_that_is_given_twice_is_refused(driver: str) -> None:
     with pytest.raises(DatabaseUrlError, match="sslmode is given twice"):
-        target_url(f"{SERVERS[driver]}?sslmode=require&sslmode=disable")
+        resolve_url(f"{SERVERS[driver]}?sslmode=require&sslmode=disable")
 
 
 @pytest.mark.parametrize(("driver", "server"), SERVERS.items())
 def test_an_unknown_option_is_not_repeated_but_a_near_one_is_named(driver: str, server: str) -> None:
     with pytest.raises(DatabaseUrlError) as caught:
-        target_url(f"{server}?application_name=x&ssl_mode={SECRET}")
+        resolve_url(f"{server}?application_name=x&ssl_mode={SECRET}")
 
     assert str(caught.value) == (
         f"option number 2 of this database URL is not one that {driver} or this library has; did you mean sslmode?"
@@ -228,14 +228,14 @@ def test_an_option_that_the_installed_libpq_lacks_is_refused(monkeypatch: pytest
     monkeypatch.setattr(pq.Conninfo, "get_defaults", classmethod(lambda _: []))
 
     with pytest.raises(DatabaseUrlError, match="sslsni of this database URL needs a newer libpq"):
-        connect_arguments(target_url(with_option("psycopg", "sslsni", "1")), {"application_name": "x"})
+        connect_arguments(resolve_url(with_option("psycopg", "sslsni", "1")), {"application_name": "x"})
 
 
 def test_an_option_of_another_driver_is_called_that() -> None:
     with pytest.raises(
         DatabaseUrlError, match="the option mode of this database URL is one of aiosqlite, not of asyncpg"
     ):
-        target_url("postgresql://h/d?mode=ro")
+        resolve_url("postgresql://h/d?mode=ro")
 
 
 def documented() -> dict[str, dict[str, str]]:
@@ -278,7 +278,7 @@ def test_settings_keep_what_stands_behind_a_backslash() -> None:
 @pytest.mark.parametrize("name", sorted(PINNED_SETTINGS))
 def test_a_setting_that_the_promises_rest_on_is_refused(driver: str, name: str) -> None:
     with pytest.raises(DatabaseUrlError, match=f"options in this database URL sets {name}"):
-        target_url(with_option(driver, "options", f"-c {name.upper()}=x"))
+        resolve_url(with_option(driver, "options", f"-c {name.upper()}=x"))
 
 
 def test_what_the_library_sets_cannot_be_set_by_a_url() -> None:
@@ -288,7 +288,7 @@ def test_what_the_library_sets_cannot_be_set_by_a_url() -> None:
 @pytest.mark.parametrize("text", ["search_path=a", "-c search_path", "-c", "-d 5", "", "-c ö=1", "-f"])
 def test_other_words_among_the_settings_are_refused(text: str) -> None:
     with pytest.raises(DatabaseUrlError, match="options of this database URL cannot be that"):
-        target_url(with_option("psycopg", "options", text))
+        resolve_url(with_option("psycopg", "options", text))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_other_words_among_the_settings_are_refused(text: str) -> None:
 def test_behind_pgbouncer_neither_statements_nor_settings_are_kept_in_a_session(option: str) -> None:
     for text in (f"postgresql://h/d?pgbouncer=true&{option}", f"postgresql://h/d?{option}&pgbouncer=true"):
         with pytest.raises(DatabaseUrlError, match=option.partition("=")[0]):
-            target_url(text)
+            resolve_url(text)
     with pytest.raises(DatabaseUrlError, match=option.partition("=")[0]):
         ActionDB(f"postgresql://h/d?{option}", pgbouncer=True)
 
@@ -335,19 +335,19 @@ OPTIONAL_HOSTS = {
 
 @pytest.mark.parametrize("hosts", HOSTS)
 def test_hosts_stand_before_the_slash(hosts: str) -> None:
-    assert hosts_of(target_url(f"postgresql://u:p@{hosts}/d")) == HOSTS[hosts]
+    assert hosts_of(resolve_url(f"postgresql://u:p@{hosts}/d")) == HOSTS[hosts]
 
 
 @pytest.mark.parametrize("options", OPTIONAL_HOSTS)
 def test_hosts_stand_among_the_options(options: str) -> None:
-    assert hosts_of(target_url(f"postgresql://u:p@/d?{options}")) == OPTIONAL_HOSTS[options]
+    assert hosts_of(resolve_url(f"postgresql://u:p@/d?{options}")) == OPTIONAL_HOSTS[options]
 
 
 @pytest.mark.parametrize("hosts", HOSTS)
 def test_what_is_shown_means_the_same(hosts: str) -> None:
-    url = target_url(f"postgresql://u@{hosts}/d?sslmode=prefer")
+    url = resolve_url(f"postgresql://u@{hosts}/d?sslmode=prefer")
 
-    again = target_url(shown(url))
+    again = resolve_url(display_url(url))
 
     assert (hosts_of(again), again.username, again.database) == (HOSTS[hosts], "u", "d")
     assert again.query["sslmode"] == "prefer"
@@ -355,7 +355,7 @@ def test_what_is_shown_means_the_same(hosts: str) -> None:
 
 @pytest.mark.parametrize("driver", SERVERS)
 def test_several_hosts_reach_the_driver(driver: str) -> None:
-    url = target_url(f"postgresql+{driver}://h1:5433,h2/d")
+    url = resolve_url(f"postgresql+{driver}://h1:5433,h2/d")
 
     found = connect_arguments(url, {"application_name": "x"})
 
@@ -379,7 +379,7 @@ PARTS = {
 
 @pytest.mark.parametrize("text", PARTS)
 def test_user_password_and_database_are_read(text: str) -> None:
-    url = target_url(text)
+    url = resolve_url(text)
 
     assert (url.username, url.password, url.database) == PARTS[text]
 
@@ -479,9 +479,9 @@ def test_other_targets_are_read_as_strictly(url: URL | Path) -> None:
 
 
 def test_a_path_with_file_in_front_is_an_sqlite_uri() -> None:
-    url = target_url("sqlite:///file:ops.db?mode=ro")
+    url = resolve_url("sqlite:///file:ops.db?mode=ro")
 
-    assert (file_of(url), dict(url.query)) == (Path("ops.db").absolute(), {"mode": "ro", "uri": "true"})
+    assert (sqlite_path(url), dict(url.query)) == (Path("ops.db").absolute(), {"mode": "ro", "uri": "true"})
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
@@ -504,13 +504,13 @@ SHOWN = {
 
 @pytest.mark.parametrize("text", SHOWN)
 def test_only_what_cannot_be_a_secret_is_shown(text: str) -> None:
-    assert shown(target_url(text)) == SHOWN[text]
+    assert display_url(resolve_url(text)) == SHOWN[text]
 
 
 def test_the_url_of_a_hosts_engine_shows_no_secret() -> None:
     url = URL.create("postgresql+asyncpg", "u", S, "h", 1, "d", query={"pwd": S, "sslmode": S, "host": f"{S} x"})
 
-    assert S not in shown(url)
+    assert S not in display_url(url)
 
 
 # -- files on a command line -------------------------------------------------------------------------------------------
@@ -520,7 +520,7 @@ def test_the_url_of_a_hosts_engine_shows_no_secret() -> None:
     "name", ["ops.db", "a b.db", "/srv/ops.db", "./u:p@h", "../x=y.db", "C:\\ops.db", "ä.db", "100%"]
 )
 def test_a_file_is_named_by_its_path(name: str) -> None:
-    assert file_of(file_or_url(name)) == Path(name).absolute()
+    assert sqlite_path(file_or_url(name)) == Path(name).absolute()
 
 
 @pytest.mark.parametrize(

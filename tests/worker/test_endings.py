@@ -289,8 +289,8 @@ async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_be
     db: ActionDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (number,) = await ready(db)
-    assert db._own is not None
-    claimed, once = asyncio.Event(), db._own._once
+    assert db._transactions is not None
+    claimed, once = asyncio.Event(), db._transactions._once
 
     async def answer_late(kind: Any, unit: Any, results: list[Any], call: Any) -> None:
         await once(kind, unit, results, call)
@@ -298,7 +298,7 @@ async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_be
             claimed.set()
             await asyncio.sleep(0.05)
 
-    monkeypatch.setattr(db._own, "_once", answer_late)
+    monkeypatch.setattr(db._transactions, "_once", answer_late)
 
     async with at_work(worker_of(db, Diary())) as running:
         await claimed.wait()

@@ -7,12 +7,12 @@ from typing import Any, Self
 from pydantic import model_serializer, model_validator
 
 from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.types import ActionType, Frozen, Integer, Name, UtcDatetime
+from operator_core.actions.types import ActionType, FrozenModel, Integer, Name, UtcDatetime
 
 EVERYTHING = "everything"
 
 
-class Scope(Frozen):
+class Scope(FrozenModel):
     """What a stop covers: everything (`Scope()`), or the proposals that have one value in one of four fields.
 
     Raises:
@@ -49,7 +49,7 @@ class Scope(Frozen):
         return str(self)
 
     @classmethod
-    def of(cls, scope: "Scope | str | None") -> "Scope":
+    def coerce(cls, scope: "Scope | str | None") -> "Scope":
         """Return a scope that was given as one, as its text, or not at all, which means everything."""
         if scope is None:
             return cls()
@@ -89,7 +89,7 @@ class Scope(Frozen):
         return cls.model_validate({field: value})
 
 
-class Stop(Frozen):
+class Stop(FrozenModel):
     """One engagement of the kill switch; `generation` is its name.
 
     A row that somebody wrote past the guards may hold values that cannot be read. They are shown as the text
@@ -110,7 +110,7 @@ class Stop(Frozen):
     release_reason: str | None = None
 
 
-class RunningAction(Frozen):
+class RunningAction(FrozenModel):
     """An action that was running when it was looked at; `worker` is who started it.
 
     Attributes:
@@ -127,7 +127,7 @@ class RunningAction(Frozen):
     last_seen_at: UtcDatetime | None = None
 
 
-class StopReceipt(Frozen):
+class StopReceipt(FrozenModel):
     """The proof of a stop: once it is returned, nothing that the scope covers starts until a release.
 
     Attributes:
@@ -155,7 +155,7 @@ class StopReceipt(Frozen):
     similar_values: tuple[str, ...] = ()
 
 
-class StopRequest(Frozen):
+class StopRequest(FrozenModel):
     """What a running action is asked: by a stop (with its generation and scope), or by a person who cancels it."""
 
     generation: int | None = None
@@ -173,7 +173,7 @@ class Answer(StrEnum):
     SILENT = "silent"
 
 
-class StopResponse(Frozen):
+class StopResponse(FrozenModel):
     """How one running action met one stop.
 
     Attributes:
@@ -189,7 +189,7 @@ class StopResponse(Frozen):
     seconds: float
 
 
-class KillSwitchStatus(Frozen):
+class KillSwitchStatus(FrozenModel):
     """How the kill switch stands.
 
     Attributes:
@@ -209,7 +209,7 @@ class KillSwitchStatus(Frozen):
     not_yet_cancelled: tuple[int, ...]
 
 
-class KillSwitchEvent(Frozen):
+class KillSwitchEvent(FrozenModel):
     """One engage or release, as the database wrote it down."""
 
     id: int

@@ -65,12 +65,12 @@ OUTCOMES: Mapping[ActionStatus, tuple[ActionOutcome, ...]] = MappingProxyType(
 
 INITIAL = ActionStatus.PROPOSED
 TERMINAL = tuple(status for status, targets in TRANSITIONS.items() if not targets)
-STEPS = tuple((source, target) for source, targets in TRANSITIONS.items() for target in targets)
+STEP_PAIRS = tuple((source, target) for source, targets in TRANSITIONS.items() for target in targets)
 
 
-def sources(target: ActionStatus) -> tuple[ActionStatus, ...]:
+def source_states(target: ActionStatus) -> tuple[ActionStatus, ...]:
     """Return the states from which a single step leads to `target`."""
-    return tuple(source for source, reached in STEPS if reached is target)
+    return tuple(source for source, reached in STEP_PAIRS if reached is target)
 
 
 def _paths(target: ActionStatus, walked: tuple[ActionStatus, ...] = (INITIAL,)) -> Iterator[set[ActionStatus]]:
@@ -80,20 +80,22 @@ def _paths(target: ActionStatus, walked: tuple[ActionStatus, ...] = (INITIAL,)) 
         yield from _paths(target, (*walked, following))
 
 
-def always_passed(status: ActionStatus) -> set[ActionStatus]:
+def states_always_visited(status: ActionStatus) -> set[ActionStatus]:
     """Return the states, its own included, that every proposal in `status` has been in."""
     first, *others = _paths(status)
     return first.intersection(*others)
 
 
-def ever_passed(status: ActionStatus) -> set[ActionStatus]:
+def states_possibly_visited(status: ActionStatus) -> set[ActionStatus]:
     """Return the states, its own included, that a proposal in `status` may have been in."""
     first, *others = _paths(status)
     return first.union(*others)
 
 
 PENDING = tuple(
-    status for status in TRANSITIONS if status not in TERMINAL and ActionStatus.EXECUTING not in ever_passed(status)
+    status
+    for status in TRANSITIONS
+    if status not in TERMINAL and ActionStatus.EXECUTING not in states_possibly_visited(status)
 )
 """Not started and not final: what a stop sweeps."""
 
@@ -101,6 +103,6 @@ PENDING = tuple(
 def mermaid() -> str:
     """Draw the table as a Mermaid state diagram, as the documentation shows it."""
     lines = ["stateDiagram-v2", f"    [*] --> {INITIAL}"]
-    lines += [f"    {source} --> {target}" for source, target in STEPS]
+    lines += [f"    {source} --> {target}" for source, target in STEP_PAIRS]
     lines += [f"    {status} --> [*]" for status in TERMINAL]
     return "\n".join(lines)

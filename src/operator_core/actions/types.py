@@ -48,7 +48,7 @@ class EventKind(StrEnum):
     RESOLVED = "resolved"
 
 
-FROM_LEDGER: Final[dict[str, bool]] = {"from_ledger": True}
+TRUSTED_CONTEXT: Final[dict[str, bool]] = {"from_ledger": True}
 """Validation context of values that were checked when they were stored: they are not walked again."""
 
 
@@ -67,7 +67,7 @@ def _field(info: ValidationInfo) -> str:
 
 
 def _trusted(info: ValidationInfo) -> bool:
-    return info.context is FROM_LEDGER
+    return info.context is TRUSTED_CONTEXT
 
 
 def _to_utc(value: datetime, info: ValidationInfo) -> datetime:
@@ -109,13 +109,13 @@ Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters)]
 Result = Annotated[dict[str, Any] | None, BeforeValidator(_result)]
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """Is the base of all DTOs: detached from the ledger, and never changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ActionProposal(Frozen):
+class ActionProposal(FrozenModel):
     """What an agent wants to do, why, and how far it has come.
 
     The fields down to `idempotency_key` are given by whoever proposes (`id` and `status` by the database); the others
@@ -172,7 +172,7 @@ class ActionProposal(Frozen):
         return self
 
 
-class ActionRecord(Frozen):
+class ActionRecord(FrozenModel):
     """One execution of one proposal; open until it is closed, once, with an outcome.
 
     Attributes:
@@ -213,7 +213,7 @@ class ActionRecord(Frozen):
     finding_reason: str | None = None
 
 
-class ActionEvent(Frozen):
+class ActionEvent(FrozenModel):
     """One step of one proposal, written by the database in the transaction of the step; or what was said about it.
 
     Attributes:
@@ -243,7 +243,7 @@ class ActionEvent(Frozen):
     record_id: int | None = None
 
 
-class Discrepancy(Frozen):
+class Discrepancy(FrozenModel):
     """One contradiction between what a database holds and what it can be compared with.
 
     Attributes:
@@ -270,7 +270,7 @@ class Discrepancy(Frozen):
         return f"{subject}, {self.field}: the history says {self.expected}, the table {self.found}{mend}"
 
 
-class PruneReport(Frozen):
+class PruneReport(FrozenModel):
     """What a prune has deleted, or would delete.
 
     Attributes:
@@ -286,6 +286,6 @@ class PruneReport(Frozen):
     unsettled: int
 
 
-def checked(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
+def revalidated_fields(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
     """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through."""
     return vars(type(dto).model_validate(vars(dto)))

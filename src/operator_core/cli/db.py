@@ -14,7 +14,7 @@ from operator_core.cli.database import database_url, revision
 from operator_core.cli.options import Commands, Parser, duration, seconds
 from operator_core.cli.streams import required_output
 from operator_core.db import migrations
-from operator_core.db.engine.urls import shown
+from operator_core.db.engine.urls import display_url
 from operator_core.db.migrations.repair import repair as restore
 from operator_core.db.migrations.status import SchemaState
 
@@ -55,7 +55,11 @@ async def current(options: argparse.Namespace) -> int:
     if options.json:
         output.emit({"revision": found.revision})
     else:
-        output.say(f"{shown(url)} is at revision {found.revision}" if found.revision else f"no ledger at {shown(url)}")
+        output.say(
+            f"{display_url(url)} is at revision {found.revision}"
+            if found.revision
+            else f"no ledger at {display_url(url)}"
+        )
     return 0
 
 
@@ -88,7 +92,7 @@ def _show(url: URL, found: migrations.SchemaStatus, *, as_json: bool) -> int:
         output.emit({"revision": found.revision, "state": found.state, "guards": found.guards})
         return CODES[found.state]
     at = f"revision {found.revision or 'none'}, this version has {migrations.HEAD}"
-    output.say(f"{shown(url)} is {found.state}: {at}")
+    output.say(f"{display_url(url)} is {found.state}: {at}")
     for guard in found.guards:
         output.say(f"  {guard}")
     if found.state is SchemaState.BEHIND:

@@ -11,7 +11,7 @@ from operator_core.cli.database import database_url, existing
 from operator_core.cli.options import Commands, Parser, scope, seconds
 from operator_core.db import ActionDB
 from operator_core.db.engine.factory import create_engine
-from operator_core.db.stop.command import Order
+from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 
 CONFIRMED, NOT_ENGAGED, UNCONFIRMED = 0, 1, 2
@@ -26,8 +26,8 @@ async def stop(options: argparse.Namespace) -> int:
     url = database_url(options.url)
     # An emergency is no time to refuse a reason: what cannot be stored is made storable.
     by = sanitise_text(options.by, longest=_LONGEST_NAME).strip() or "unknown"
-    order = Order(options.scope, by, sanitise_text(options.reason), options.timeout, options.terminate)
-    engine = create_engine(url, lock_timeout=options.timeout, lasting=False)
+    order = StopCommand(options.scope, by, sanitise_text(options.reason), options.timeout, options.terminate)
+    engine = create_engine(url, lock_timeout=options.timeout, needs_session_state=False)
     try:
         return _confirmed(await engage(engine, url, order), as_json=options.json)
     except StopFailedError as error:

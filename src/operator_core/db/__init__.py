@@ -1,6 +1,6 @@
 """Where actions live: the ledger on SQLite or PostgreSQL."""
 
-from operator_core.db.actions import ActionDB, ActionRepository, Execution
+from operator_core.db.actions import ActionDB, ActionLedger, ActionRepository, Execution
 from operator_core.db.engine.factory import configure_engine
 from operator_core.db.guards import install_guards
 from operator_core.db.migrations.commands import downgrade, upgrade
@@ -10,6 +10,7 @@ metadata = Base.metadata
 
 __all__ = [
     "ActionDB",
+    "ActionLedger",
     "ActionRepository",
     "Base",
     "Execution",

@@ -28,7 +28,7 @@ from operator_core.actions.errors import (
     TooManyOpenFilesError,
     UnreadableRowError,
 )
-from operator_core.db.engine.urls import shown
+from operator_core.db.engine.urls import display_url
 
 _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     # SQLSTATE, PostgreSQL documentation, appendix A; a longer prefix wins
@@ -91,7 +91,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         waiting += [getattr(current, "orig", None), current.__cause__]
 
 
-def code_of(error: BaseException) -> str | None:
+def error_code(error: BaseException) -> str | None:
     """Return the SQLSTATE or SQLite's error name of a driver's error, or of one that wraps it."""
     for cause in _chain(error):
         for name in ("sqlstate", "sqlite_errorname"):
@@ -101,9 +101,9 @@ def code_of(error: BaseException) -> str | None:
     return None
 
 
-def refusal_of(error: BaseException) -> str | None:
+def guard_code(error: BaseException) -> str | None:
     """Return the code (`OC001` ...) with which a guard refused, or None where none did."""
-    code = code_of(error)
+    code = error_code(error)
     if code == "SQLITE_CONSTRAINT_TRIGGER":  # SQLite puts the text of RAISE where PostgreSQL has a state
         code = _message(error).partition(":")[0]
     return code if code and _OURS.fullmatch(code) else None
@@ -117,7 +117,7 @@ def _message(error: BaseException) -> str:
 def cannot_decode(error: BaseException) -> bool:
     """Tell whether a driver cannot turn a value that is stored into one of Python: such an error has no code."""
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        if code_of(error) is not None or error.connection_invalidated:
+        if error_code(error) is not None or error.connection_invalidated:
             return False
         return isinstance(error, sqlalchemy.exc.DataError) or "Could not decode to UTF-8" in _message(error)
     return isinstance(error, OverflowError | ValueError) and not isinstance(error, ActionError)
@@ -136,7 +136,7 @@ def translate(error: BaseException, url: str) -> ActionError | None:
 
     `url` is shown in the message, so it must come without its password.
     """
-    code, message = code_of(error), _message(error)
+    code, message = error_code(error), _message(error)
     if code is None:
         return _undecodable(error) or _translate_unnamed(error, message, url)
     if code.startswith(_RETRY):
@@ -209,26 +209,26 @@ _OF_LIBPQ: dict[re.Pattern[str], type[DatabaseUnavailableError]] = {
 }
 
 
-Explanation = Callable[[sa.Connection], ActionError]
+Diagnosis = Callable[[sa.Connection], ActionError]
 
 
-class RefusedError(Exception):
+class GuardRefusal(Exception):  # noqa: N818 - not an error yet: its diagnosis finds out which one
     """A guard of the database refused; `explain` finds out why, once the transaction is usable again."""
 
-    def __init__(self, explain: Explanation) -> None:
+    def __init__(self, explain: Diagnosis) -> None:
         super().__init__()
-        self.explain = explain
+        self.diagnose = explain
 
 
 @contextmanager
-def translated(url: URL) -> Generator[None]:
+def translating_errors(url: URL) -> Generator[None]:
     """Turn what drivers raise into this library's errors, in which `url` is shown without its password."""
     try:
         yield
-    except (ActionError, RefusedError):
+    except (ActionError, GuardRefusal):
         raise
     except Exception as error:
-        known = translate(error, shown(url))
+        known = translate(error, display_url(url))
         if known is None:
             raise
         raise known from error

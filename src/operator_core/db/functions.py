@@ -29,21 +29,21 @@ def _now_on_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"  # SQLite counts milliseconds
 
 
-class later(FunctionElement[datetime]):  # noqa: N801 - the same
+class now_plus(FunctionElement[datetime]):  # noqa: N801 - the same
     """Is the time of `now` and so many seconds, a column or a parameter; None where that is NULL."""
 
     type = UtcDateTime()
     inherit_cache = True
 
 
-@compiles(later, "postgresql")
-def _later_on_postgresql(element: later, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(now_plus, "postgresql")
+def _later_on_postgresql(element: now_plus, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     return f"(statement_timestamp() + make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
 
 
-@compiles(later, "sqlite")
-def _later_on_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(now_plus, "sqlite")
+def _later_on_sqlite(element: now_plus, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds') || '000')"
 
 

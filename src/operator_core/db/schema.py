@@ -15,13 +15,13 @@ from operator_core.actions.lifecycle import (
     ActionOutcome,
     ActionStatus,
     Finding,
-    always_passed,
-    ever_passed,
+    states_always_visited,
+    states_possibly_visited,
 )
 from operator_core.actions.types import ActionType, EventKind
 from operator_core.db.types import (
-    KEYED_BY_TEXT,
-    NEVER_REUSE_IDS,
+    AUTOINCREMENT,
+    WITHOUT_ROWID,
     BigId,
     EnumText,
     JsonText,
@@ -44,12 +44,12 @@ class Base(DeclarativeBase):
     )
 
 
-def quoted(values: Iterable[str]) -> str:
+def sql_list(values: Iterable[str]) -> str:
     """Return string values as an SQL list: `'a', 'b'`."""
     return ", ".join(f"'{value}'" for value in values)
 
 
-def any_of(statuses: Iterable[ActionStatus]) -> str:
+def status_in(statuses: Iterable[ActionStatus]) -> str:
     """Return the condition that the status is one of `statuses`.
 
     It is spelt with OR, because SQLite sees that it implies the condition of a partial index only where that condition,
@@ -60,19 +60,19 @@ def any_of(statuses: Iterable[ActionStatus]) -> str:
 
 def _status_check(status: ActionStatus) -> sa.CheckConstraint:
     """Return the rule of the time at which `status` was reached: there exactly when the state says so."""
-    required = [state for state in TRANSITIONS if status in always_passed(state)]
-    forbidden = [state for state in TRANSITIONS if status not in ever_passed(state)]
+    required = [state for state in TRANSITIONS if status in states_always_visited(state)]
+    forbidden = [state for state in TRANSITIONS if status not in states_possibly_visited(state)]
     column = f"{status}_at"
     return sa.CheckConstraint(
-        f"(status NOT IN ({quoted(required)}) OR {column} IS NOT NULL) "
-        f"AND (status NOT IN ({quoted(forbidden)}) OR {column} IS NULL) "
+        f"(status NOT IN ({sql_list(required)}) OR {column} IS NOT NULL) "
+        f"AND (status NOT IN ({sql_list(forbidden)}) OR {column} IS NULL) "
         f"AND (status <> '{status}' OR status_at = {column})",
         name=column,
     )
 
 
 def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN ({quoted(values)})", name=column)
+    return sa.CheckConstraint(f"{column} IN ({sql_list(values)})", name=column)
 
 
 def _counts_from_1() -> sa.CheckConstraint:
@@ -81,7 +81,7 @@ def _counts_from_1() -> sa.CheckConstraint:
     return sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name="id")
 
 
-MAY_EXPIRE = f"({any_of(PENDING)}) AND valid_until IS NOT NULL"
+CAN_EXPIRE = f"({status_in(PENDING)}) AND valid_until IS NOT NULL"
 
 
 class ActionProposalRow(Base):
@@ -119,21 +119,21 @@ class ActionProposalRow(Base):
             "ix_action_proposals_open",
             "status",
             "id",
-            where=any_of([*PENDING, ActionStatus.EXECUTING]),
+            where=status_in([*PENDING, ActionStatus.EXECUTING]),
         ),
         partial_index("ix_action_proposals_validated", "id", where=f"status = '{ActionStatus.VALIDATED}'"),
         partial_index("ix_action_proposals_ticket_id", "ticket_id", "id", where="ticket_id IS NOT NULL"),
-        partial_index("ix_action_proposals_valid_until", "valid_until", where=MAY_EXPIRE),
+        partial_index("ix_action_proposals_valid_until", "valid_until", where=CAN_EXPIRE),
         partial_index(
             "uq_action_proposals_idempotency_key", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True
         ),
         _counts_from_1(),
-        NEVER_REUSE_IDS,
+        AUTOINCREMENT,
     )
 
 
-OPEN = "outcome IS NULL"
-UNSETTLED = "outcome = 'unknown' AND finding IS NULL"
+IS_OPEN = "outcome IS NULL"
+IS_UNRESOLVED = "outcome = 'unknown' AND finding IS NULL"
 _LEASE = ("worker", "lease_seconds", "last_seen_at", "lease_expires_at")
 _FINDING = ("finding", "finding_at", "finding_by", "finding_reason")
 
@@ -184,10 +184,10 @@ class ActionRecordRow(Base):
         sa.CheckConstraint("(cancel_requested_at IS NULL) = (cancel_requested_by IS NULL)", name="cancel_requested_at"),
         sa.CheckConstraint("stop_generation IS NULL OR completed_at IS NOT NULL", name="stop_generation"),
         partial_index("ix_action_records_stop_generation", "stop_generation", where="stop_generation IS NOT NULL"),
-        partial_index("uq_action_records_worker", "worker", "claim_key", where=OPEN, unique=True),
-        partial_index("ix_action_records_unsettled", "id", where=UNSETTLED),
+        partial_index("uq_action_records_worker", "worker", "claim_key", where=IS_OPEN, unique=True),
+        partial_index("ix_action_records_unsettled", "id", where=IS_UNRESOLVED),
         _counts_from_1(),
-        NEVER_REUSE_IDS,
+        AUTOINCREMENT,
     )
 
 
@@ -211,7 +211,7 @@ class ActionEventRow(Base):
         # No path through the table of steps enters a state twice.
         sa.UniqueConstraint("proposal_id", "to_status"),
         _counts_from_1(),
-        NEVER_REUSE_IDS,
+        AUTOINCREMENT,
     )
 
 
@@ -246,7 +246,7 @@ class ActionNoteRow(Base):
             unique=True,
         ),
         _counts_from_1(),
-        NEVER_REUSE_IDS,
+        AUTOINCREMENT,
     )
 
 
@@ -262,7 +262,7 @@ class ActionPruneRow(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     keep_events: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.true())
 
-    __table_args__ = (_counts_from_1(), NEVER_REUSE_IDS)
+    __table_args__ = (_counts_from_1(), AUTOINCREMENT)
 
 
 SCOPE_FIELDS = tuple(Scope.model_fields)
@@ -297,7 +297,7 @@ class KillSwitchRow(Base):
             "AND (released_by IS NULL) = (released_at IS NULL) AND (release_reason IS NULL) = (released_at IS NULL)",
             name="released",
         ),
-        KEYED_BY_TEXT,
+        WITHOUT_ROWID,
     )
 
 
@@ -318,7 +318,7 @@ class KillSwitchEventRow(Base):
         _one_of("change", ("engaged", "released")),
         sa.UniqueConstraint("generation", "change"),
         _counts_from_1(),
-        NEVER_REUSE_IDS,
+        AUTOINCREMENT,
     )
 
 

@@ -20,10 +20,10 @@ from operator_core.actions.validation import dump_json
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both engines: only a column declared INTEGER is SQLite's own row id, and that has 64 bits."""
 
-NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
+AUTOINCREMENT = {"sqlite_autoincrement": True}
 """Table arguments: without AUTOINCREMENT SQLite gives the highest id again after a delete (PostgreSQL never does)."""
 
-KEYED_BY_TEXT = {"sqlite_with_rowid": False}
+WITHOUT_ROWID = {"sqlite_with_rowid": False}
 """Table arguments: a table without a hidden row id has no second key through which REPLACE could remove a row."""
 
 

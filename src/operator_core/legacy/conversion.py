@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 
 from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus, ever_passed
+from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus, states_possibly_visited
 from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.legacy import timestamps
 from operator_core.legacy.report import PROPOSALS, RECORDS, Remark
@@ -23,7 +23,7 @@ BY = "import"
 UNKNOWN = "it was executing when it was imported: nobody knows how it ended"
 NOBODY = "unknown"
 _UTC = ("created_at", "updated_at")
-_PASSED = {status: ever_passed(status) for status in ActionStatus}
+_PASSED = {status: states_possibly_visited(status) for status in ActionStatus}
 
 T = TypeVar("T")
 _Judged = tuple[ActionProposal, ActionRecord | None]

@@ -15,8 +15,8 @@ from operator_core.actions.errors import ActionError, ConnectionLostError, Retry
 from operator_core.actions.lifecycle import PENDING, ActionOutcome
 from operator_core.db import ActionDB
 from operator_core.db.guards.codes import MESSAGES, STEP_REFUSED, STOPPED
-from operator_core.db.modes import Kind
-from operator_core.db.stores.transitions import explained
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.stores.transitions import deferring_diagnosis
 from operator_core.legacy import store
 from operator_core.legacy.conversion import BY, Verdict, judge
 from operator_core.legacy.errors import ImportRefusedError
@@ -158,7 +158,7 @@ class _Counts:
 
 @dataclass
 class _Transfer:
-    """Is the unit of work: compares every row with the ledger, and stores what is new, in one transaction."""
+    """The unit of work: compares every row with the ledger, and stores what is new, in one transaction."""
 
     source: OldFile
     zone: ZoneInfo
@@ -168,7 +168,12 @@ class _Transfer:
     committed: bool = False
     conflicts: list[str] = field(default_factory=list[str])
 
-    def __call__(self, connection: sa.Connection) -> _Counts:
+    @property
+    def mode(self) -> TransactionMode:
+        """The mode of the unit, which only reads in a dry run."""
+        return TransactionMode.TRANSACTION if self.write else TransactionMode.SNAPSHOT
+
+    def __call__(self, connection: sa.Connection, /) -> _Counts:
         self.conflicts = []  # a transaction that met another one is run again
         counts = _Counts()
         began = _require_no_stop(connection)
@@ -195,7 +200,7 @@ class _Transfer:
         self.conflicts += conflicts
         counts.add(batch, new)
         if self.write and not self.conflicts:
-            with explained(_refused):
+            with deferring_diagnosis(_refused):
                 store.store(connection, new, BY)
 
     def _batches(self) -> Iterator[tuple[int, list[Past]]]:
@@ -212,6 +217,7 @@ class _Transfer:
         yield done, batch
 
 
+@unit(TransactionMode.READ)
 def _require_no_stop(connection: sa.Connection) -> int:
     """Return the number of the last stop, which must be released."""
     last, engaged = store.standing(connection)
@@ -239,16 +245,15 @@ def _refused(connection: sa.Connection, code: str) -> ActionError:
 
 
 class _Ledger(ActionDB):
-    """Is an `ActionDB` that runs the units of this layer."""
+    """An `ActionDB` that runs the units of this layer."""
 
     async def require_no_stop(self) -> None:
         """See that no stop is engaged."""
-        await self._run(Kind.READ, _require_no_stop)
+        await self._run(_require_no_stop)
 
     async def take(self, transfer: _Transfer) -> _Counts:
         """Run the unit; when it is cancelled, it comes to its end within a batch."""
-        kind = Kind.TRANSACTION if transfer.write else Kind.SNAPSHOT
-        running = asyncio.ensure_future(self._run(kind, transfer))
+        running = asyncio.ensure_future(self._run(transfer))
         try:
             counts = await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -257,5 +262,5 @@ class _Ledger(ActionDB):
             # An error of it is seen: the caller wants to hear of its cancellation.
             transfer.committed = not running.cancelled() and running.exception() is None
             raise
-        self._tell()
+        self._notify()
         return counts

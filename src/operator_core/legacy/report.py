@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from operator_core.actions.types import Frozen
+from operator_core.actions.types import FrozenModel
 
 PROPOSALS, RECORDS = "action_proposals", "action_records"
 
 
-class Remark(Frozen):
+class Remark(FrozenModel):
     """What was noticed about one row of the predecessor.
 
     Attributes:
@@ -28,7 +28,7 @@ class Remark(Frozen):
         return f"{'put aside: ' if self.aside else ''}{kind} {self.id} {self.text}"
 
 
-class ImportReport(Frozen):
+class ImportReport(FrozenModel):
     """What an import has done, or with `dry_run` would have done.
 
     Attributes:

@@ -16,8 +16,8 @@ from operator_core.actions.types import ActionProposal, ActionRecord
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards.conditions import COUNTER, FINDING_COLUMNS
 from operator_core.db.schema import events, proposals, records
-from operator_core.db.stores.kill_switch import latches
-from operator_core.db.stores.mapping import PROPOSED, to_proposal, to_record
+from operator_core.db.stores.kill_switch import list_stops
+from operator_core.db.stores.mapping import PROPOSER_COLUMNS, to_proposal, to_record
 
 Past = tuple[ActionProposal, ActionRecord | None]
 """A proposal as it shall be in the ledger, with its record; a record without an id is given one."""
@@ -30,7 +30,7 @@ _GIVEN_BY_LEDGER = ("generation", "stop_generation", *FINDING_COLUMNS)
 
 def standing(connection: sa.Connection) -> tuple[int, list[Stop]]:
     """Return the number of the last stop, and the stops that are engaged."""
-    stops = latches(connection)
+    stops = list_stops(connection)
     return max((stop.generation for stop in stops), default=0), [stop for stop in stops if stop.released_at is None]
 
 
@@ -128,7 +128,7 @@ def _insert(table: sa.Table, names: Sequence[str], more: Mapping[str, str]) -> d
 
 
 _INSERT_PROPOSALS = _insert(
-    proposals, ("id", *PROPOSED, "status_at", "status_by"), {"status": f"'{INITIAL}'", "generation": COUNTER}
+    proposals, ("id", *PROPOSER_COLUMNS, "status_at", "status_by"), {"status": f"'{INITIAL}'", "generation": COUNTER}
 )
 _OPENED = ("proposal_id", "started_at")
 _INSERT_RECORDS = _insert(records, ("id", *_OPENED), {})

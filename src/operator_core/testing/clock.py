@@ -11,10 +11,10 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from operator_core.actions.errors import ActionError, ValueNotStorableError
 from operator_core.actions.validation import check_seconds
-from operator_core.db import ActionRepository
-from operator_core.db.functions import later, now
-from operator_core.db.modes import Kind
-from operator_core.db.schema import MAY_EXPIRE, OPEN, proposals, records
+from operator_core.db import ActionLedger
+from operator_core.db.functions import now, now_plus
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import CAN_EXPIRE, IS_OPEN, proposals, records
 from operator_core.db.types import UtcDateTime
 
 
@@ -32,7 +32,7 @@ class ValidUntilFixedError(ActionError):
         )
 
 
-async def advance_time(db: ActionRepository, step: timedelta) -> int:
+async def advance_time(db: ActionLedger, step: timedelta) -> int:
     """Let a while pass for the leases of all that runs, and return how many there are.
 
     `last_seen_at` and `lease_expires_at` of every open record move back by `step`, through the guards and like any
@@ -50,24 +50,24 @@ async def advance_time(db: ActionRepository, step: timedelta) -> int:
         raise ValueNotStorableError(path="step", why=f"is {step!a}; a timedelta is wanted")
     seconds = check_seconds(step.total_seconds(), "step")
     # There is no public way to a statement of one's own in whatever transaction `db` has.
-    return await db._run(Kind.TRANSACTION, _advance, seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return await db._run(_advance, seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-class earlier(FunctionElement[datetime]):  # noqa: N801 - reads like an SQL function, as its kin in db/types.py
+class minus_seconds(FunctionElement[datetime]):  # noqa: N801 - reads like an SQL function, as its kin in db/types.py
     """Is a time less so many seconds; None where it is NULL."""
 
     type = UtcDateTime()
     inherit_cache = True
 
 
-@compiles(earlier, "postgresql")
-def _earlier_on_postgresql(element: earlier, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(minus_seconds, "postgresql")
+def _earlier_on_postgresql(element: minus_seconds, compiler: SQLCompiler, **kw: Any) -> str:
     moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"({moment} - make_interval(secs => CAST({seconds} AS DOUBLE PRECISION)))"
 
 
-@compiles(earlier, "sqlite")
-def _earlier_on_sqlite(element: earlier, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(minus_seconds, "sqlite")
+def _earlier_on_sqlite(element: minus_seconds, compiler: SQLCompiler, **kw: Any) -> str:
     moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"(strftime('%Y-%m-%d %H:%M:%f', {moment}, printf('-%.3f seconds', {seconds})) || '000')"
 
@@ -75,20 +75,21 @@ def _earlier_on_sqlite(element: earlier, compiler: SQLCompiler, **kw: Any) -> st
 _SECONDS = sa.bindparam("seconds", type_=sa.Float())
 _EXPIRING = (
     sa.select(proposals.c.id, proposals.c.valid_until)
-    .where(sa.text(MAY_EXPIRE), proposals.c.valid_until > now(), proposals.c.valid_until <= later(_SECONDS))
+    .where(sa.text(CAN_EXPIRE), proposals.c.valid_until > now(), proposals.c.valid_until <= now_plus(_SECONDS))
     .order_by(proposals.c.id)
     .limit(1)
 )
 _MOVE = (
     sa.update(records)
-    .where(sa.text(OPEN), records.c.lease_expires_at.is_not(None))
+    .where(sa.text(IS_OPEN), records.c.lease_expires_at.is_not(None))
     .values(
-        last_seen_at=earlier(records.c.last_seen_at, _SECONDS),
-        lease_expires_at=earlier(records.c.lease_expires_at, _SECONDS),
+        last_seen_at=minus_seconds(records.c.last_seen_at, _SECONDS),
+        lease_expires_at=minus_seconds(records.c.lease_expires_at, _SECONDS),
     )
 )
 
 
+@unit(TransactionMode.TRANSACTION)
 def _advance(connection: sa.Connection, seconds: float) -> int:
     expiring = connection.execute(_EXPIRING, {"seconds": seconds}).one_or_none()
     if expiring is not None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from operator_core.actions.lifecycle import INITIAL, TRANSITIONS, ActionStatus
 from operator_core.actions.types import ActionProposal
-from operator_core.db import ActionRepository
+from operator_core.db import ActionLedger
 
 BY = "a test"
 
@@ -15,7 +15,7 @@ def make_proposal(**given: Any) -> ActionProposal:
     return ActionProposal(**fields)
 
 
-async def store_proposal(db: ActionRepository, status: ActionStatus = INITIAL, **given: Any) -> ActionProposal:
+async def store_proposal(db: ActionLedger, status: ActionStatus = INITIAL, **given: Any) -> ActionProposal:
     """Store a proposal, bring it to a state by the shortest legal way, and return it as it then is.
 
     Args:
@@ -43,7 +43,7 @@ def _way(target: ActionStatus) -> tuple[ActionStatus, ...]:
     raise AssertionError(f"no way leads to {target}")
 
 
-async def _take(db: ActionRepository, proposal: ActionProposal, step: ActionStatus) -> ActionProposal:
+async def _take(db: ActionLedger, proposal: ActionProposal, step: ActionStatus) -> ActionProposal:
     number = proposal.id or 0
     if step is ActionStatus.EXECUTING:
         await db.start_execution(number, by=BY)

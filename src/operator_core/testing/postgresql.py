@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.errors import DatabaseAccessError, DatabaseLockedError, DatabaseUrlError
 from operator_core.db import upgrade
-from operator_core.db.engine.urls import shown, target_url
-from operator_core.db.errors import code_of
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.engine.urls import display_url, resolve_url
+from operator_core.db.errors import error_code
+from operator_core.db.migrations.blocking import run_blocking
 from operator_core.db.migrations.revisions import HEAD, scripts
-from operator_core.db.transactions.shield import settled
+from operator_core.db.transactions.shield import shielded
 
 _NO_SUCH_DATABASE = "3D000"  # SQLSTATE, PostgreSQL documentation, appendix A
 _OBJECT_IN_USE = "55006"
@@ -40,23 +40,23 @@ class FreshPostgresql:
 
     def __enter__(self) -> URL:
         create = partial(_create, self._server)
-        self._database = run_alone(self._server, create, lock_timeout=_LOCK_WAIT_SECONDS)
+        self._database = run_blocking(self._server, create, lock_timeout=_LOCK_WAIT_SECONDS)
         return self._server.set(database=self._database)
 
     def __exit__(self, *exc_info: object) -> None:
         name, self._database = self._database, None
         if name is not None:
-            run_alone(self._server, partial(_drop, name), lock_timeout=_LOCK_WAIT_SECONDS)
+            run_blocking(self._server, partial(_drop, name), lock_timeout=_LOCK_WAIT_SECONDS)
 
     async def __aenter__(self) -> URL:
         try:
-            return await settled(asyncio.to_thread(self.__enter__))
+            return await shielded(asyncio.to_thread(self.__enter__))
         except asyncio.CancelledError:
             await self.__aexit__()  # it was created all the same, and nobody will leave the block
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await settled(asyncio.to_thread(self.__exit__))
+        await shielded(asyncio.to_thread(self.__exit__))
 
 
 def fresh_postgresql(url: str | URL) -> FreshPostgresql:
@@ -76,9 +76,9 @@ def fresh_postgresql(url: str | URL) -> FreshPostgresql:
             it: somebody whom the user may not disconnect is connected to the database.
         DatabaseUnavailableError: On entering the block: the server cannot be reached, or has no such database.
     """
-    server = target_url(url)
+    server = resolve_url(url)
     if server.get_backend_name() != "postgresql":
-        raise DatabaseUrlError(f"{shown(server)} is no PostgreSQL server; for SQLite call fresh_sqlite(folder)")
+        raise DatabaseUrlError(f"{display_url(server)} is no PostgreSQL server; for SQLite call fresh_sqlite(folder)")
     return FreshPostgresql(server)
 
 
@@ -124,7 +124,7 @@ def _create(server: URL, connection: sa.Connection) -> str:
     try:
         _create_database(connection, name, template.name)
     except DBAPIError as error:
-        if code_of(error) != _NO_SUCH_DATABASE:
+        if error_code(error) != _NO_SUCH_DATABASE:
             raise
     else:
         return name
@@ -145,7 +145,7 @@ def _require_permission(connection: sa.Connection) -> None:
     role, permitted = connection.execute(_MAY_CREATE).one()
     if not permitted:
         detail = f"the role {role} may not create databases. As a superuser run: ALTER ROLE {role} CREATEDB"
-        raise DatabaseAccessError(url=shown(connection.engine.url), detail=detail)
+        raise DatabaseAccessError(url=display_url(connection.engine.url), detail=detail)
 
 
 def _create_database(connection: sa.Connection, name: str, template: str) -> None:
@@ -162,7 +162,7 @@ def _execute_when_unused(connection: sa.Connection, statement: str) -> None:
         try:
             connection.exec_driver_sql(statement)
         except DBAPIError as error:
-            if code_of(error) != _OBJECT_IN_USE or time.monotonic() > deadline:
+            if error_code(error) != _OBJECT_IN_USE or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_INTERVAL_SECONDS)
         else:
@@ -176,7 +176,7 @@ def _locked(connection: sa.Connection, template: _Template) -> Generator[None]:
     while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(template.lock))):
         if time.monotonic() > give_up:
             detail = "another process is making the template database"
-            raise DatabaseLockedError(url=shown(connection.engine.url), detail=detail)
+            raise DatabaseLockedError(url=display_url(connection.engine.url), detail=detail)
         time.sleep(_RETRY_INTERVAL_SECONDS)
     try:
         yield
@@ -225,11 +225,11 @@ def _drop_database(connection: sa.Connection, name: str) -> None:
                 connection.execute(_END_SESSIONS, {"name": name})
             connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} {option}")
         except DBAPIError as error:
-            code = code_of(error)
+            code = error_code(error)
             if code not in (_INSUFFICIENT_PRIVILEGE, _OBJECT_IN_USE):
                 raise
             if option and time.monotonic() > deadline:
                 detail = f"{name} stays: somebody whom this role may not disconnect is connected to it"
-                raise DatabaseAccessError(url=shown(connection.engine.url), detail=detail, code=code) from error
+                raise DatabaseAccessError(url=display_url(connection.engine.url), detail=detail, code=code) from error
         else:
             return

@@ -16,12 +16,12 @@ from operator_core.logs import get_logger
 from operator_core.worker.containment import within_action
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
-from operator_core.worker.retry import UNAVAILABLE, Persistence
+from operator_core.worker.retry import UNAVAILABLE, RetryWhileUnavailable
 
 log = get_logger("operator_core.worker")
 
 
-class Doing:
+class ActionExecutor:
     """Does claimed actions, each in a task of its own, and reports how they ended.
 
     Args:
@@ -33,14 +33,14 @@ class Doing:
         recording: The tasks whose action has ended, and whose end is not recorded yet.
     """
 
-    def __init__(self, registry: ActionRegistry, report: WorkerReport, persistently: Persistence) -> None:
+    def __init__(self, registry: ActionRegistry, report: WorkerReport, persistently: RetryWhileUnavailable) -> None:
         self._registry, self._report, self._persistently = registry, report, persistently
         self.recording: set[asyncio.Task[Any] | None] = set()
 
     async def __call__(self, execution: Execution) -> None:
         """Do one action and record how it ended, however long the database is away."""
         try:
-            await self._persistently(execution.hold, give_up=False)
+            await self._persistently(execution.ensure_lease, give_up=False)
             self._log(logging.INFO, execution, "runs")
             async with execution:
                 raised = await self._act(execution)
@@ -139,8 +139,8 @@ def _runs_in(task: asyncio.Task[Any] | None) -> bool:
 async def _end_with(execution: Execution, error: BaseException) -> ActionRecord:
     if execution.ended:
         return execution.record
-    if execution.is_decided:  # by the action itself, which then met no database
-        return await execution.record_decided()
+    if execution.has_pending_outcome:  # by the action itself, which then met no database
+        return await execution.flush_outcome()
     if is_only(error, StopRequestedError) and execution.stop_requested is not None:
         return await execution.acknowledge_stop()
     return await execution.fail(error)
@@ -149,8 +149,8 @@ async def _end_with(execution: Execution, error: BaseException) -> ActionRecord:
 async def _break_off(execution: Execution, why: str) -> ActionRecord:
     if execution.ended:
         return execution.record
-    if execution.is_decided:
-        return await execution.record_decided()
+    if execution.has_pending_outcome:
+        return await execution.flush_outcome()
     if execution.stop_requested is not None:
         return await execution.acknowledge_stop()
     return await execution.abandon(why)

@@ -16,7 +16,7 @@ UNAVAILABLE = (DatabaseUnavailableError, RetryTransactionError)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
-class Persistence:
+class RetryWhileUnavailable:
     """Tries again, with growing pauses, while the database is away.
 
     Args:

@@ -20,10 +20,10 @@ from operator_core.actions.validation import check_integer, check_name, check_se
 from operator_core.db import ActionDB, Execution
 from operator_core.logs import get_logger
 from operator_core.worker.containment import contained_exits
-from operator_core.worker.executor import Doing
+from operator_core.worker.executor import ActionExecutor
 from operator_core.worker.registry import ActionRegistry
 from operator_core.worker.report import WorkerReport
-from operator_core.worker.retry import Persistence
+from operator_core.worker.retry import RetryWhileUnavailable
 from operator_core.worker.signals import hearing_signals
 
 log = get_logger("operator_core.worker")
@@ -87,8 +87,8 @@ class Worker:
         self._lease, self._poll_interval = float(lease_seconds), check_seconds(poll_interval, "poll_interval")
         self._shutdown_timeout = check_seconds(shutdown_timeout, "shutdown_timeout")
         self._stopping = asyncio.Event()
-        self._persistently = Persistence(self.name, self._stopping)
-        self._do = Doing(registry, self.report, self._persistently)
+        self._persistently = RetryWhileUnavailable(self.name, self._stopping)
+        self._do = ActionExecutor(registry, self.report, self._persistently)
         self._running: dict[asyncio.Task[None], int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None

@@ -18,7 +18,7 @@ from operator_core.db.engine.file_watch import FileView
 _Parameters = Iterable[Any]
 
 
-_AT_ONCE = 500  # rows that come along with a statement; the others are fetched when they are asked for
+_PREFETCH_ROWS = 500  # rows that come along with a statement; the others are fetched when they are asked for
 _ALL = 2**31 - 1  # the most that sqlite3 can be asked for
 
 
@@ -49,18 +49,20 @@ class BufferedCursor:
 
     async def execute(self, sql: str, parameters: _Parameters = ()) -> Self:
         """Run one statement and keep its first rows."""
-        await self._connection.hop(lambda connection: self._keep(connection.execute(sql, tuple(parameters))))
+        await self._connection.run_in_thread(lambda connection: self._keep(connection.execute(sql, tuple(parameters))))
         return self
 
     async def executemany(self, sql: str, parameters: Iterable[_Parameters]) -> Self:
         """Run one statement for many sets of parameters."""
-        await self._connection.hop(lambda connection: self._keep(connection.executemany(sql, map(tuple, parameters))))
+        await self._connection.run_in_thread(
+            lambda connection: self._keep(connection.executemany(sql, map(tuple, parameters)))
+        )
         return self
 
     def _keep(self, cursor: sqlite3.Cursor) -> None:
         self.description, self._open = cursor.description, cursor
         self._rows.clear()
-        self._fetch(cursor, _AT_ONCE)
+        self._fetch(cursor, _PREFETCH_ROWS)
         self.rowcount, self.lastrowid = cursor.rowcount, cursor.lastrowid
 
     def _fetch(self, cursor: sqlite3.Cursor, size: int) -> None:
@@ -74,7 +76,7 @@ class BufferedCursor:
         """See that so many rows are at hand, where there are so many."""
         cursor, missing = self._open, size - len(self._rows)
         if cursor is not None and missing > 0:
-            await self._connection.hop(lambda _: self._fetch(cursor, max(missing, _AT_ONCE)))
+            await self._connection.run_in_thread(lambda _: self._fetch(cursor, max(missing, _PREFETCH_ROWS)))
 
     async def fetchone(self) -> Any:
         """Return the next row, or None."""
@@ -108,7 +110,7 @@ class BufferedCursor:
         """Close it; that needs a hop only where rows are left."""
         cursor, self._open = self._open, None
         if cursor is not None:
-            await self._connection.hop(lambda _: cursor.close())
+            await self._connection.run_in_thread(lambda _: cursor.close())
 
 
 class WatchedConnection(sqlite3.Connection):
@@ -171,7 +173,7 @@ class OneHopConnection(aiosqlite.Connection):
             raise
         return self
 
-    async def hop(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Run `work` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
         # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.

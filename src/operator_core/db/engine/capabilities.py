@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from operator_core.actions.errors import EngineVersionError
 from operator_core.db.engine import postgresql, sqlite
 
-LOWEST_SQLITE: tuple[int, ...] = (3, 35)  # RETURNING
-LOWEST_POSTGRESQL: tuple[int, ...] = (14,)
+MIN_SQLITE_VERSION: tuple[int, ...] = (3, 35)  # RETURNING
+MIN_POSTGRESQL_VERSION: tuple[int, ...] = (14,)
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection | URL) -> bool:
@@ -16,12 +16,12 @@ def is_sqlite(bind: AsyncEngine | Engine | sa.Connection | URL) -> bool:
     return (bind.get_backend_name() if isinstance(bind, URL) else bind.dialect.name) == "sqlite"
 
 
-def shares_sessions(bind: AsyncEngine | Engine | sa.Connection) -> bool:
+def behind_pgbouncer(bind: AsyncEngine | Engine | sa.Connection) -> bool:
     """Tell whether PgBouncer lends the sessions of an engine to others between two transactions."""
     return bool(bind.get_execution_options().get(postgresql.SHARES_SESSIONS))
 
 
-def share_sessions(engine: AsyncEngine) -> AsyncEngine:
+def mark_behind_pgbouncer(engine: AsyncEngine) -> AsyncEngine:
     """Return an engine whose connections lead through PgBouncer as one of which `shares_sessions` knows that."""
     return engine.execution_options(**{postgresql.SHARES_SESSIONS: True})
 
@@ -47,7 +47,7 @@ def check_version(connection: sa.Connection) -> None:
         DatabaseUrlError: The role lacks settings; the error names the statements that set them.
     """
     found = tuple(connection.dialect.server_version_info or (0,))
-    name, lowest = ("SQLite", LOWEST_SQLITE) if is_sqlite(connection) else ("PostgreSQL", LOWEST_POSTGRESQL)
+    name, lowest = ("SQLite", MIN_SQLITE_VERSION) if is_sqlite(connection) else ("PostgreSQL", MIN_POSTGRESQL_VERSION)
     if found < lowest:
         version, wanted = (".".join(map(str, numbers)) for numbers in (found, lowest))
         raise EngineVersionError(engine=name, version=version, lowest=wanted)
@@ -55,11 +55,11 @@ def check_version(connection: sa.Connection) -> None:
         sqlite.require_suitable(connection)
     else:
         postgresql.require_suitable(connection)
-    if shares_sessions(connection):
+    if behind_pgbouncer(connection):
         postgresql.require_role_settings(connection)
 
 
-def writes_in_one_statement(connection: sa.Connection) -> bool:
+def supports_writable_cte(connection: sa.Connection) -> bool:
     """Tell whether a statement may hold several writes (a data-modifying WITH), which saves round trips."""
     return not is_sqlite(connection)
 
@@ -71,6 +71,6 @@ def autocommits_safely(connection: sa.Connection) -> bool:
     return connection.exec_driver_sql("SHOW default_transaction_isolation").scalar() == "read committed"
 
 
-def refusal_aborts(connection: sa.Connection) -> bool:
+def error_aborts_transaction(connection: sa.Connection) -> bool:
     """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
     return not is_sqlite(connection)

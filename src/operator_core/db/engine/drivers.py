@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from sqlalchemy.engine import URL
 
-from operator_core.db.engine.url_options import names_pgbouncer, read_options, require_supported
+from operator_core.db.engine.url_options import is_pgbouncer_url, read_options, require_supported
 from operator_core.db.engine.url_text import hosts_of
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -62,7 +62,7 @@ def connect_arguments(url: URL, settings: dict[str, str]) -> dict[str, Any]:
         arguments["dsn"] = f"postgresql://?{urlencode(given.dsn, quote_via=quote)}"
     driver = "asyncpg" if is_asyncpg else "psycopg"
     require_supported(driver, given.keyword)
-    return arguments | (_NO_PREPARED_STATEMENTS[driver] if names_pgbouncer(url) else {})
+    return arguments | (_NO_PREPARED_STATEMENTS[driver] if is_pgbouncer_url(url) else {})
 
 
 def _for_asyncpg(hosts: Hosts, timeout: int, settings: dict[str, str]) -> dict[str, Any]:

@@ -11,21 +11,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from operator_core.actions.errors import DatabaseUrlError, MissingDriverError
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.capabilities import is_sqlite
-from operator_core.db.engine.sqlite import BEGIN
-from operator_core.db.engine.url_options import names_pgbouncer
-from operator_core.db.engine.urls import file_of, shown
+from operator_core.db.engine.sqlite import BEGIN_OPTION
+from operator_core.db.engine.url_options import is_pgbouncer_url
+from operator_core.db.engine.urls import display_url, sqlite_path
 
-CONNECTIONS = 15  # of one `ActionDB` at most, besides those of a stop and the one that listens
+POOL_SIZE = 15  # of one `ActionDB` at most, besides those of a stop and the one that listens
 
 
-def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True, **options: Any) -> AsyncEngine:
+def create_engine(
+    url: URL, *, lock_timeout: float = 10.0, needs_session_state: bool = True, **options: Any
+) -> AsyncEngine:
     """Return an engine with our settings; nothing is opened yet.
 
     Args:
         url: As `target_url` returns it.
         lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`; behind PgBouncer those that
             the role has.
-        lasting: Whether what is set or locked in a session must last, so that PgBouncer cannot stand between.
+        needs_session_state: Whether what is set or locked in a session must last, so that PgBouncer cannot stand in
+            between.
         **options: For SQLAlchemy's `create_async_engine`.
 
     Raises:
@@ -33,8 +36,8 @@ def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True,
         DatabaseNotFoundError: The folder of a SQLite file does not exist.
         DatabaseUrlError: Sessions must last, and the URL names PgBouncer.
     """
-    if lasting:
-        require_lasting_sessions(url)
+    if needs_session_state:
+        require_session_state(url)
     new_engine = sqlite.new_engine if url.drivername.startswith("sqlite") else postgresql.new_engine
     try:
         return new_engine(url, lock_timeout, {"hide_parameters": True, **options})
@@ -44,16 +47,16 @@ def create_engine(url: URL, *, lock_timeout: float = 10.0, lasting: bool = True,
         raise MissingDriverError(driver=driver, extra=extra) from error
 
 
-def require_lasting_sessions(url: URL) -> None:
+def require_session_state(url: URL) -> None:
     """Refuse a URL that names PgBouncer: what is set or locked in a session must last.
 
     Raises:
         DatabaseUrlError: It does.
     """
-    if names_pgbouncer(url):
+    if is_pgbouncer_url(url):
         raise DatabaseUrlError(
-            f"{shown(url)} names PgBouncer, and migrations hold a lock for a whole session. Give the URL of the server "
-            "itself, without pgbouncer=true"
+            f"{display_url(url)} names PgBouncer, and migrations hold a lock for a whole session. Give the URL of the "
+            "server itself, without pgbouncer=true"
         )
 
 
@@ -87,31 +90,31 @@ def require_configured(connection: sa.Connection) -> None:
         _configured.add(connection.dialect)
 
 
-def for_calls(url: URL) -> dict[str, Any]:
+def owned_engine_options(url: URL) -> dict[str, Any]:
     """Return the options of an engine for single calls; it autocommits unless it is asked for more.
 
     To ask for that at each call is dear. Its connections stay open: one beyond the size of a pool would be opened and
     closed for a single call.
     """
     if url.get_backend_name() != "sqlite":
-        return {"isolation_level": "AUTOCOMMIT", "pool_size": CONNECTIONS, "max_overflow": 0}
-    return {} if file_of(url) is None else {"pool_size": CONNECTIONS, "max_overflow": 0}
+        return {"isolation_level": "AUTOCOMMIT", "pool_size": POOL_SIZE, "max_overflow": 0}
+    return {} if sqlite_path(url) is None else {"pool_size": POOL_SIZE, "max_overflow": 0}
 
 
-def autocommitting(engine: Engine) -> Engine:
+def with_autocommit(engine: Engine) -> Engine:
     """Return `engine` for units of one statement, which need no begin and no commit: each would cost a round trip."""
     if is_sqlite(engine):
-        return engine.execution_options(**{BEGIN: "NONE"})
+        return engine.execution_options(**{BEGIN_OPTION: "NONE"})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def transacting(engine: Engine) -> Engine:
+def with_transactions(engine: Engine) -> Engine:
     """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
     return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
 
 
-def reading(engine: Engine) -> Engine:
+def read_only(engine: Engine) -> Engine:
     """Return `engine` for units that read with several statements from one snapshot."""
     if is_sqlite(engine):
-        return engine.execution_options(**{BEGIN: "DEFERRED"})
+        return engine.execution_options(**{BEGIN_OPTION: "DEFERRED"})
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

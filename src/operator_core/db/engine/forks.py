@@ -9,7 +9,7 @@ from typing import Any, cast
 from sqlalchemy.engine import Engine
 
 from operator_core.db.engine.sockets import drivers_of, fileno_of, forget_all, remembered, shut
-from operator_core.db.engine.urls import file_of
+from operator_core.db.engine.urls import sqlite_path
 
 _SHARED_BYTES = (0x40000002, 510)
 """Where SQLite locks a file as long as it is open: first byte and number, as in its `os.h`."""
@@ -38,7 +38,7 @@ def _let_go() -> None:
     for engine, drivers in remembered().items():
         if engine.dialect.name == "sqlite":
             _keep(drivers)
-            if drivers and (file := file_of(engine.url)) is not None:
+            if drivers and (file := sqlite_path(engine.url)) is not None:
                 _inherited.add(file)
         else:
             _redirect(drivers)

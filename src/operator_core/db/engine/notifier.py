@@ -8,21 +8,21 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from operator_core.db.engine.capabilities import is_sqlite, shares_sessions
-from operator_core.db.engine.dedicated import beside
+from operator_core.db.engine.capabilities import behind_pgbouncer, is_sqlite
+from operator_core.db.engine.dedicated import dedicated_engine
 from operator_core.db.engine.home import Home
-from operator_core.db.engine.sockets import hang_up
+from operator_core.db.engine.sockets import abort_connection
 
-STOPS, STEPS = "operator_core", "operator_core_steps"
+STOP_CHANNEL, STEP_CHANNEL = "operator_core", "operator_core_steps"
 """The channels of PostgreSQL on which its guard tells of a changed latch, and clients of the steps they have taken."""
 
-_RECONNECT_SECONDS = 2.0
-_TELL_SECONDS = 0.02
-CONNECT_PATIENCE_SECONDS = 2.0
+RECONNECT_INTERVAL_SECONDS = 2.0
+NOTIFY_INTERVAL_SECONDS = 0.02
+CONNECT_TIMEOUT_SECONDS = 2.0
 """How long a listener that is still connecting is waited for when nobody waits for it any more."""
 
 
-class Bell:
+class Notifier:
     """Wakes whoever waits for a change: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
     One connection listens for all who wait (asyncpg only, and not behind PgBouncer), and rings: who waits for nothing
@@ -33,21 +33,21 @@ class Bell:
 
     def __init__(self, engine: AsyncEngine, home: Home) -> None:
         self._home = home
-        self._telling: asyncio.Task[None] | None = None
-        deaf = is_sqlite(engine) or engine.dialect.driver != "asyncpg" or shares_sessions(engine)
+        self._notifying: asyncio.Task[None] | None = None
+        deaf = is_sqlite(engine) or engine.dialect.driver != "asyncpg" or behind_pgbouncer(engine)
         self._engine = None if deaf else engine
-        self._waiting: set[asyncio.Event] = set()
-        self._own: AsyncEngine | None = None
+        self._waiters: set[asyncio.Event] = set()
+        self._dedicated_engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
-        self._dead: AsyncConnection | None = None
+        self._pending: AsyncConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._tried = -_RECONNECT_SECONDS
+        self._last_attempt = -RECONNECT_INTERVAL_SECONDS
 
     @asynccontextmanager
-    async def heard(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+    async def subscribe(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
         """Give a function that waits so many seconds, or less when the bell rings."""
         rung = asyncio.Event()
-        self._waiting.add(rung)
+        self._waiters.add(rung)
 
         async def wait(seconds: float) -> None:
             self._home.require()
@@ -60,26 +60,26 @@ class Bell:
         try:
             yield wait
         finally:
-            self._waiting.discard(rung)
+            self._waiters.discard(rung)
             self._home.require()
-            if not self._waiting:
-                await self._rest()
+            if not self._waiters:
+                await self._stop_listening()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Ring, for whoever waits here and elsewhere; nobody waits for that."""
-        self._ring()
-        if self._connection is not None and (self._telling is None or self._telling.done()):
-            self._telling = asyncio.create_task(self._tell(self._connection))
+        self._wake_waiters()
+        if self._connection is not None and (self._notifying is None or self._notifying.done()):
+            self._notifying = asyncio.create_task(self._notify_others(self._connection))
 
     @staticmethod
-    async def _tell(connection: AsyncConnection) -> None:
-        await asyncio.sleep(_TELL_SECONDS)  # one for many steps
+    async def _notify_others(connection: AsyncConnection) -> None:
+        await asyncio.sleep(NOTIFY_INTERVAL_SECONDS)  # one for many steps
         with suppress(Exception):  # it is a hint
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            await driver.execute(f"NOTIFY {STEPS}")
+            await driver.execute(f"NOTIFY {STEP_CHANNEL}")
 
-    def _ring(self, *_: object) -> None:
-        for rung in self._waiting:
+    def _wake_waiters(self, *_: object) -> None:
+        for rung in self._waiters:
             rung.set()
 
     def _listen(self) -> None:
@@ -87,53 +87,53 @@ class Bell:
         waiting = self._connecting is not None and not self._connecting.done()
         if self._engine is None or self._connection is not None or waiting:
             return
-        if time.monotonic() - self._tried >= _RECONNECT_SECONDS:
-            self._tried = time.monotonic()
+        if time.monotonic() - self._last_attempt >= RECONNECT_INTERVAL_SECONDS:
+            self._last_attempt = time.monotonic()
             self._connecting = asyncio.create_task(self._connect(self._engine))
 
     async def _connect(self, engine: AsyncEngine) -> None:
         # Whatever is wrong with the listener, who waits goes on without it.
         with suppress(Exception):
-            await self._hang_up()
-            self._own = self._own or beside(engine)
-            self._dead = await self._own.connect()  # as long as it does not listen
-            driver: Any = (await self._dead.get_raw_connection()).driver_connection
+            await self._abort_connection()
+            self._dedicated_engine = self._dedicated_engine or dedicated_engine(engine)
+            self._pending = await self._dedicated_engine.connect()  # as long as it does not listen
+            driver: Any = (await self._pending.get_raw_connection()).driver_connection
             driver.add_termination_listener(self._broken)
-            for channel in (STOPS, STEPS):
-                await driver.add_listener(channel, self._ring)
-            self._connection, self._dead = self._dead, None
-            self._ring()  # for what has happened meanwhile
+            for channel in (STOP_CHANNEL, STEP_CHANNEL):
+                await driver.add_listener(channel, self._wake_waiters)
+            self._connection, self._pending = self._pending, None
+            self._wake_waiters()  # for what has happened meanwhile
 
     def _broken(self, *_: object) -> None:
-        self._dead, self._connection = self._connection or self._dead, None
+        self._pending, self._connection = self._connection or self._pending, None
 
-    async def _hang_up(self) -> None:
+    async def _abort_connection(self) -> None:
         self._broken()
-        dead, self._dead = self._dead, None
+        dead, self._pending = self._pending, None
         with suppress(Exception):  # it is broken, whatever else is wrong with it
             if dead is not None:
-                hang_up((await dead.get_raw_connection()).driver_connection)  # the server may not answer
+                abort_connection((await dead.get_raw_connection()).driver_connection)  # the server may not answer
                 await dead.invalidate()
                 await dead.close()
 
-    async def _rest(self) -> None:
+    async def _stop_listening(self) -> None:
         """Listen no more, until somebody waits again."""
-        busy = {task for task in (self._connecting, self._telling) if task is not None}
-        self._connecting = self._telling = None
-        await self._hang_up()
+        busy = {task for task in (self._connecting, self._notifying) if task is not None}
+        self._connecting = self._notifying = None
+        await self._abort_connection()
         if busy:
             # A driver that is cancelled while it connects leaves its socket open.
-            _, still_busy = await asyncio.wait(busy, timeout=CONNECT_PATIENCE_SECONDS)
+            _, still_busy = await asyncio.wait(busy, timeout=CONNECT_TIMEOUT_SECONDS)
             for task in still_busy:
                 task.cancel()
-            await asyncio.wait(busy, timeout=CONNECT_PATIENCE_SECONDS)
-            await self._hang_up()
-        own, self._own = self._own, None
-        self._tried = -_RECONNECT_SECONDS
+            await asyncio.wait(busy, timeout=CONNECT_TIMEOUT_SECONDS)
+            await self._abort_connection()
+        own, self._dedicated_engine = self._dedicated_engine, None
+        self._last_attempt = -RECONNECT_INTERVAL_SECONDS
         if own is not None:
             await own.dispose()
 
     async def close(self) -> None:
         """Listen no more."""
         self._engine = None
-        await self._rest()
+        await self._stop_listening()

@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Pinned:
     connection: sa.Connection
     is_closed: Callable[[], bool]
     since: float = 0.0
 
 
-class KeptConnections:
+class PinnedConnections:
     """Runs units on connections of an engine that autocommits, and keeps some: no more than its pool would.
 
     Nobody waits for one that is kept: whoever takes another one from the pool gets it.
@@ -31,11 +31,11 @@ class KeptConnections:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._idle: list[_Kept] = []
+        self._idle: list[_Pinned] = []
 
     def run(self, unit: Callable[[sa.Connection], T]) -> T:
         """Run a unit of one statement; if anything fails, all connections go back to the pool, which sorts them out."""
-        kept, failed = self._take(), True
+        kept, failed = self._check_out(), True
         try:
             result = unit(kept.connection)  # what SQLAlchemy begins is nothing on the server: it needs no commit
             failed = False
@@ -44,7 +44,7 @@ class KeptConnections:
             kept.since = time.monotonic()
             self._idle.append(kept)
             if failed or self._too_many():
-                self.give_back()
+                self.release_idle()
 
     def _too_many(self) -> bool:
         pool = self._engine.pool
@@ -52,11 +52,11 @@ class KeptConnections:
 
     def transact(self, engine: Engine, unit: Callable[[sa.Connection], T]) -> T:
         """Run a unit in a transaction with the options of `engine`."""
-        self.give_back()
+        self.release_idle()
         with engine.begin() as connection:
             return unit(connection)
 
-    def give_back(self) -> None:
+    def release_idle(self) -> None:
         """Give all to the pool."""
         while self._idle:
             kept = self._idle.pop()
@@ -70,15 +70,15 @@ class KeptConnections:
             with suppress(SQLAlchemyError):  # it was lost before
                 self._idle.pop().connection.detach()
 
-    def _take(self) -> _Kept:
+    def _check_out(self) -> _Pinned:
         if self._idle:
             kept = self._idle.pop()
             if time.monotonic() - kept.since < postgresql.IDLE_SECONDS and not kept.is_closed():
                 return kept
             self._idle.append(kept)
-            self.give_back()  # the pool finds out what is left of them
+            self.release_idle()  # the pool finds out what is left of them
         connection = self._engine.connect()
-        return _Kept(connection, _asking(connection.connection.driver_connection))
+        return _Pinned(connection, _asking(connection.connection.driver_connection))
 
 
 def _asking(driver: Any) -> Callable[[], bool]:

@@ -21,9 +21,9 @@ from operator_core.actions.errors import (
 )
 from operator_core.db.engine import drivers
 from operator_core.db.engine.drivers import connect_arguments, engine_url
-from operator_core.db.engine.sockets import hang_up, remember_drivers
-from operator_core.db.engine.url_options import names_pgbouncer
-from operator_core.db.engine.urls import shown
+from operator_core.db.engine.sockets import abort_connection, remember_drivers
+from operator_core.db.engine.url_options import is_pgbouncer_url
+from operator_core.db.engine.urls import display_url
 
 IDLE_SECONDS = 10.0
 IDLE_SINCE = "operator_core_idle_since"
@@ -61,7 +61,7 @@ def _settings(lock_timeout: float) -> dict[str, str]:
 
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     """Return an engine for a URL; nothing is opened yet."""
-    shared = names_pgbouncer(url)
+    shared = is_pgbouncer_url(url)
     settings = _NAME if shared else _settings(lock_timeout)
     if shared:
         options = {**options, "execution_options": {SHARES_SESSIONS: True}}
@@ -71,7 +71,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
     engine = create_async_engine(engine_url(url), connect_args=arguments, json_deserializer=from_json, **options)
     remember_drivers(engine.sync_engine)
     _ping_after_idle(engine.sync_engine)
-    _connect_with_care(engine.sync_engine, shown(url), pin=not shared)
+    _connect_with_care(engine.sync_engine, display_url(url), pin=not shared)
     return engine
 
 
@@ -81,7 +81,7 @@ def _bounded_psycopg() -> Any:
 
     class BoundedAsyncConnection(base):  # type: ignore[misc]
         async def wait(self, *args: Any, **kwargs: Any) -> Any:
-            timer = asyncio.get_running_loop().call_later(drivers.COMMAND_TIMEOUT_SECONDS, hang_up, self)
+            timer = asyncio.get_running_loop().call_later(drivers.COMMAND_TIMEOUT_SECONDS, abort_connection, self)
             try:
                 return await base.wait(self, *args, **kwargs)
             finally:
@@ -243,7 +243,7 @@ def require_suitable(connection: Connection) -> None:
     """
     found = connection.execute(_DATABASE).one()
     if found.encoding != "UTF8":
-        raise DatabaseEncodingError(url=shown(connection.engine.url), encoding=found.encoding)
+        raise DatabaseEncodingError(url=display_url(connection.engine.url), encoding=found.encoding)
     require_triggers(found.triggers, found.role)
 
 
@@ -309,7 +309,7 @@ def _ping_after_idle(engine: Engine) -> None:
 
 
 def _answers(engine: Engine, connection: Any) -> bool:
-    timer = asyncio.get_running_loop().call_later(PING_TIMEOUT_SECONDS, hang_up, connection.driver_connection)
+    timer = asyncio.get_running_loop().call_later(PING_TIMEOUT_SECONDS, abort_connection, connection.driver_connection)
     try:
         return bool(engine.dialect.do_ping(connection))
     except engine.dialect.loaded_dbapi.Error:

@@ -50,7 +50,7 @@ def shut(driver: Any) -> None:
         same.shutdown(socket.SHUT_RDWR)
 
 
-def hang_up(driver: Any) -> None:
+def abort_connection(driver: Any) -> None:
     """End a connection at once, without a word to a server that may not answer; what waits on it fails."""
     terminate = getattr(driver, "terminate", None)
     if terminate is not None:  # asyncpg
@@ -59,7 +59,7 @@ def hang_up(driver: Any) -> None:
         shut(driver)
 
 
-def hang_up_all(engine: Engine) -> None:
+def abort_all_connections(engine: Engine) -> None:
     """End all connections of an engine whose connections are remembered."""
     for driver in drivers_of(engine):
-        hang_up(driver)
+        abort_connection(driver)

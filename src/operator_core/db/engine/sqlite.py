@@ -27,9 +27,9 @@ from operator_core.db.engine.sqlite_settings import (
     require_settings,
     require_unconverted,
 )
-from operator_core.db.engine.urls import file_of, shown
+from operator_core.db.engine.urls import display_url, sqlite_path
 
-BEGIN = "operator_core_begin"
+BEGIN_OPTION = "operator_core_begin"
 """Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
 _VIEW = "operator_core_view"
@@ -44,7 +44,7 @@ _WATCH = "operator_core_watch"
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
     """Return an engine for a URL; nothing is opened yet."""
     (database,), arguments = url.get_dialect()().create_connect_args(url)
-    watch = FileWatch(file_of(url), shown(url))
+    watch = FileWatch(sqlite_path(url), display_url(url))
 
     def open_in_thread() -> sqlite3.Connection:
         return _open(database, watch, lock_timeout, uri=bool(arguments.get("uri")))
@@ -53,11 +53,11 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
         try:
             return await OneHopConnection(open_in_thread)
         except RuntimeError as error:  # no thread can be started
-            raise DatabaseUnavailableError(url=shown(url), detail=str(error)) from error
+            raise DatabaseUnavailableError(url=display_url(url), detail=str(error)) from error
 
     engine = create_async_engine(url, async_creator=connect, **options)
     remember_drivers(engine.sync_engine)
-    _begin_as_told(engine.sync_engine)
+    _begin_with_option(engine.sync_engine)
     event.listen(engine.sync_engine, "engine_disposed", watch.forget)
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -94,16 +94,16 @@ def _open(database: str, watch: FileWatch, lock_timeout: float, *, uri: bool) ->
 def configure(engine: AsyncEngine, lock_timeout: float) -> None:
     """Give a host's engine our settings, whenever it connects and begins."""
     remember_drivers(engine.sync_engine)
-    watch = FileWatch(file_of(engine.url), shown(engine.url))
+    watch = FileWatch(sqlite_path(engine.url), display_url(engine.url))
     _before_connect(engine.sync_engine, watch)
     _set_on_connect(engine.sync_engine, watch, lock_timeout)
-    _begin_as_told(engine.sync_engine)
+    _begin_with_option(engine.sync_engine)
     event.listen(engine.sync_engine, "engine_disposed", watch.forget)
 
 
 def _before_connect(engine: Engine, watch: FileWatch) -> None:
     """Check the file; have connections hop once for a statement, unless the engine connects in a way of its own."""
-    is_file = file_of(engine.url) is not None
+    is_file = sqlite_path(engine.url) is not None
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
@@ -126,10 +126,10 @@ def _set_on_connect(engine: Engine, watch: FileWatch, lock_timeout: float) -> No
         record.info[_WATCH] = watch
 
 
-def _begin_as_told(engine: Engine) -> None:
+def _begin_with_option(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        how = connection.get_execution_options().get(BEGIN, "IMMEDIATE")
+        how = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
         if how != "NONE":
             connection.exec_driver_sql(f"BEGIN {how}")
         require_same_file(connection)
@@ -163,7 +163,7 @@ def _view_of(connection: sa.Connection) -> FileView | None:
     watch: FileWatch | None = connection.info.get(_WATCH)
     if watch is None:  # nobody has called `configure_engine`
         url = connection.engine.url
-        watch = FileWatch(file_of(url), shown(url))
+        watch = FileWatch(sqlite_path(url), display_url(url))
     mode, encoding, path = connection.exec_driver_sql(VIEW_QUERY).one()
     if not path or (mode, encoding) != ("wal", "UTF-8"):  # in memory; or it is refused as soon as a ledger is used
         return None
@@ -201,7 +201,7 @@ def require_configured(connection: sa.Connection) -> None:
         return
     driver = _plain_driver(connection)
     require_settings(connection.exec_driver_sql(QUERY).one())
-    if not driver.in_transaction and connection.get_execution_options().get(BEGIN) != "NONE":
+    if not driver.in_transaction and connection.get_execution_options().get(BEGIN_OPTION) != "NONE":
         raise EngineNotConfiguredError(detail="transactions begin without a lock")
     connection.info[_CHECKED] = True
 
@@ -224,7 +224,7 @@ def require_suitable(connection: sa.Connection) -> None:
     require_functions(connection.exec_driver_sql(FUNCTIONS_QUERY))
 
 
-def in_thread_of(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Connection]:
+def sync_connector(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Connection]:
     """Return what makes a connection of SQLAlchemy on one of sqlite3, for use in its thread; it never closes that one.
 
     Args:

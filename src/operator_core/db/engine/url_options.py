@@ -118,7 +118,7 @@ def _require_free(settings: Mapping[str, str]) -> None:
         )
 
 
-def names_pgbouncer(url: URL) -> bool:
+def is_pgbouncer_url(url: URL) -> bool:
     """Tell whether a URL says that PgBouncer stands in front of the server."""
     return url.query.get(PGBOUNCER) == "true"
 

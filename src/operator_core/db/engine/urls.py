@@ -14,7 +14,7 @@ from operator_core.actions.errors import DatabaseCorruptError, DatabaseNotFoundE
 from operator_core.db.engine.driver_options import PGBOUNCER
 from operator_core.db.engine.file_names import FileURL, absolute
 from operator_core.db.engine.file_watch import require_safe_to_open
-from operator_core.db.engine.url_options import names_pgbouncer, read_options, shown_options
+from operator_core.db.engine.url_options import is_pgbouncer_url, read_options, shown_options
 from operator_core.db.engine.url_text import UNREADABLE, hosts_of, looks_like_a_url, parse, require_printable
 
 URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
@@ -30,7 +30,7 @@ _HARMLESS_NAME = re.compile(r"[\w.$-]+")
 _PLACES = {"user": "username", "password": "password", "dbname": "database", "database": "database"}
 
 
-def target_url(target: Path | str | URL | None) -> URL:
+def resolve_url(target: Path | str | URL | None) -> URL:
     """Return the URL that a target means, with an asynchronous driver in it.
 
     None means the environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
@@ -58,14 +58,14 @@ def file_or_url(text: str) -> URL:
         DatabaseUrlError: As for `target_url`; or the text is a path that looks like a mistyped URL.
     """
     if "://" in text:
-        return target_url(text)
+        return resolve_url(text)
     if looks_like_a_url(text):
         raise DatabaseUrlError(
             f"this is neither a file nor a database URL. {UNREADABLE[0].upper()}{UNREADABLE[1:]}. "
             "A file whose name looks like a URL is written ./name or sqlite:///name"
         )
     require_printable(text, "this path")
-    return target_url(Path(text))
+    return resolve_url(Path(text))
 
 
 def _with_driver(url: URL) -> URL:
@@ -85,7 +85,7 @@ def _with_driver(url: URL) -> URL:
 
 def with_absolute_path(url: URL) -> URL:
     """Return a URL that names the same file after the current folder has changed; it is shown as before."""
-    file = file_of(url)
+    file = sqlite_path(url)
     return url if file is None else absolute(url, file)
 
 
@@ -107,7 +107,7 @@ def _checked_file(url: URL) -> URL:
         )
     if is_uri and url.query.get("uri") == "false":
         raise DatabaseUrlError("uri=false in a SQLite URL contradicts its path, which begins with file:")
-    if url.query.get("cache") == "shared" and file_of(url) is not None:
+    if url.query.get("cache") == "shared" and sqlite_path(url) is not None:
         raise DatabaseUrlError(
             "cache=shared in a SQLite URL needs mode=memory: connections that share the cache of a file lock whole "
             "tables against each other, and a stop could not get in; leave it out"
@@ -133,7 +133,7 @@ def _checked_server(url: URL) -> URL:
         raise DatabaseUrlError("the password in this database URL holds a character that no server can be given")
     hosts_of(url)
     read_options(url)
-    if names_pgbouncer(url):
+    if is_pgbouncer_url(url):
         _check_for_pgbouncer(url)
     return url
 
@@ -160,21 +160,21 @@ def _check_for_pgbouncer(url: URL) -> None:
         )
 
 
-def through_pgbouncer(url: URL) -> URL:
+def with_pgbouncer(url: URL) -> URL:
     """Return a URL that says that PgBouncer stands in front of the server.
 
     Raises:
         DatabaseUrlError: It is not the URL of a server.
     """
     if url.get_backend_name() != "postgresql":
-        raise DatabaseUrlError(f"PgBouncer stands in front of PostgreSQL only, not of {shown(url)}")
+        raise DatabaseUrlError(f"PgBouncer stands in front of PostgreSQL only, not of {display_url(url)}")
     _check_for_pgbouncer(url)
     return url.update_query_dict({PGBOUNCER: "true"})
 
 
-def shown(url: URL) -> str:
+def display_url(url: URL) -> str:
     """Return a URL as it may be shown: a path for a file; of a server only what cannot be a secret."""
-    file = file_of(url)
+    file = sqlite_path(url)
     if file is not None:
         return url.shown_as if isinstance(url, FileURL) and url.shown_as else str(file)
     backend = url.get_backend_name()
@@ -204,7 +204,7 @@ def _shown_host(host: str, port: int | None) -> str:
     return name if port is None else f"{name}:{port}"
 
 
-def file_of(url: URL) -> Path | None:
+def sqlite_path(url: URL) -> Path | None:
     """Return the file of a SQLite URL; None in memory and for a server."""
     if not url.drivername.startswith("sqlite") or url.database in (None, "", ":memory:"):
         return None
@@ -221,12 +221,12 @@ def require_ledger_file(url: URL) -> None:
     Raises:
         DatabaseNotFoundError: There is no file, or it holds something else.
     """
-    file = file_of(url)
+    file = sqlite_path(url)
     if file is None:
         return
-    require_safe_to_open(file, shown(url))
+    require_safe_to_open(file, display_url(url))
     if not file.exists():
-        raise DatabaseNotFoundError(url=shown(url), detail="there is no such file")
+        raise DatabaseNotFoundError(url=display_url(url), detail="there is no such file")
     try:
         # Read only: our own settings would turn any SQLite file into a WAL one.
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
@@ -234,9 +234,9 @@ def require_ledger_file(url: URL) -> None:
     except sqlite3.OperationalError:
         return  # it cannot be read this way; opening it says why
     except sqlite3.DatabaseError as error:
-        raise DatabaseCorruptError(url=shown(url), detail=str(error), code=error.sqlite_errorname) from error
+        raise DatabaseCorruptError(url=display_url(url), detail=str(error), code=error.sqlite_errorname) from error
     if found is None:
-        raise DatabaseNotFoundError(url=shown(url), detail="the file holds something else, or nothing")
+        raise DatabaseNotFoundError(url=display_url(url), detail="the file holds something else, or nothing")
 
 
 _LEDGER_TABLE = "SELECT 1 FROM sqlite_master WHERE name IN ('operator_core_version', 'kill_switch')"

@@ -9,7 +9,7 @@ from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSITIONS, ActionStatus
 from operator_core.actions.types import ActionType, EventKind
 from operator_core.actions.validation import MAX_NAME_CHARACTERS
-from operator_core.db.schema import SCOPE_FIELDS, UNSETTLED, any_of, proposals, quoted, records
+from operator_core.db.schema import IS_UNRESOLVED, SCOPE_FIELDS, proposals, records, sql_list, status_in
 
 GUARDED_TABLES = (
     "action_proposals",
@@ -24,13 +24,13 @@ LEDGER_TABLES = (*GUARDED_TABLES, "kill_switch_barrier")
 """All tables of the ledger; the last one never holds a row."""
 
 EXECUTING = ActionStatus.EXECUTING
-FINAL = quoted(TERMINAL)
+FINAL = sql_list(TERMINAL)
 STATUS_COLUMNS = ("status", "status_at", "status_by", "status_reason")
-TIMED = tuple(status for status in TRANSITIONS if status is not INITIAL)
+TIMESTAMPED_STATUSES = tuple(status for status in TRANSITIONS if status is not INITIAL)
 
 
 @dataclass(frozen=True)
-class Latch:
+class KillSwitchConditions:
     """The conditions that the guard and the sweep ask of the latch, about the proposal row called `row`."""
 
     row: str = "NEW"
@@ -48,7 +48,7 @@ class Latch:
         return f"{self.covers} AND k.engaged_at IS NOT NULL AND k.released_at IS NULL"
 
     @property
-    def bars(self) -> str:
+    def blocks_start(self) -> str:
         """Is true of a latch row that bars the start: engaged, or stopped since the proposal was made."""
         return (
             f"{self.covers} AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL "
@@ -56,7 +56,7 @@ class Latch:
         )
 
     @property
-    def asks(self) -> str:
+    def requests_stop(self) -> str:
         """Is true of a latch row that asks the running proposal to stop."""
         return f"{self.covers} AND k.generation > {self.row}.generation"
 
@@ -79,8 +79,8 @@ def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
     """
     return (
         f"NOT (NEW.scope = '{EVERYTHING}' "
-        f"OR NEW.scope IN ({quoted(f'action_type={kind}' for kind in ActionType)}) "
-        f"OR substr(NEW.scope, 1, {FIRST_NAME_CHARACTER - 1}) IN ({quoted(_NAMED_SCOPES)}) "
+        f"OR NEW.scope IN ({sql_list(f'action_type={kind}' for kind in ActionType)}) "
+        f"OR substr(NEW.scope, 1, {FIRST_NAME_CHARACTER - 1}) IN ({sql_list(_NAMED_SCOPES)}) "
         f"AND length(NEW.scope) BETWEEN {FIRST_NAME_CHARACTER} AND {FIRST_NAME_CHARACTER - 1 + MAX_NAME_CHARACTERS} "
         f"AND NOT ({name_is_blank}) "
         f"OR substr(NEW.scope, 1, {FIRST_TICKET_CHARACTER - 1}) = '{_TICKET}' AND {is_ticket})"
@@ -97,34 +97,34 @@ NEXT_GENERATION = (
 """Above everything in the latch and in its history: a restore may have lost a row of the latch."""
 
 LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
-START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().bars})"
+START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions().blocks_start})"
 IS_LEGAL_STEP = " OR ".join(
     # Not as a list: SQLite would make a table of it for every row.
-    f"(OLD.status = '{source}' AND ({any_of(targets).replace('status', 'NEW.status')}))"
+    f"(OLD.status = '{source}' AND ({status_in(targets).replace('status', 'NEW.status')}))"
     for source, targets in TRANSITIONS.items()
     if targets
 )
 RECORD_AGREES = (
     "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id AND ("
     + " OR ".join(
-        f"(NEW.status = '{status}' AND r.outcome IN ({quoted(outcomes)}))" for status, outcomes in OUTCOMES.items()
+        f"(NEW.status = '{status}' AND r.outcome IN ({sql_list(outcomes)}))" for status, outcomes in OUTCOMES.items()
     )
     + "))"
 )
 
 
-def stop_asking(proposal_id: str) -> str:
+def requested_stop(proposal_id: str) -> str:
     """Return the generation of the last stop that asks a running proposal to stop, as a scalar query."""
     return (
         "(SELECT max(k.generation) FROM action_proposals AS p JOIN kill_switch AS k "
-        f"ON {Latch('p').asks} WHERE p.id = {proposal_id})"
+        f"ON {KillSwitchConditions('p').requests_stop} WHERE p.id = {proposal_id})"
     )
 
 
-RECORD_MISSED = f"OLD.{UNSETTLED}".replace("AND ", "AND OLD.")
+RECORD_UNRESOLVED = f"OLD.{IS_UNRESOLVED}".replace("AND ", "AND OLD.")
 """Is true of a record whose outcome is unknown, and which nobody has settled yet."""
 
-UNASKED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
+STOP_NOT_REQUESTED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
 """Is true of a record that answers a stop which nobody asked for."""
 
 _LAST_EVENT = "(SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = {} ORDER BY e.id + 0 DESC LIMIT 1)"
@@ -141,7 +141,7 @@ IS_NEXT_STOP_EVENT = (
     "AND k.engaged_at IS NOT NULL AND (k.released_at IS NULL) = (NEW.change = 'engaged') "
     "AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at)"
 )
-CHAIN_BROKEN = f"OLD.status <> {_LAST_EVENT.format('OLD.id')}"
+STATUS_CHANGED_MEANWHILE = f"OLD.status <> {_LAST_EVENT.format('OLD.id')}"
 """Is true when the row has taken another step since this one began, in a trigger of a client."""
 
 RETRY_REFUSED = (
@@ -150,7 +150,7 @@ RETRY_REFUSED = (
 )
 """Is true of a new proposal that tries again what is not finished, or was never there."""
 
-NOTE_UNFOUNDED = (
+NOTE_CONTRADICTS_RECORD = (
     "NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id "
     "WHERE r.id = NEW.record_id AND p.id = NEW.proposal_id AND p.status = NEW.status AND ("
     f"NEW.kind = '{EventKind.REPORTED_LATE}' AND r.completed_at IS NOT NULL "
@@ -166,7 +166,7 @@ def _later_than_recorded(proposal_id: str, at: str) -> str:
     return f'q."before" > {at} AND q."before" > coalesce({recorded}, {at})'
 
 
-EVENT_KEPT = (
+EVENT_NOT_PRUNABLE = (
     "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = OLD.proposal_id) OR NOT EXISTS "
     "(SELECT 1 FROM action_prunes AS q WHERE NOT q.keep_events AND "
     f'{_later_than_recorded("OLD.proposal_id", "OLD.at")} AND q."before" > '
@@ -174,20 +174,24 @@ EVENT_KEPT = (
 )
 """Is true of what happened to a proposal that is there, or whose history was not allowed to be pruned."""
 
-PROPOSAL_KEPT = f"NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE {_later_than_recorded('OLD.id', 'OLD.status_at')})"
+PROPOSAL_NOT_PRUNABLE = (
+    f"NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE {_later_than_recorded('OLD.id', 'OLD.status_at')})"
+)
 """Is true of a finished proposal that was not allowed to be pruned."""
 
-RECORD_KEPT = (
+RECORD_NOT_PRUNABLE = (
     "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
     f"ON {_later_than_recorded('p.id', 'p.status_at')} WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))"
 )
 """Is true of a record whose proposal is not finished, or was not allowed to be pruned."""
 
 HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id)"
-BORN_LATER = " OR ".join(f"NEW.{status}_at IS NOT NULL" for status in TIMED if status is not ActionStatus.CANCELLED)
+HAS_LATER_TIMESTAMP = " OR ".join(
+    f"NEW.{status}_at IS NOT NULL" for status in TIMESTAMPED_STATUSES if status is not ActionStatus.CANCELLED
+)
 """Is true of a new proposal that claims to have been further already."""
 
-BORN_BY_ANOTHER = f"NEW.status = '{INITIAL}' AND (NEW.status_by <> NEW.proposed_by OR NEW.status_reason IS NOT NULL)"
+HAS_OTHER_PROPOSER = f"NEW.status = '{INITIAL}' AND (NEW.status_by <> NEW.proposed_by OR NEW.status_reason IS NOT NULL)"
 """Is true of a new proposal whose row says of its first step what its event will not say."""
 
 PROPOSAL_TIMES = ("proposed_at", "status_at", "valid_until")
@@ -205,7 +209,7 @@ FIRST_TIME, LAST_TIME = "0001-01-02 00:00:00", "9999-12-31 00:00:00"
 PROPOSED_COLUMNS = tuple(
     column.name
     for column in proposals.columns
-    if column.name not in STATUS_COLUMNS and column.name not in {f"{status}_at" for status in TIMED}
+    if column.name not in STATUS_COLUMNS and column.name not in {f"{status}_at" for status in TIMESTAMPED_STATUSES}
 )
 """What was proposed: never changes after the insert."""
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import NameTakenError
 from operator_core.actions.kill_switch import EVERYTHING
-from operator_core.db.engine.urls import shown
+from operator_core.db.engine.urls import display_url
 from operator_core.db.guards import names, postgresql, sqlite
 
 SEED = (
@@ -54,7 +54,7 @@ def install_guards(where: sa.Connection | Operations) -> None:
     connection = where if isinstance(where, sa.Connection) else where.get_bind()
     taken = names.taken_names(connection)
     if taken:
-        raise NameTakenError(url=shown(connection.engine.url), names=taken)
+        raise NameTakenError(url=display_url(connection.engine.url), names=taken)
     for statement in _installed_by(connection.dialect.name):
         connection.execute(sa.text(statement.replace(":", r"\:")))  # some drivers read % as a placeholder
 

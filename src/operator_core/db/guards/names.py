@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from operator_core.db.guards import postgresql, sqlite
-from operator_core.db.schema import Base, quoted
+from operator_core.db.schema import Base, sql_list
 
 VERSION_TABLE = "operator_core_version"
 _TABLES = Base.metadata.tables
@@ -51,7 +51,7 @@ def _relations() -> list[str]:
     return [*_TABLES, VERSION_TABLE, *(str(part.name) for part in named)]
 
 
-_RELATIONS = quoted(_relations())
+_RELATIONS = sql_list(_relations())
 VERSION_ON_SQLITE = sa.text(f"SELECT 1 FROM pragma_table_info('{VERSION_TABLE}') WHERE name = 'version_num'")
 _VERSION_ON_POSTGRESQL = sa.text(
     f"SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass('{VERSION_TABLE}') "
@@ -60,7 +60,7 @@ _VERSION_ON_POSTGRESQL = sa.text(
 _NAMES_ON_SQLITE = sa.text(
     "SELECT type AS kind, name, (SELECT group_concat(c.name) FROM pragma_table_info(m.name) AS c) AS columns "
     f"FROM sqlite_master AS m WHERE (type <> 'trigger' AND lower(name) IN ({_RELATIONS})) "
-    f"OR (type = 'trigger' AND lower(name) IN ({quoted(sqlite.triggers())}))"
+    f"OR (type = 'trigger' AND lower(name) IN ({sql_list(sqlite.triggers())}))"
 )
 _KINDS = {
     "r": "table",
@@ -85,5 +85,5 @@ _NAMES_ON_POSTGRESQL = sa.text(
     f"WHERE n.nspname = current_schema() AND t.typrelid = 0 AND t.typname IN ({_RELATIONS}) "
     "UNION ALL SELECT 'function', p.proname::text, NULL FROM pg_catalog.pg_proc AS p "
     "JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace WHERE n.nspname = current_schema() "
-    f"AND p.proname IN ({quoted([*postgresql.functions(), *postgresql.other_functions()])})"
+    f"AND p.proname IN ({sql_list([*postgresql.functions(), *postgresql.other_functions()])})"
 )

@@ -4,8 +4,8 @@ They engage a scope, and cancel what a stop covers and what was made before it, 
 """
 
 from operator_core.actions.lifecycle import PENDING, ActionStatus
-from operator_core.db.guards.conditions import Latch
-from operator_core.db.schema import any_of, kill_switch
+from operator_core.db.guards.conditions import KillSwitchConditions
+from operator_core.db.schema import kill_switch, status_in
 
 ENGAGE_ARGUMENTS = "stop_scope text, stop_by text, stop_reason text"
 _COLUMNS = tuple(column.name for column in kill_switch.columns)
@@ -38,13 +38,13 @@ END
 def sweep() -> str:
     """Cancel some of what a stop left pending, in its name; return the ids. What somebody holds locked is skipped."""
     cancelled = ActionStatus.CANCELLED
-    pending = any_of(PENDING).replace("status", "p.status")
+    pending = status_in(PENDING).replace("status", "p.status")
     return f"""
 BEGIN
     RETURN QUERY WITH leftover AS (
         SELECT p.id, k.by, k.reason
         FROM kill_switch_events AS k
-        JOIN action_proposals AS p ON ({pending}) AND p.generation < k.generation AND {Latch("p").covers}
+        JOIN action_proposals AS p ON ({pending}) AND p.generation < k.generation AND {KillSwitchConditions("p").covers}
         WHERE k.generation = swept_generation AND k.change = 'engaged'
         LIMIT sweep_rows FOR UPDATE OF p SKIP LOCKED
     )

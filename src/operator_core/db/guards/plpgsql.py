@@ -15,7 +15,14 @@ from operator_core.db.guards.codes import (
     STOPPED,
     UNREADABLE,
 )
-from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, LATCH_READABLE, START_BARRED, Latch
+from operator_core.db.guards.conditions import (
+    COUNTER,
+    EXECUTING,
+    FINAL,
+    LATCH_READABLE,
+    START_BARRED,
+    KillSwitchConditions,
+)
 from operator_core.db.guards.plpgsql_readable import unreadable
 from operator_core.db.schema import kill_switch_barrier, notes, proposals, prunes, records
 
@@ -23,7 +30,7 @@ START_LOCK = 0x6F70_6572_6174_6F72
 """The advisory lock for which a stop of the code before revision 0003 waits; anybody may hold it, so no start does."""
 
 
-def refuse(code: str, condition: str) -> str:
+def raise_if(code: str, condition: str) -> str:
     """Return the statement that refuses where a condition is true."""
     return (
         f"    IF {condition} THEN\n"
@@ -58,26 +65,34 @@ def _changed_proposal() -> str:
     )
 
 
+_PROPOSAL_NOT_DELETABLE = (
+    f"OLD.status NOT IN ({FINAL}) OR {conditions.HAS_RECORD} OR {conditions.PROPOSAL_NOT_PRUNABLE}"
+)
+
+
 def proposals_insert() -> str:
     """Choose the state of a new proposal from the latch, and give it the counter."""
+    unreadable_proposal = (
+        f"{unreadable_times(conditions.PROPOSAL_TIMES)} OR {unreadable(proposals, conditions.PROPOSED_COLUMNS)}"
+    )
     return f"""
 DECLARE
     stop RECORD;
 BEGIN
-{refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')")}\
+{raise_if(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')")}\
     SELECT {COUNTER} AS counter, {LATCH_READABLE} AS readable, s.* INTO stop
     FROM (SELECT 1) AS always LEFT JOIN (
-        SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE {Latch().engaged}
+        SELECT k.engaged_by, k.reason FROM kill_switch AS k WHERE {KillSwitchConditions().engaged}
         ORDER BY k.generation DESC LIMIT 1
     ) AS s ON true;
-{refuse(LATCH_UNREADABLE, "NOT stop.readable")}\
-{refuse(CHANGE_REFUSED, conditions.BORN_LATER)}\
-{refuse(NOT_RETRYABLE, conditions.RETRY_REFUSED)}\
+{raise_if(LATCH_UNREADABLE, "NOT stop.readable")}\
+{raise_if(CHANGE_REFUSED, conditions.HAS_LATER_TIMESTAMP)}\
+{raise_if(NOT_RETRYABLE, conditions.RETRY_REFUSED)}\
     NEW.generation := stop.counter;
     NEW.proposed_at := coalesce(NEW.proposed_at, clock_timestamp());
     NEW.proposed_by := coalesce(NEW.proposed_by, 'sql:' || session_user::text);
     NEW.status_at := coalesce(NEW.status_at, clock_timestamp());
-{refuse(UNREADABLE, f"{unreadable_times(conditions.PROPOSAL_TIMES)} OR {unreadable(proposals, conditions.PROPOSED_COLUMNS)}")}\
+{raise_if(UNREADABLE, unreadable_proposal)}\
     IF stop.engaged_by IS NULL THEN
         NEW.cancelled_at := NULL;
         NEW.status := 'proposed';
@@ -96,16 +111,19 @@ END
 
 def proposals_update() -> str:
     """Let only legal steps through, and a start only while no stop covers it."""
-    late = " OR ".join(f"(NEW.{s}_at IS DISTINCT FROM OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMED)
-    unset = " OR ".join(f"(NEW.status = '{s}' AND NEW.{s}_at IS NULL)" for s in conditions.TIMED)
+    late = " OR ".join(
+        f"(NEW.{s}_at IS DISTINCT FROM OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMESTAMPED_STATUSES
+    )
+    unset = " OR ".join(f"(NEW.status = '{s}' AND NEW.{s}_at IS NULL)" for s in conditions.TIMESTAMPED_STATUSES)
     stamp = "".join(
-        f"        IF NEW.status = '{s}' THEN NEW.{s}_at := NEW.status_at; END IF;\n" for s in conditions.TIMED
+        f"        IF NEW.status = '{s}' THEN NEW.{s}_at := NEW.status_at; END IF;\n"
+        for s in conditions.TIMESTAMPED_STATUSES
     )
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, _changed_proposal())}\
-{refuse(STEP_REFUSED, f"NOT ({conditions.IS_LEGAL_STEP})")}\
-{refuse(CHANGE_REFUSED, late)}\
+{raise_if(CHANGE_REFUSED, _changed_proposal())}\
+{raise_if(STEP_REFUSED, f"NOT ({conditions.IS_LEGAL_STEP})")}\
+{raise_if(CHANGE_REFUSED, late)}\
     -- A client that sets the status alone: say when and who.
     IF {unset} THEN
         NEW.status_at := clock_timestamp();
@@ -113,7 +131,7 @@ BEGIN
         IF NEW.status_reason IS NOT DISTINCT FROM OLD.status_reason THEN NEW.status_reason := NULL; END IF;
 {stamp}\
     END IF;
-{refuse(UNREADABLE, f"{unreadable_times(('status_at',))} OR {unreadable(proposals, conditions.STATUS_COLUMNS)}")}\
+{raise_if(UNREADABLE, f"{unreadable_times(('status_at',))} OR {unreadable(proposals, conditions.STATUS_COLUMNS)}")}\
     IF NEW.status = '{EXECUTING}' THEN
         IF NEW.valid_until <= clock_timestamp() THEN
             RAISE EXCEPTION '{EXPIRED}: {MESSAGES[EXPIRED]}' USING ERRCODE = '{EXPIRED}';
@@ -121,7 +139,7 @@ BEGIN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION '{ISOLATION_REFUSED}: {MESSAGES[ISOLATION_REFUSED]}' USING ERRCODE = '{ISOLATION_REFUSED}';
         END IF;
-{refuse(UNREADABLE, unreadable(proposals, conditions.PROPOSED_COLUMNS))}\
+{raise_if(UNREADABLE, unreadable(proposals, conditions.PROPOSED_COLUMNS))}\
         PERFORM pg_try_advisory_xact_lock_shared({START_LOCK});
         BEGIN
             LOCK TABLE {kill_switch_barrier} IN ROW SHARE MODE NOWAIT;
@@ -154,7 +172,7 @@ def proposals_delete() -> str:
     """Let go only of what is finished, has no record any more, and was allowed to be pruned."""
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"OLD.status NOT IN ({FINAL}) OR {conditions.HAS_RECORD} OR {conditions.PROPOSAL_KEPT}")}\
+{raise_if(CHANGE_REFUSED, _PROPOSAL_NOT_DELETABLE)}\
     RETURN OLD;
 END
 """
@@ -166,7 +184,7 @@ def written(table: str, **expected: str) -> str:
     differs = " OR ".join(f"kept.{name} IS DISTINCT FROM {value}" for name, value in expected.items())
     return f"""\
         RETURNING {columns} INTO kept;
-{refuse(EVENT_MISSING, differs)}"""
+{raise_if(EVENT_MISSING, differs)}"""
 
 
 def write_event() -> str:
@@ -213,8 +231,8 @@ def records_insert() -> str:
     )
     return f"""
 BEGIN
-{refuse(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
-{refuse(UNREADABLE, f"{unreadable_times(conditions.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
+{raise_if(RECORD_DISAGREES, f"NEW.completed_at IS NOT NULL OR NOT {executing}")}\
+{raise_if(UNREADABLE, f"{unreadable_times(conditions.RECORD_TIMES)} OR {unreadable(records, records.columns.keys())}")}\
     RETURN NEW;
 END
 """
@@ -224,7 +242,7 @@ def records_update() -> str:
     """Close a record once, stamped with the stop that asked for it; settle once what nobody knows the outcome of."""
     kept = changed(tuple(c for c in conditions.CLOSED_COLUMNS if c != "result_data"))
     settles = (
-        f"{conditions.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
+        f"{conditions.RECORD_UNRESOLVED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
         "OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)"
     )
     requested = f"OLD.cancel_requested_at IS NOT NULL AND ({changed(conditions.REQUEST_COLUMNS)})"
@@ -232,14 +250,14 @@ def records_update() -> str:
     unread = f"{times} OR {unreadable(records, records.columns.keys(), changed=True)}"
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(conditions.RECORD_KEYS)}")}\
-{refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
-{refuse(CHANGE_REFUSED, requested)}\
+{raise_if(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(conditions.RECORD_KEYS)}")}\
+{raise_if(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
+{raise_if(CHANGE_REFUSED, requested)}\
     IF OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL THEN
-        NEW.stop_generation := {conditions.stop_asking("NEW.proposal_id")};
+        NEW.stop_generation := {conditions.requested_stop("NEW.proposal_id")};
     END IF;
-{refuse(RECORD_DISAGREES, conditions.UNASKED)}\
-{refuse(UNREADABLE, unread)}\
+{raise_if(RECORD_DISAGREES, conditions.STOP_NOT_REQUESTED)}\
+{raise_if(UNREADABLE, unread)}\
     RETURN NEW;
 END
 """
@@ -249,7 +267,7 @@ def records_delete() -> str:
     """Let go only of the records of what was allowed to be pruned."""
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"{conditions.RECORD_KEPT} OR {conditions.RECORD_MISSED}")}\
+{raise_if(CHANGE_REFUSED, f"{conditions.RECORD_NOT_PRUNABLE} OR {conditions.RECORD_UNRESOLVED}")}\
     RETURN OLD;
 END
 """
@@ -259,7 +277,7 @@ def events_keep() -> str:
     """Let go only of the history of what was pruned with its history."""
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {conditions.EVENT_KEPT}")}\
+{raise_if(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {conditions.EVENT_NOT_PRUNABLE}")}\
     RETURN OLD;
 END
 """
@@ -295,8 +313,8 @@ def notes_insert() -> str:
     written_by_hand = f"NEW.kind <> '{EventKind.REPORTED_LATE}' AND pg_trigger_depth() < 2"
     return f"""
 BEGIN
-{refuse(CHANGE_REFUSED, f"{written_by_hand} OR {conditions.NOTE_UNFOUNDED}")}\
-{refuse(UNREADABLE, f"{unreadable_times(('at',))} OR {unreadable(notes, notes.columns.keys())}")}\
+{raise_if(CHANGE_REFUSED, f"{written_by_hand} OR {conditions.NOTE_CONTRADICTS_RECORD}")}\
+{raise_if(UNREADABLE, f"{unreadable_times(('at',))} OR {unreadable(notes, notes.columns.keys())}")}\
     RETURN NEW;
 END
 """
@@ -308,8 +326,8 @@ def prunes_insert() -> str:
     ahead = "NEW.before > clock_timestamp() + interval '1 day'"  # clocks differ, and zones even more
     return f"""
 BEGIN
-{refuse(UNREADABLE, unread)}\
-{refuse(CHANGE_REFUSED, ahead)}\
+{raise_if(UNREADABLE, unread)}\
+{raise_if(CHANGE_REFUSED, ahead)}\
     RETURN NEW;
 END
 """
@@ -324,12 +342,12 @@ END
 """
 
 
-def expect(condition: str, then: str = "") -> str:
+def require(condition: str, then: str = "") -> str:
     """Refuse every event but the one that the ledger itself writes; `then` completes it."""
     return f"""
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.
-{refuse(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
+{raise_if(CHANGE_REFUSED, f"pg_trigger_depth() < 2 OR NOT {condition}")}\
 {then}    RETURN NEW;
 END
 """

@@ -4,7 +4,7 @@ from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.db.guards import conditions
 from operator_core.db.guards.codes import CHANGE_REFUSED, MESSAGES, SCOPE_REFUSED, UNREADABLE
 from operator_core.db.guards.conditions import FIRST_NAME_CHARACTER, FIRST_TICKET_CHARACTER, NEXT_GENERATION
-from operator_core.db.guards.plpgsql import changed, refuse, unreadable_times, written
+from operator_core.db.guards.plpgsql import changed, raise_if, unreadable_times, written
 from operator_core.db.guards.plpgsql_readable import is_ticket, name_is_blank, unreadable
 from operator_core.db.schema import kill_switch, kill_switch_barrier
 
@@ -31,12 +31,12 @@ BEGIN
         IF NEW.released_at IS NOT NULL OR (TG_OP = 'UPDATE' AND NEW.scope <> OLD.scope) THEN
             RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
         END IF;
-{refuse(SCOPE_REFUSED, invalid)}\
+{raise_if(SCOPE_REFUSED, invalid)}\
         NEW.generation := {NEXT_GENERATION};
         NEW.engaged_at := coalesce(NEW.engaged_at, clock_timestamp());
         NEW.engaged_by := coalesce(NEW.engaged_by, 'sql:' || session_user::text);
     END IF;
-{refuse(UNREADABLE, unread)}\
+{raise_if(UNREADABLE, unread)}\
     RETURN NEW;
 END
 """

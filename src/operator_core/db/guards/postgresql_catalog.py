@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from operator_core.db.guards.conditions import LEDGER_TABLES
 from operator_core.db.guards.postgresql import functions, other_functions
-from operator_core.db.schema import quoted
+from operator_core.db.schema import sql_list
 
 PREFIX = "operator_core_"
 """The beginning of the name of each of our triggers and functions."""
@@ -18,11 +18,11 @@ Definitions = dict[str, dict[tuple[str, str], str]]
 BODY = "body of function"
 _FAULT = "fault"
 
-_OURS = quoted({**functions(), **other_functions()})
+_OURS = sql_list({**functions(), **other_functions()})
 _SOURCES = f"""WITH
 ledger AS (
     SELECT c.*, n.nspname
-    FROM unnest(ARRAY[{quoted(LEDGER_TABLES)}]) AS t(name)
+    FROM unnest(ARRAY[{sql_list(LEDGER_TABLES)}]) AS t(name)
     JOIN pg_class AS c ON c.oid = to_regclass(t.name)
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
 ), home AS (
@@ -61,7 +61,7 @@ _FAULTS = (
         CASE WHEN has_function_privilege('public', f.oid, 'EXECUTE') THEN
             format('function %1$s may be called by everybody: REVOKE ALL ON FUNCTION %1$s FROM PUBLIC',
                    f.signature) END,
-        CASE WHEN f.proname IN ({quoted(other_functions())}) AND NOT pg_function_is_visible(f.oid) THEN
+        CASE WHEN f.proname IN ({sql_list(other_functions())}) AND NOT pg_function_is_visible(f.oid) THEN
             format('function %s is hidden by another one, in a schema that the search path names before %I',
                    f.signature, f.nspname) END])
     FROM functions AS f""",

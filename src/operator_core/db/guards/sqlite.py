@@ -22,7 +22,7 @@ from operator_core.db.guards.codes import (
     STOPPED,
     UNREADABLE,
 )
-from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, START_BARRED, Latch
+from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, START_BARRED, KillSwitchConditions
 from operator_core.db.guards.sqlite_readable import (
     breaks_check,
     is_ticket,
@@ -97,7 +97,7 @@ def _json(columns: tuple[str, ...], row: str) -> str:
 
 
 def _proposals() -> Iterator[tuple[str, str]]:
-    stop = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch().engaged})"
+    stop = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions().engaged})"
     yield _trigger(
         "proposals_insert",
         "BEFORE INSERT ON action_proposals",
@@ -109,20 +109,24 @@ def _proposals() -> Iterator[tuple[str, str]]:
         ),
         _refuse(LATCH_UNREADABLE, f"NOT ({LATCH_READABLE})"),
         _refuse(STEP_REFUSED, "NEW.status NOT IN ('proposed', 'cancelled')"),
-        _refuse(CHANGE_REFUSED, f"{conditions.BORN_LATER} OR ({conditions.BORN_BY_ANOTHER})"),
+        _refuse(CHANGE_REFUSED, f"{conditions.HAS_LATER_TIMESTAMP} OR ({conditions.HAS_OTHER_PROPOSER})"),
         _refuse(NOT_RETRYABLE, conditions.RETRY_REFUSED),
         *_refuse_row(proposals),
         _refuse(STOPPED, f"NEW.generation IS NOT {COUNTER}"),
         _refuse(STOPPED, f"(NEW.status = 'cancelled') IS NOT ({stop})"),
     )
-    late = " OR ".join(f"(NEW.{s}_at IS NOT OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMED)
+    late = " OR ".join(
+        f"(NEW.{s}_at IS NOT OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMESTAMPED_STATUSES
+    )
     yield _trigger(
         "proposals_update",
         "BEFORE UPDATE ON action_proposals",
         _refuse(CHANGE_REFUSED, _changed(conditions.PROPOSED_COLUMNS)),
         _refuse(STEP_REFUSED, f"NOT ({conditions.IS_LEGAL_STEP})"),
         _refuse(CHANGE_REFUSED, late),
-        *_refuse_unreadable(proposals, (*conditions.STATUS_COLUMNS, *(f"{status}_at" for status in conditions.TIMED))),
+        *_refuse_unreadable(
+            proposals, (*conditions.STATUS_COLUMNS, *(f"{status}_at" for status in conditions.TIMESTAMPED_STATUSES))
+        ),
         *_refuse_broken_check(proposals),
         *(
             _refuse(UNREADABLE, f"NEW.status = '{EXECUTING}' AND ({condition})")
@@ -141,7 +145,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
         "BEFORE DELETE ON action_proposals",
         _refuse(
             CHANGE_REFUSED,
-            f"OLD.status NOT IN ({FINAL}) OR {conditions.HAS_RECORD} OR {conditions.PROPOSAL_KEPT}",
+            f"OLD.status NOT IN ({FINAL}) OR {conditions.HAS_RECORD} OR {conditions.PROPOSAL_NOT_PRUNABLE}",
         ),
     )
 
@@ -168,7 +172,7 @@ def _events() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "proposals_updated",
         "AFTER UPDATE ON action_proposals",
-        _refuse(CHANGE_REFUSED, conditions.CHAIN_BROKEN),
+        _refuse(CHANGE_REFUSED, conditions.STATUS_CHANGED_MEANWHILE),
         f"INSERT INTO action_events {columns} VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, "
         f"NEW.status_reason, {COUNTER}, {outcome}, {_NOW})",
         _expect_event(reached.format("NEW.status")),
@@ -187,7 +191,9 @@ def _events() -> Iterator[tuple[str, str]]:
 
 
 def _records() -> Iterator[tuple[str, str]]:
-    settles = f"{conditions.RECORD_MISSED} AND NEW.finding IS NOT NULL AND NOT ({_changed(conditions.CLOSED_COLUMNS)})"
+    settles = (
+        f"{conditions.RECORD_UNRESOLVED} AND NEW.finding IS NOT NULL AND NOT ({_changed(conditions.CLOSED_COLUMNS)})"
+    )
     columns = '(proposal_id, record_id, kind, status, at, "by", reason, generation, data)'
     status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
     requested = "OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL"
@@ -219,9 +225,9 @@ def _records() -> Iterator[tuple[str, str]]:
         _refuse(
             RECORD_DISAGREES,
             "OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL "
-            f"AND NEW.stop_generation IS NOT {conditions.stop_asking('NEW.proposal_id')}",
+            f"AND NEW.stop_generation IS NOT {conditions.requested_stop('NEW.proposal_id')}",
         ),
-        _refuse(RECORD_DISAGREES, conditions.UNASKED),
+        _refuse(RECORD_DISAGREES, conditions.STOP_NOT_REQUESTED),
         *_refuse_unreadable(records, records.columns.keys(), changed=True),
         *_refuse_broken_check(records),
     )
@@ -246,7 +252,7 @@ def _records() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "records_delete",
         "BEFORE DELETE ON action_records",
-        _refuse(CHANGE_REFUSED, f"{conditions.RECORD_KEPT} OR {conditions.RECORD_MISSED}"),
+        _refuse(CHANGE_REFUSED, f"{conditions.RECORD_NOT_PRUNABLE} OR {conditions.RECORD_UNRESOLVED}"),
     )
 
 
@@ -324,12 +330,12 @@ def _append_only() -> Iterator[tuple[str, str]]:
             "EXISTS (SELECT 1 FROM action_notes AS o WHERE o.id = NEW.id "
             f"OR (o.record_id = NEW.record_id AND o.kind = NEW.kind AND o.kind <> '{EventKind.REPORTED_LATE}'))",
         ),
-        _refuse(CHANGE_REFUSED, conditions.NOTE_UNFOUNDED),
+        _refuse(CHANGE_REFUSED, conditions.NOTE_CONTRADICTS_RECORD),
         *_refuse_row(notes),
     )
     for table in ("action_events", "action_notes", "action_prunes", "kill_switch_events"):
         short = table.removeprefix("action_")
-        kept = conditions.EVENT_KEPT if short in ("events", "notes") else "1"
+        kept = conditions.EVENT_NOT_PRUNABLE if short in ("events", "notes") else "1"
         yield _trigger(f"{short}_update", f"BEFORE UPDATE ON {table}", _refuse(CHANGE_REFUSED, "1"))
         yield _trigger(f"{short}_delete", f"BEFORE DELETE ON {table}", _refuse(CHANGE_REFUSED, kept))
     yield _trigger("kill_switch_delete", "BEFORE DELETE ON kill_switch", _refuse(CHANGE_REFUSED, "1"))

@@ -16,10 +16,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from operator_core.db.guards.conditions import LEDGER_TABLES
 from operator_core.db.guards.sqlite import triggers
-from operator_core.db.schema import Base, quoted
+from operator_core.db.schema import Base, sql_list
 
 PREFIX = "operator_core_"
-_TABLES = quoted(LEDGER_TABLES)
+_TABLES = sql_list(LEDGER_TABLES)
 _MASTER = " UNION ALL ".join(
     f"SELECT '{schema}' AS place, type, name, tbl_name, sql FROM {master} "
     f"WHERE lower(tbl_name) IN ({_TABLES}) OR lower(name) IN ({_TABLES}) OR name IN ({{triggers}})"
@@ -88,7 +88,7 @@ def _definition(sql: str) -> str:
     return unique + " ".join(words[words.index("(") :])
 
 
-_QUERY = sa.text(_MASTER.format(triggers=quoted(triggers())))
+_QUERY = sa.text(_MASTER.format(triggers=sql_list(triggers())))
 
 
 def inspect_guards(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:

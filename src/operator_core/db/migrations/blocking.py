@@ -10,21 +10,24 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
 from operator_core.db.engine.factory import create_engine
-from operator_core.db.errors import translated
+from operator_core.db.errors import translating_errors
 
 T = TypeVar("T")
 
 
-def run_alone(url: URL, act: Callable[[sa.Connection], T], *, lock_timeout: float = 10.0) -> T:
+def run_blocking(url: URL, function: Callable[[sa.Connection], T], *, lock_timeout: float = 10.0) -> T:
     """Connect, call `act` with the connection, and return what it returns; errors of the driver come as ours."""
-    with translated(url), ThreadPoolExecutor(1) as executor:  # a loop needs file descriptors, so it may fail too
-        return executor.submit(lambda: asyncio.run(_connect_and(url, act, lock_timeout))).result()
+    with (
+        translating_errors(url),
+        ThreadPoolExecutor(1) as executor,
+    ):  # a loop needs file descriptors, so it may fail too
+        return executor.submit(lambda: asyncio.run(_connect_and(url, function, lock_timeout))).result()
 
 
 async def _connect_and(url: URL, act: Callable[[sa.Connection], T], lock_timeout: float) -> T:
     engine = create_engine(url, lock_timeout=lock_timeout, poolclass=NullPool)
     try:
-        with translated(url):
+        with translating_errors(url):
             async with engine.connect() as connection:
                 return await connection.run_sync(act)
     finally:

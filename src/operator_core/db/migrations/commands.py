@@ -13,8 +13,8 @@ from operator_core.actions.errors import (
     ValueNotStorableError,
 )
 from operator_core.actions.validation import check_seconds
-from operator_core.db.engine.urls import target_url
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.engine.urls import resolve_url
+from operator_core.db.migrations.blocking import run_blocking
 from operator_core.db.migrations.revisions import DDL_LOCK_TIMEOUT
 from operator_core.db.migrations.status import require_free_file
 
@@ -44,7 +44,7 @@ def upgrade(
     Raises:
         DatabaseError: It cannot be reached or worked with.
     """
-    url, seconds = target_url(target), check_seconds(lock_timeout, "lock_timeout")
+    url, seconds = resolve_url(target), check_seconds(lock_timeout, "lock_timeout")
     _migrate(url, "upgrade", revision, lock_timeout=seconds)
 
 
@@ -54,12 +54,12 @@ def upgrade_sql(target: Path | str | URL | None, revision: str, output: TextIO) 
 
     start, _, end = revision.rpartition(":")
     with _refusing(revision):
-        environment.write_sql(target_url(target), environment.plan("upgrade", end), start or None, output)
+        environment.write_sql(resolve_url(target), environment.plan("upgrade", end), start or None, output)
 
 
 def downgrade(target: Path | str | URL | None, revision: str) -> None:
     """Take a database back to a revision; what only later revisions can hold is lost."""
-    _migrate(target_url(target), "downgrade", revision)
+    _migrate(resolve_url(target), "downgrade", revision)
 
 
 def upgrade_on(connection: sa.Connection) -> None:
@@ -76,7 +76,7 @@ def _migrate(url: URL, direction: "Direction", revision: str, *, lock_timeout: f
     with _refusing(revision):
         steps = environment.plan(direction, revision)
         act = partial(environment.run_on, steps=steps, lock_timeout=lock_timeout)
-        run_alone(url, act, lock_timeout=environment.LOCK_WAIT_SECONDS)
+        run_blocking(url, act, lock_timeout=environment.LOCK_WAIT_SECONDS)
 
 
 @contextmanager

@@ -22,10 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from operator_core.actions.errors import ConstraintError, DatabaseLockedError, DatabaseUrlError
 from operator_core.db.engine.capabilities import check_version, is_sqlite
 from operator_core.db.engine.factory import require_configured
-from operator_core.db.engine.urls import shown, target_url
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.engine.urls import display_url, resolve_url
+from operator_core.db.migrations.blocking import run_blocking
 from operator_core.db.migrations.revisions import DDL_LOCK_TIMEOUT, VERSION_TABLE, scripts
-from operator_core.db.migrations.sqlite_triggers import TriggerKeeper
+from operator_core.db.migrations.sqlite_triggers import TriggerRestorer
 from operator_core.db.migrations.status import require_chain
 from operator_core.db.schema import Base
 
@@ -93,7 +93,7 @@ def run_env() -> None:
     """Do what an `env.py` does, for `alembic` on the command line."""
     from alembic import context
 
-    url = target_url(context.get_x_argument(as_dictionary=True).get("url"))
+    url = resolve_url(context.get_x_argument(as_dictionary=True).get("url"))
     if context.is_offline_mode():
         context.configure(url=url, literal_binds=True, **OPTIONS)
         _write_on(context, url)
@@ -106,7 +106,7 @@ def run_env() -> None:
 
         _run_alone_on(connection, configure, DDL_LOCK_TIMEOUT)
 
-    run_alone(url, act, lock_timeout=LOCK_WAIT_SECONDS)
+    run_blocking(url, act, lock_timeout=LOCK_WAIT_SECONDS)
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -181,7 +181,7 @@ def require_schema(connection: sa.Connection) -> None:
     else:
         return
     raise DatabaseUrlError(
-        f"the search_path of {found.role} in {shown(connection.engine.url)} begins with {problem}. "
+        f"the search_path of {found.role} in {display_url(connection.engine.url)} begins with {problem}. "
         f"Run: ALTER ROLE {found.role} IN DATABASE {found.database} SET search_path = {schema}; then connect anew"
     )
 
@@ -210,7 +210,7 @@ def wait_for_lock(connection: sa.Connection, function: str, between: Callable[[]
     while not connection.scalar(sa.text(f"SELECT {function}({_MIGRATION_LOCK})")):
         between()
         if time.monotonic() > give_up:
-            raise DatabaseLockedError(url=shown(connection.engine.url), detail="another process is migrating it")
+            raise DatabaseLockedError(url=display_url(connection.engine.url), detail="another process is migrating it")
         time.sleep(0.1)
 
 
@@ -234,7 +234,7 @@ def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
 @contextmanager
 def keeping_triggers(connection: sa.Connection) -> Generator[dict[str, Any]]:
     """Give Alembic the option that puts triggers back after a table was rebuilt on SQLite."""
-    keeper = TriggerKeeper(connection)
+    keeper = TriggerRestorer(connection)
     try:
         yield {"on_version_apply": (keeper.restore,)}
     finally:

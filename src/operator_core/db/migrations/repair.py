@@ -5,9 +5,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from operator_core.db.engine.urls import require_ledger_file, target_url
+from operator_core.db.engine.urls import require_ledger_file, resolve_url
 from operator_core.db.guards import drop_guards, install_guards
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.blocking import run_blocking
 from operator_core.db.migrations.status import SchemaStatus, require_revision, schema_status_on
 from operator_core.db.stores.kill_switch_verification import raise_counters, restore_latch
 
@@ -23,7 +23,7 @@ def repair(target: Path | str | URL | None = None) -> SchemaStatus:
         SchemaOutOfDateError, SchemaTooNewError: The schema is that of another version.
         DatabaseError: It cannot be reached or worked with; nothing was changed.
     """
-    url = target_url(target)
+    url = resolve_url(target)
     require_ledger_file(url)
 
     def act(connection: sa.Connection) -> SchemaStatus:
@@ -35,4 +35,4 @@ def repair(target: Path | str | URL | None = None) -> SchemaStatus:
         connection.commit()
         return schema_status_on(connection)
 
-    return run_alone(url, act)
+    return run_blocking(url, act)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 
-class TriggerKeeper:
+class TriggerRestorer:
     """Puts back what a rebuilt SQLite table has lost: triggers that the revision did not drop, and the last id."""
 
     def __init__(self, connection: sa.Connection) -> None:

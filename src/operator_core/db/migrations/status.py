@@ -21,9 +21,9 @@ from operator_core.actions.errors import (
 )
 from operator_core.db.engine.capabilities import check_version
 from operator_core.db.engine.file_watch import require_safe_to_open
-from operator_core.db.engine.urls import URL_VARIABLE, file_of, require_ledger_file, shown, target_url
+from operator_core.db.engine.urls import URL_VARIABLE, display_url, require_ledger_file, resolve_url, sqlite_path
 from operator_core.db.guards import inspect, names
-from operator_core.db.migrations.blocking import run_alone
+from operator_core.db.migrations.blocking import run_blocking
 from operator_core.db.migrations.revisions import HEAD, REVISIONS, VERSION_TABLE
 from operator_core.db.schema import kill_switch
 from operator_core.db.stores import kill_switch_verification
@@ -51,7 +51,7 @@ def current_revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table(kill_switch.name):
         return None
     if versioned:
-        raise RevisionUnknownError(url=shown(connection.engine.url), expected=HEAD)
+        raise RevisionUnknownError(url=display_url(connection.engine.url), expected=HEAD)
     return HEAD
 
 
@@ -63,7 +63,7 @@ def require_chain(connection: sa.Connection) -> None:
         RevisionUnknownError: Only a host knows the revision of its tables.
     """
     if current_revision(connection) is not None and not names.has_version(connection):
-        raise RevisionUnknownError(url=shown(connection.engine.url), expected=HEAD)
+        raise RevisionUnknownError(url=display_url(connection.engine.url), expected=HEAD)
 
 
 def require_free_names(connection: sa.Connection) -> None:
@@ -74,7 +74,7 @@ def require_free_names(connection: sa.Connection) -> None:
     """
     taken = names.taken_names(connection)
     if taken:
-        raise NameTakenError(url=shown(connection.engine.url), names=taken)
+        raise NameTakenError(url=display_url(connection.engine.url), names=taken)
 
 
 def require_free_file(url: URL) -> None:
@@ -85,10 +85,10 @@ def require_free_file(url: URL) -> None:
     Raises:
         NameTakenError: One has.
     """
-    file = file_of(url)
+    file = sqlite_path(url)
     if file is None:
         return
-    require_safe_to_open(file, shown(url))
+    require_safe_to_open(file, display_url(url))
 
     def connect() -> sqlite3.Connection:
         # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.
@@ -118,7 +118,7 @@ def require_compatible(connection: sa.Connection, url: URL) -> None:
     found = require_revision(connection, url, f"{int(HEAD) + 1:04d}")
     missing = _wrong_guards(connection, exactly=found == HEAD)
     if missing:
-        raise GuardMissingError(url=shown(url), guards=missing)
+        raise GuardMissingError(url=display_url(url), guards=missing)
 
 
 def wrong_guards(connection: sa.Connection) -> tuple[str, ...]:
@@ -135,9 +135,9 @@ def require_revision(connection: sa.Connection, url: URL, *others: str) -> str:
     """
     found = current_revision(connection)
     if found is None or (found in REVISIONS and found != HEAD):
-        raise SchemaOutOfDateError(url=shown(url), current=found, expected=HEAD, command=_upgrade_command(url))
+        raise SchemaOutOfDateError(url=display_url(url), current=found, expected=HEAD, command=_upgrade_command(url))
     if found not in (HEAD, *others):
-        raise SchemaTooNewError(url=shown(url), current=found, expected=HEAD)
+        raise SchemaTooNewError(url=display_url(url), current=found, expected=HEAD)
     return found
 
 
@@ -157,11 +157,11 @@ _BY_A_HOST = (
 
 def _upgrade_command(url: URL) -> str:
     """Return what to type; a URL with a password in it is not shown, so it is taken from the environment."""
-    if file_of(url) is not None:
-        return f"operator-core db upgrade --url '{shown(url)}'"
-    if shown(url) != url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False):
+    if sqlite_path(url) is not None:
+        return f"operator-core db upgrade --url '{display_url(url)}'"
+    if display_url(url) != url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False):
         return f"{URL_VARIABLE}=... operator-core db upgrade"
-    return f"operator-core db upgrade --url '{shown(url)}'"
+    return f"operator-core db upgrade --url '{display_url(url)}'"
 
 
 class SchemaState(StrEnum):
@@ -189,13 +189,13 @@ def schema_status(target: Path | str | URL | None = None) -> SchemaStatus:
     Raises:
         DatabaseError: It cannot be reached or worked with.
     """
-    url = target_url(target)
+    url = resolve_url(target)
     require_free_file(url)
     try:
         require_ledger_file(url)
     except DatabaseNotFoundError:
         return SchemaStatus(None, SchemaState.BEHIND)
-    return run_alone(url, schema_status_on)
+    return run_blocking(url, schema_status_on)
 
 
 def schema_status_on(connection: sa.Connection) -> SchemaStatus:

@@ -1,12 +1,11 @@
 """`ActionDB`: the repository with an engine and transactions of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Self, TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -20,34 +19,39 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.kill_switch import KillSwitchStatus, Scope, Stop, StopReceipt
 from operator_core.actions.validation import check_integer, check_name, check_seconds, check_text
-from operator_core.db.engine.capabilities import is_sqlite, share_sessions
-from operator_core.db.engine.factory import create_engine, for_calls, require_lasting_sessions, transacting
-from operator_core.db.engine.home import Home
-from operator_core.db.engine.notifier import Bell
-from operator_core.db.engine.urls import (
-    file_of,
-    require_ledger_file,
-    shown,
-    target_url,
-    through_pgbouncer,
-    with_absolute_path,
+from operator_core.db.engine.capabilities import is_sqlite, mark_behind_pgbouncer
+from operator_core.db.engine.factory import (
+    create_engine,
+    owned_engine_options,
+    require_session_state,
+    with_transactions,
 )
-from operator_core.db.errors import translated
+from operator_core.db.engine.home import Home
+from operator_core.db.engine.notifier import Notifier
+from operator_core.db.engine.urls import (
+    display_url,
+    require_ledger_file,
+    resolve_url,
+    sqlite_path,
+    with_absolute_path,
+    with_pgbouncer,
+)
+from operator_core.db.errors import translating_errors
 from operator_core.db.migrations.commands import upgrade
 from operator_core.db.migrations.status import require_free_file
-from operator_core.db.modes import Kind
+from operator_core.db.modes import Unit
 from operator_core.db.repository.action_repository import ActionRepository
 from operator_core.db.repository.opening import prepare, upgrade_on
 from operator_core.db.repository.transaction import Transaction
-from operator_core.db.repository.unreadable_rows import OnUnreadable, PassedOver
-from operator_core.db.repository.waiting import WaitingCalls
-from operator_core.db.stop.command import Order
+from operator_core.db.repository.unreadable_rows import OnUnreadable, UnreadableRows
+from operator_core.db.repository.waiting import WaitMixin
+from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 from operator_core.db.stores import kill_switch
 from operator_core.db.stores.executions import Claim
 from operator_core.db.transactions.in_flight import InFlight
-from operator_core.db.transactions.owned import OwnTransactions, close_pool
-from operator_core.db.transactions.shield import settled
+from operator_core.db.transactions.owned import TransactionRunner, close_pool
+from operator_core.db.transactions.shield import shielded
 
 OPEN_TIMEOUT_SECONDS = 30.0
 """How long opening a ledger on a server may take, in which it only reads."""
@@ -59,7 +63,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Claim | None)
 
 
-class ActionDB(WaitingCalls):
+class ActionDB(WaitMixin):
     """Keeps a ledger in a database of its own or beside a host's tables; each call is a transaction of its own.
 
     Use it as an async context manager, or call `open` and `close`. Leaving it disposes of an engine that it made, and
@@ -96,18 +100,18 @@ class ActionDB(WaitingCalls):
             raise DatabaseUrlError(f"a {type(target).__name__} is no target: give a Path, a URL or an AsyncEngine")
         if migrate not in ("auto", "check"):
             raise ValueNotStorableError(path="migrate", why=f"is {migrate!a}; it is 'auto' or 'check'")
-        self._given = target if isinstance(target, AsyncEngine) else None
-        self._url = with_absolute_path(target.url) if isinstance(target, AsyncEngine) else target_url(target)
+        self._host_engine = target if isinstance(target, AsyncEngine) else None
+        self._url = with_absolute_path(target.url) if isinstance(target, AsyncEngine) else resolve_url(target)
         if pgbouncer:
-            self._url = through_pgbouncer(self._url)
-            self._given = self._given and share_sessions(self._given)
+            self._url = with_pgbouncer(self._url)
+            self._host_engine = self._host_engine and mark_behind_pgbouncer(self._host_engine)
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
-        self._own: OwnTransactions | None = None
-        self._passed_over = PassedOver(on_unreadable)
+        self._transactions: TransactionRunner | None = None
+        self._unreadable = UnreadableRows(on_unreadable)
 
     def __repr__(self) -> str:
-        return f"ActionDB({shown(self._url)!r})"
+        return f"ActionDB({display_url(self._url)!r})"
 
     # -- open and close ------------------------------------------------------------------------------------------------
 
@@ -120,18 +124,18 @@ class ActionDB(WaitingCalls):
             DatabaseUnavailableError: It cannot be reached or worked with.
             OpenedElsewhereError: It is open in another event loop, or was when this process was forked.
         """
-        if self._home is None or (self._own is None and self._home.is_gone):
+        if self._home is None or (self._transactions is None and self._home.is_gone):
             self._home = Home(repr(self))
         home = self._home
         home.require()
         home.opening += 1
         try:
             async with home.lock:
-                if self._own is None:
+                if self._transactions is None:
                     await self._open_in_time(home)
         finally:
             home.opening -= 1
-            if self._own is None and not home.opening:
+            if self._transactions is None and not home.opening:
                 self._home = None  # it may be opened elsewhere
         return self
 
@@ -140,32 +144,34 @@ class ActionDB(WaitingCalls):
         limit = InFlight(None if is_file else _OPEN_CANCEL_SECONDS, connecting=_OPEN_CANCEL_SECONDS)
         try:
             async with asyncio.timeout(None if is_file else OPEN_TIMEOUT_SECONDS):
-                await settled(self._open(home, limit), limit)
+                await shielded(self._open(home, limit), limit)
         except TimeoutError as error:
             detail = f"no answer within {OPEN_TIMEOUT_SECONDS:g} s"
-            raise DatabaseUnavailableError(url=shown(self._url), detail=detail) from error
+            raise DatabaseUnavailableError(url=display_url(self._url), detail=detail) from error
 
     async def _open(self, home: Home, limit: InFlight) -> None:
-        if self._given is None:
+        if self._host_engine is None:
             require_free_file(self._url)
         if self._migrate == "check":
             require_ledger_file(self._url)
-        engine = self._given or create_engine(
-            self._url, lock_timeout=self._lock_timeout, lasting=False, **for_calls(self._url)
+        engine = self._host_engine or create_engine(
+            self._url, lock_timeout=self._lock_timeout, needs_session_state=False, **owned_engine_options(self._url)
         )
         try:
-            with translated(self._url):
+            with translating_errors(self._url):
                 autocommit = await prepare(
-                    engine, self._url, limit, is_host=self._given is not None, may_migrate=self._migrate == "auto"
+                    engine, self._url, limit, is_host=self._host_engine is not None, may_migrate=self._migrate == "auto"
                 )
             limit.require_awaited()
         except BaseException:
-            if self._given is None:
+            if self._host_engine is None:
                 await close_pool(engine)
             raise
-        ours = self._given is None
-        self._own = OwnTransactions(engine, self._url, self._lock_timeout, autocommit=autocommit, ours=ours)
-        self._bell = Bell(engine, home)
+        ours = self._host_engine is None
+        self._transactions = TransactionRunner(
+            engine, self._url, self._lock_timeout, autocommit=autocommit, owns_engine=ours
+        )
+        self._notifier = Notifier(engine, home)
 
     async def migrate(self) -> None:
         """Upgrade the schema to the revision of this version; for PostgreSQL, a step of a deploy.
@@ -175,12 +181,12 @@ class ActionDB(WaitingCalls):
         Raises:
             DatabaseError: It cannot be reached or worked with; nothing was changed.
         """
-        if self._given is None:
-            await settled(asyncio.to_thread(upgrade, self._url))
+        if self._host_engine is None:
+            await shielded(asyncio.to_thread(upgrade, self._url))
             return
-        require_lasting_sessions(self._url)
-        with translated(self._url):
-            await settled(upgrade_on(self._given))
+        require_session_state(self._url)
+        with translating_errors(self._url):
+            await shielded(upgrade_on(self._host_engine))
 
     async def close(self) -> None:
         """Close all connections, unless the engine is a host's; a second call does nothing.
@@ -191,20 +197,20 @@ class ActionDB(WaitingCalls):
         Raises:
             OpenedElsewhereError: It was opened in another event loop, which must close it.
         """
-        home, own, bell = self._home, self._own, self._bell
+        home, own, bell = self._home, self._transactions, self._notifier
         if home is None or own is None or bell is None:
             return
         if not home.is_gone:
             home.require()
-        self._home = self._own = self._bell = None
+        self._home = self._transactions = self._notifier = None
         if not home.is_gone:
-            await settled(self._close(bell, own))
-        elif self._given is None:
+            await shielded(self._close(bell, own))
+        elif self._host_engine is None:
             own.forget()
 
-    async def _close(self, bell: Bell, own: OwnTransactions) -> None:
+    async def _close(self, bell: Notifier, own: TransactionRunner) -> None:
         await bell.close()
-        if self._given is None:
+        if self._host_engine is None:
             await own.dispose()
 
     async def __aenter__(self) -> Self:
@@ -219,25 +225,20 @@ class ActionDB(WaitingCalls):
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
-    def _passing_over(self) -> PassedOver:
-        return self._passed_over
+    def _unreadable_rows(self) -> UnreadableRows:
+        return self._unreadable
 
-    async def _run(
-        self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return await self._opened().run(kind, lambda connection: unit(connection, *args, **kwargs))
+    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._require_open().run(unit, *args, **kwargs)
 
-    async def _take(self, unit: Callable[Concatenate[sa.Connection, P], C], *args: P.args, **kwargs: P.kwargs) -> C:
-        def work(connection: sa.Connection) -> C:
-            return unit(connection, *args, **kwargs)
+    async def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+        return await self._require_open().run_or_undo(self._fail_abandoned_claim, unit, *args, **kwargs)
 
-        return await self._opened().run(Kind.STEPS, work, lost=self._give_back)
-
-    def _opened(self) -> OwnTransactions:
-        if self._own is None or self._home is None:
+    def _require_open(self) -> TransactionRunner:
+        if self._transactions is None or self._home is None:
             raise NotOpenError(target=repr(self))
         self._home.require()
-        return self._own
+        return self._transactions
 
     # -- kill switch ---------------------------------------------------------------------------------------------------
 
@@ -268,16 +269,18 @@ class ActionDB(WaitingCalls):
                 holds the receipt and says who is in the way.
         """
         who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(timeout, "timeout")
-        order = Order(Scope.of(scope), who, why, seconds, terminate_blockers)
-        own = self._opened()
-        if file_of(self._url) is None and is_sqlite(own.engine):
-            async with own.transacting():
-                return await settled(engage(own.engine, self._url, order))
-        return await settled(self._engage(own, order))
+        order = StopCommand(Scope.coerce(scope), who, why, seconds, terminate_blockers)
+        own = self._require_open()
+        if sqlite_path(self._url) is None and is_sqlite(own.engine):
+            async with own.reserve():
+                return await shielded(engage(own.engine, self._url, order))
+        return await shielded(self._engage(own, order))
 
-    async def _engage(self, own: OwnTransactions, order: Order) -> StopReceipt:
+    async def _engage(self, own: TransactionRunner, order: StopCommand) -> StopReceipt:
         with suppress(SQLAlchemyError):
-            await own.spare()  # where the server gives no more connections, a stop takes one of the pool
+            await (
+                own.release_idle_connections()
+            )  # where the server gives no more connections, a stop takes one of the pool
         return await engage(own.engine, self._url, order)
 
     async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
@@ -288,7 +291,7 @@ class ActionDB(WaitingCalls):
         """
         name, why = check_name(by, "by"), check_text(reason, "reason")
         number = check_integer(generation, "generation")
-        return await self._run(Kind.TRANSACTION, kill_switch.release, name, why, number)
+        return await self._run(kill_switch.release, name, why, number)
 
     async def kill_switch_status(self) -> KillSwitchStatus:
         """Return what is engaged, what runs, and who has answered; sweeps what was in flight across a stop."""
@@ -296,7 +299,7 @@ class ActionDB(WaitingCalls):
         if not status.not_yet_cancelled:
             return status
         try:
-            await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+            await self._run(kill_switch.sweep_all)
         except (DatabaseUnavailableError, RetryTransactionError):
             return status  # a role that may only read still gets the status; what is not cancelled yet cannot start
         return await super().kill_switch_status()
@@ -312,14 +315,14 @@ class ActionDB(WaitingCalls):
         left with an exception, raises `NotOpenError`. On SQLite the block holds the one write lock of the file from its
         first call on.
         """
-        own, home = self._opened(), self._home
-        async with own.transacting():
-            session = AsyncSession(AsyncEngine(transacting(own.engine.sync_engine)), expire_on_commit=False)
-            tx = Transaction(session, self._passed_over, own.settle_timeout, home)
+        own, home = self._require_open(), self._home
+        async with own.reserve():
+            session = AsyncSession(AsyncEngine(with_transactions(own.engine.sync_engine)), expire_on_commit=False)
+            tx = Transaction(session, self._unreadable, own.settle_timeout, home)
             try:
                 yield tx
                 await tx.commit()
                 if tx.changed:
-                    self._tell()
+                    self._notify()
             finally:
                 await tx.close()

@@ -1,32 +1,36 @@
 """`ActionRepository`: all calls, in the transaction of a host."""
 
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from operator_core.db.modes import Kind
-from operator_core.db.repository.base import Unit
-from operator_core.db.repository.claims import ClaimCalls
-from operator_core.db.repository.history import HistoryCalls
-from operator_core.db.repository.kill_switch import StopCalls
-from operator_core.db.repository.proposals import ProposalCalls
-from operator_core.db.repository.records import ExecutionCalls
-from operator_core.db.repository.unreadable_rows import OnUnreadable, PassedOver, of_engine
-from operator_core.db.transactions.joined import run_joined
+from operator_core.actions.errors import RequiresActionDBError
+from operator_core.db.modes import Unit
+from operator_core.db.repository.action_ledger import ActionLedger
+from operator_core.db.repository.unreadable_rows import OnUnreadable, UnreadableRows, of_engine
+from operator_core.db.transactions.joined import run_in_session
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+NEEDS_OWN_TRANSACTIONS = frozenset(
+    {
+        "engage_kill_switch",
+        "release_kill_switch",
+        "notifications",
+        "transaction",
+        "wait_for",
+        "watch_kill_switch",
+    }
+)
+"""The calls of `ActionDB` that a session cannot offer: a stop must not wait for a host's commit."""
 
-class ActionRepository(ProposalCalls, ExecutionCalls, ClaimCalls, StopCalls, HistoryCalls):
+
+class ActionRepository(ActionLedger):
     """Works in the transaction of a host's session: flushes, and leaves begin, commit, rollback and close to the host.
 
     After an expected refusal the session is usable. What is started counts only at the host's commit: no side effect
     before it. A host's SQLite engine must have been passed to `configure_engine`.
-
-    Every method raises, besides what it names: `DatabaseUnavailableError` and its kin when the database cannot be
-    worked with, `RetryTransactionError` when the transaction must be run again, and `SchemaError` when the database
-    is not one that this version keeps its promises on.
 
     Args:
         session: The host's.
@@ -36,13 +40,29 @@ class ActionRepository(ProposalCalls, ExecutionCalls, ClaimCalls, StopCalls, His
 
     def __init__(self, session: AsyncSession, *, on_unreadable: OnUnreadable | None = None) -> None:
         self._session = session
-        self._reported = None if on_unreadable is None else PassedOver(on_unreadable)
+        self._reported = None if on_unreadable is None else UnreadableRows(on_unreadable)
 
-    def _passing_over(self) -> PassedOver:
+    def _unreadable_rows(self) -> UnreadableRows:
         return self._reported or of_engine(self._session.sync_session.get_bind().dialect)
 
-    async def _run(self, kind: Kind, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await run_joined(self._session, kind, unit, *args, **kwargs)
+    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await run_in_session(self._session, unit, *args, **kwargs)
 
-    def _tell(self) -> None:
-        """Tell nobody: nothing has happened before the host commits."""
+    def _notify(self) -> None:
+        """Notify nobody: nothing has happened before the host commits."""
+
+    if not TYPE_CHECKING:  # a type checker says that they are not there; whoever has none learns why
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain why a call of `ActionDB` is missing.
+
+            Raises:
+                RequiresActionDBError: When it is called.
+            """
+            if name not in NEEDS_OWN_TRANSACTIONS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+            def refuse(*_: object, **__: object) -> NoReturn:
+                raise RequiresActionDBError(call=name)
+
+            return refuse

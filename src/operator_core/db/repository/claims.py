@@ -17,19 +17,19 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import Finding
 from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
 from operator_core.actions.validation import check_integer, check_member, check_name, check_seconds, check_text
-from operator_core.db.modes import Kind
+from operator_core.db.modes import Unit
 from operator_core.db.repository.arguments import by_, limit_
-from operator_core.db.repository.base import Calls, Unit
+from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.repository.execution import Execution
 from operator_core.db.stores import cancellation, executions, kill_switch, leases, proposals, records
 from operator_core.db.stores.executions import Claim, Lease
-from operator_core.db.stores.reading import Found, shown
+from operator_core.db.stores.reading import Found, require_readable
 
 P = ParamSpec("P")
 C = TypeVar("C", bound=Claim | None)
 
 
-class ClaimCalls(Calls):
+class ClaimMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer to workers, and to the people behind them."""
 
     async def claim_next(
@@ -61,66 +61,66 @@ class ClaimCalls(Calls):
         """
         held, filters = _lease(worker, lease_seconds, idempotency_key), _filters(action_names, action_types, ticket_id)
         begun = time.monotonic()
-        if known := await self._claimed(held):
+        if known := await self._find_claimed(held):
             return known
         try:
-            found = await self._take_next(filters, held)
+            found = await self._claim_next(filters, held)
         except RetryTransactionError:
-            if known := await self._claimed(held):  # by another call at the same moment
+            if known := await self._find_claimed(held):  # by another call at the same moment
                 return known
             raise
         if found is not None:
-            return self._hold(found, begun)
-        if known := await self._claimed(held):  # by another call, which held all that there was
+            return self._to_execution(found, begun)
+        if known := await self._find_claimed(held):  # by another call, which held all that there was
             return known
-        if await self._run(Kind.READ, proposals.expired):
-            await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        if await self._run(proposals.expired):
+            await self._run(kill_switch.sweep_all)
         return None
 
-    async def _take_next(self, filters: executions.Filters, held: Lease) -> Claim | None:
-        passing = self._passing_over()
+    async def _claim_next(self, filters: executions.Filters, held: Lease) -> Claim | None:
+        passing = self._unreadable_rows()
         while True:
             known = len(passing.proposals)
             try:
-                return await self._take(executions.claim_next, filters, held, passing.proposals)
+                return await self._run_claim(executions.claim_next, filters, held, passing.proposals)
             except UnreadableRowError as error:
-                await self._leave_unread(error, held)
+                await self._fail_unreadable_claim(error, held)
                 if error.id is not None:
                     passing.add(error)
-                elif found := await self._take_one_by_one(filters, held):
+                elif found := await self._claim_one_by_one(filters, held):
                     return found
             if len(passing.proposals) == known:
                 return None  # somebody else has taken what there was
 
-    async def _take_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
+    async def _claim_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
         """Claim each by its id, oldest first: what cannot be read is found out, and the first that can is taken."""
-        for number in await self._run(Kind.READ, executions.waiting, filters, self._passing_over().proposals):
+        for number in await self._run(executions.waiting, filters, self._unreadable_rows().proposals):
             try:
-                return await self._take_one(number, held)
+                return await self._claim_one(number, held)
             except UnreadableRowError as error:
-                self._passing_over().add(error)
+                self._unreadable_rows().add(error)
             except TransitionNotAllowedError:
                 continue  # it was taken, cancelled or stopped meanwhile
         return None
 
-    async def _take_one(self, proposal_id: int, held: Lease) -> Claim:
+    async def _claim_one(self, proposal_id: int, held: Lease) -> Claim:
         try:
-            return await self._take(executions.claim, proposal_id, held)
+            return await self._run_claim(executions.claim, proposal_id, held)
         except UnreadableRowError as error:
-            await self._leave_unread(error, held)
+            await self._fail_unreadable_claim(error, held)
             raise
 
-    async def _leave_unread(self, error: UnreadableRowError, held: Lease) -> None:
+    async def _fail_unreadable_claim(self, error: UnreadableRowError, held: Lease) -> None:
         """Leave failed what cannot be read and was taken all the same, because no guard was in the way."""
-        await self._run(Kind.STEPS, executions.give_back, error, held.worker)
+        await self._run(executions.fail_unreadable_claim, error, held.worker)
 
-    def _hold(self, claim: Claim, begun: float) -> Execution:
-        return Execution(self._run, self._tell, claim, begun=begun, joined=self._joined, home=self._home)
+    def _to_execution(self, claim: Claim, begun: float) -> Execution:
+        return Execution(self, claim, started_at=begun)
 
-    async def _claimed(self, held: Lease) -> Execution | None:
+    async def _find_claimed(self, held: Lease) -> Execution | None:
         """Return what was claimed under a key before; nobody knows how long ago."""
-        found = None if held.key is None else await self._run(Kind.READ, executions.claimed, held)
-        return None if found is None else self._hold(found, -math.inf)
+        found = None if held.key is None else await self._run(executions.claimed, held)
+        return None if found is None else self._to_execution(found, -math.inf)
 
     async def claim(self, proposal_id: int, *, worker: str, lease_seconds: float = 60.0) -> Execution:
         """Start one validated proposal under a lease of so many seconds.
@@ -131,17 +131,17 @@ class ClaimCalls(Calls):
         """
         number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease_seconds, None)
         begun = time.monotonic()
-        return self._hold(await self._take_one(number, held), begun)
+        return self._to_execution(await self._claim_one(number, held), begun)
 
-    async def _take(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+    async def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
         """Run a unit that claims; owned, a caller that is cancelled meanwhile gives back what it took."""
-        return await self._run(Kind.STEPS, unit, *args, **kwargs)
+        return await self._run(unit, *args, **kwargs)
 
-    async def _give_back(self, claim: Claim | None) -> None:
+    async def _fail_abandoned_claim(self, claim: Claim | None) -> None:
         """Leave what was claimed failed: nothing of it was done."""
         if claim is not None:
             with suppress(ActionError):  # then its lease runs out
-                await self._hold(claim, -math.inf).fail("it never began: who claimed it was cancelled")
+                await self._to_execution(claim, -math.inf).fail("it never began: who claimed it was cancelled")
 
     async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[ActionRecord]:
         """Fail the executions whose lease ran out more than `grace_period` seconds ago, and return their records.
@@ -157,34 +157,34 @@ class ClaimCalls(Calls):
                 lost += found.items
         except ConstraintError:
             lost += await self._recover_one_by_one(seconds, by_(by))
-        await self._run(Kind.TRANSACTION, kill_switch.sweep_leftovers)
+        await self._run(kill_switch.sweep_all)
         if lost:
-            self._tell()
+            self._notify()
         return lost
 
     async def _recover(self, grace: float, by: str, record_id: int | None = None) -> Found[ActionRecord] | None:
-        found = await self._run(Kind.TRANSACTION, leases.recover, grace, by, record_id)
-        self._passing_over().readable(found)
+        found = await self._run(leases.recover, grace, by, record_id)
+        self._unreadable_rows().readable(found)
         return found if found.items or found.unreadable else None
 
     async def _recover_one_by_one(self, grace: float, by: str) -> list[ActionRecord]:
         """Recover each by its id: what the database does not let close keeps none of the others from it."""
         recovered: list[ActionRecord] = []
         last = 0
-        while ids := await self._run(Kind.READ, leases.lost, grace, last):
+        while ids := await self._run(leases.expired_ids, grace, last):
             last = ids[-1]
             for number in ids:
                 try:
                     found = await self._recover(grace, by, number)
                 except ConstraintError as error:
-                    self._passing_over().add(await self._why_not_closed(number, error))
+                    self._unreadable_rows().add(await self._diagnose_unclosed(number, error))
                 else:
                     recovered += found.items if found else []
         return recovered
 
-    async def _why_not_closed(self, record_id: int, refused: ConstraintError) -> UnreadableRowError:
+    async def _diagnose_unclosed(self, record_id: int, refused: ConstraintError) -> UnreadableRowError:
         try:
-            await self._run(Kind.READ, records.get, record_id)
+            await self._run(records.get, record_id)
         except UnreadableRowError as error:
             return error
         return UnreadableRowError("action_records", record_id, None, f"it was lost, and cannot be closed: {refused}")
@@ -194,7 +194,7 @@ class ClaimCalls(Calls):
 
         What cannot be read is passed over and reported: see `on_unreadable`.
         """
-        return await self._run_many(Kind.READ, leases.unsettled)
+        return await self._run_many(leases.unresolved)
 
     async def resolve_unknown(self, record_id: int, *, finding: Finding, by: str, reason: str) -> ActionRecord:
         """Write down what a person found out about an execution whose outcome is unknown, once.
@@ -209,7 +209,7 @@ class ClaimCalls(Calls):
         """
         number, found = check_integer(record_id, "record_id"), check_member(finding, "finding", Finding)
         values = (number, found, by_(by), check_text(reason, "reason"))
-        return shown(await self._run(Kind.TRANSACTION, leases.settle, *values))
+        return require_readable(await self._run(leases.resolve, *values))
 
     async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> ActionProposal:
         """Cancel what is pending at once; ask what is executing to stop, which its execution answers.
@@ -223,9 +223,9 @@ class ClaimCalls(Calls):
         """
         number = check_integer(proposal_id, "proposal_id")
         reason = check_text(reason, "reason")
-        proposal = await self._run(Kind.TRANSACTION, cancellation.request, number, by_(by), reason)
-        self._tell()
-        return shown(proposal)
+        proposal = await self._run(cancellation.request, number, by_(by), reason)
+        self._notify()
+        return require_readable(proposal)
 
     async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
         """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.
@@ -234,9 +234,9 @@ class ClaimCalls(Calls):
         reported (see `on_unreadable`), and is left out from then on.
         """
         names, rows = _filters(action_names, None, None)["action_name"], limit_(limit) or 1
-        passing = self._passing_over()
+        passing = self._unreadable_rows()
         while True:
-            found = await self._run(Kind.TRANSACTION, proposals.proposed, names, rows, passing.proposals)
+            found = await self._run(proposals.lock_proposed, names, rows, passing.proposals)
             taken = passing.readable(found)
             if taken or not found.unreadable:
                 return taken

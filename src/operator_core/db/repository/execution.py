@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
@@ -21,17 +21,16 @@ from operator_core.actions.failures import error_text, is_only
 from operator_core.actions.kill_switch import StopRequest
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.types import ActionProposal, ActionRecord
-from operator_core.db.engine.home import Home
-from operator_core.db.modes import Kind
 from operator_core.db.repository.arguments import ending_
+from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import executions, kill_switch_status, leases
-from operator_core.db.stores.reading import shown
-from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, settled
+from operator_core.db.stores.reading import require_readable
+from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, shielded
 from operator_core.logs import get_logger
 
 log = get_logger("operator_core.execution")
-_LOOK_SECONDS = 0.5  # between two looks whether it is asked to stop
-_BEATS_PER_LEASE = 3
+STOP_POLL_INTERVAL_SECONDS = 0.5  # between two looks whether it is asked to stop
+HEARTBEATS_PER_LEASE = 3
 
 
 class Execution:
@@ -53,28 +52,26 @@ class Execution:
 
     def __init__(
         self,
-        run: Callable[..., Awaitable[Any]],
-        tell: Callable[[], None],
+        repository: RepositoryBase,
         claim: tuple[ActionProposal, ActionRecord],
         *,
-        begun: float,
-        joined: bool,
-        home: Home | None = None,
+        started_at: float,
     ) -> None:
         self.proposal, self.record = claim
         self.stop_requested: StopRequest | None = None
         self.lease_lost: LeaseLostError | None = None
-        self._run, self._tell = run, tell
-        self._joined, self._home = joined, home
-        self._renewed = begun  # by the monotonic clock of this machine, and not after the database has renewed it
+        # One class in two files: what a repository keeps to itself it shares with its executions.
+        self._run, self._notify = repository._run, repository._notify  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._joined, self._home = repository._joins_transaction, repository._home  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._renewed = started_at  # by the monotonic clock of this machine, and not after the database has renewed it
         self._stopped = asyncio.Event()
         self._ending = False
         self._ended = False
         self._decided: tuple[ActionOutcome, tuple[str | None, dict[str, Any] | None]] | None = None
-        self._ended_unheard = False
+        self._ended_without_answer = False
         self._cancelled = False
         self._owner: asyncio.Task[Any] | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._heartbeat_task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"Execution(proposal {self.proposal.id}, record {self._id}, worker {self.worker!r})"
@@ -99,8 +96,8 @@ class Execution:
         return self.stop_requested is not None
 
     @property
-    def _between(self) -> float:
-        return (self.record.lease_seconds or 0.0) / _BEATS_PER_LEASE
+    def _heartbeat_interval(self) -> float:
+        return (self.record.lease_seconds or 0.0) / HEARTBEATS_PER_LEASE
 
     @property
     def _id(self) -> int:
@@ -119,26 +116,26 @@ class Execution:
             LeaseLostError: Somebody else has ended it: stop at once.
         """
         begun = time.monotonic()
-        found = await self._run(Kind.WRITE, leases.beat, self._id)
+        found = await self._run(leases.heartbeat, self._id)
         if found is None:
             self.lease_lost = await self._lost()
             raise self.lease_lost
         self._renewed = begun
         if isinstance(found, UnreadableRowError):  # the lease is extended, and what is asked can be read all the same
-            await self._look()
+            await self._poll_stop_request()
         else:
             self.record, asked = found
-            await self._hear(asked)
+            await self._set_stop_requested(asked)
         return self.stop_requested
 
-    async def hold(self) -> None:
+    async def ensure_lease(self) -> None:
         """See that a claim still holds that is not young; what `async with` does before anything else.
 
         Raises:
             LeaseLostError: Somebody has recovered it since: nothing may be done.
         """
         self._require_home()
-        if time.monotonic() - self._renewed >= self._between:
+        if time.monotonic() - self._renewed >= self._heartbeat_interval:
             await self.heartbeat()
 
     def raise_if_stopped(self) -> None:
@@ -164,15 +161,15 @@ class Execution:
         assert self.stop_requested is not None  # noqa: S101 - it was set before the event
         return self.stop_requested
 
-    async def _look(self) -> None:
-        asked = await self._run(Kind.READ, leases.asked, self._id)
+    async def _poll_stop_request(self) -> None:
+        asked = await self._run(leases.is_stop_requested, self._id)
         if asked is None:
             raise await self._lost()
-        await self._hear(asked)
+        await self._set_stop_requested(asked)
 
-    async def _hear(self, asked: bool) -> None:  # noqa: FBT001 - it is the answer of the database
+    async def _set_stop_requested(self, asked: bool) -> None:  # noqa: FBT001 - it is the answer of the database
         if asked and self.stop_requested is None:
-            self.stop_requested = await self._run(Kind.SNAPSHOT, kill_switch_status.request, self._id)
+            self.stop_requested = await self._run(kill_switch_status.request, self._id)
             if self.stop_requested is not None:
                 self._stopped.set()
 
@@ -181,13 +178,13 @@ class Execution:
             by, record = await self._who_ended()
         except RecordNotFoundError:
             return LeaseLostError(record_id=self._id, worker=self.worker, outcome=None, by="a prune", at=None)
-        self._ended_unheard = self._was_ended_here(by, record)
+        self._ended_without_answer = self._was_ended_here(by, record)
         return LeaseLostError(
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
         )
 
     async def _who_ended(self) -> tuple[str, ActionRecord]:
-        by, record = await self._run(Kind.STEPS, executions.ended_by, self._id, self.worker)
+        by, record = await self._run(executions.ended_by, self._id, self.worker)
         return by, record
 
     def _was_ended_here(self, by: str, record: ActionRecord) -> bool:
@@ -232,14 +229,14 @@ class Execution:
     async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
         self._require_home()
         self._decided = outcome, ending_(outcome, error, result)
-        return await self.record_decided()
+        return await self.flush_outcome()
 
     @property
-    def is_decided(self) -> bool:
+    def has_pending_outcome(self) -> bool:
         """Whether its end was to be recorded, with success or without."""
         return self._decided is not None
 
-    async def record_decided(self) -> ActionRecord:
+    async def flush_outcome(self) -> ActionRecord:
         """Try to record the end that was decided, as the call that decided it does; that one may have met no database.
 
         Raises:
@@ -250,14 +247,14 @@ class Execution:
         outcome, ending = self._decided
         self._ending = True
         try:
-            record = await self._run(Kind.STEPS, executions.finish, self._id, outcome, *ending, self.worker)
+            record = await self._run(executions.finish, self._id, outcome, *ending, self.worker)
         except TransitionNotAllowedError as refused:
             record = await self._ended_before(outcome, ending, refused)
         finally:
             self._ending = False
         self._ended = True
-        self._tell()
-        self.record = shown(record)
+        self._notify()
+        self.record = require_readable(record)
         return self.record
 
     async def _ended_before(
@@ -276,7 +273,7 @@ class Execution:
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
         )
         try:
-            await self._run(Kind.WRITE, leases.report_late, self._id, self.worker, data)
+            await self._run(leases.report_late, self._id, self.worker, data)
         except ActionError as error:
             raise self.lease_lost from error
         raise self.lease_lost from refused
@@ -292,29 +289,29 @@ class Execution:
         """
         if self._joined:
             raise RequiresActionDBError(call="an execution that is entered")
-        if self._ended or self._keeper is not None:
+        if self._ended or self._heartbeat_task is not None:
             raise RuntimeError(f"{self!r} was entered before: what it does is done once")
         try:
-            await self.hold()
+            await self.ensure_lease()
         except asyncio.CancelledError:
             with suppress(ActionError, TimeoutError):  # then its lease runs out
                 await in_time(self.fail("it never began: who claimed it was cancelled"), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
         self._owner = asyncio.current_task()
-        self._keeper = asyncio.create_task(self._keep(), name=f"heartbeats of record {self._id}")
+        self._heartbeat_task = asyncio.create_task(self._heartbeat_loop(), name=f"heartbeats of record {self._id}")
         return self
 
-    async def _keep(self) -> None:
+    async def _heartbeat_loop(self) -> None:
         """Send heartbeats and listen, through whatever the database does, until the end or until the lease is lost."""
         while not self._ended:
-            await asyncio.sleep(min(_LOOK_SECONDS, self._between))
+            await asyncio.sleep(min(STOP_POLL_INTERVAL_SECONDS, self._heartbeat_interval))
             try:
-                if time.monotonic() - self._renewed >= self._between:
+                if time.monotonic() - self._renewed >= self._heartbeat_interval:
                     await self.heartbeat()
                 elif self.stop_requested is None:
-                    await self._look()
+                    await self._poll_stop_request()
             except LeaseLostError as lost:
-                if self._ending or self._ended or self._ended_unheard:
+                if self._ending or self._ended or self._ended_without_answer:
                     self.lease_lost = None
                     continue  # it was ended here
                 self.lease_lost = lost
@@ -327,17 +324,17 @@ class Execution:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._keeper is not None  # noqa: S101 - `__aenter__` has set it
+        assert self._heartbeat_task is not None  # noqa: S101 - `__aenter__` has set it
         self._require_home()
         if error is not None or self._ended:
-            self._keeper.cancel()  # else the lease is kept until the outcome is recorded
+            self._heartbeat_task.cancel()  # else the lease is kept until the outcome is recorded
         try:
-            await self._leave(error)
+            await self._record_exit(error)
         finally:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            self._heartbeat_task.cancel()
+            await asyncio.wait({self._heartbeat_task})
 
-    async def _leave(self, error: BaseException | None) -> None:
+    async def _record_exit(self, error: BaseException | None) -> None:
         if self._cancelled and self._owner is not None:
             self._owner.uncancel()
         if self.lease_lost is not None and not self._ended:
@@ -348,7 +345,7 @@ class Execution:
 
     def _end_of_block(self, error: BaseException | None) -> Coroutine[Any, Any, ActionRecord]:
         if self._decided is not None:
-            return self.record_decided()
+            return self.flush_outcome()
         if error is None:
             return self.complete()
         if self._was_asked and (isinstance(error, asyncio.CancelledError) or is_only(error, StopRequestedError)):
@@ -360,7 +357,7 @@ class Execution:
     async def _record_end(self, end: Coroutine[Any, Any, ActionRecord], error: BaseException | None) -> None:
         """Record how it ended; of a task that is cancelled, for no longer than it may settle."""
         if not isinstance(error, asyncio.CancelledError):
-            await settled(end, Limit(SETTLE_TIMEOUT_SECONDS))
+            await shielded(end, Limit(SETTLE_TIMEOUT_SECONDS))
             return
         try:
             await in_time(end, Limit(SETTLE_TIMEOUT_SECONDS))

@@ -10,12 +10,13 @@ from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.types import ActionEvent, Discrepancy, PruneReport, utc_now
 from operator_core.actions.validation import check_integer, check_text
 from operator_core.db.migrations.status import wrong_guards
-from operator_core.db.modes import Kind
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.repository.arguments import by_, flag_
-from operator_core.db.repository.base import Calls
+from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import history, kill_switch_verification, retention, verification
 
 
+@unit(TransactionMode.SNAPSHOT)
 def _of_database(connection: sa.Connection) -> list[Discrepancy]:
     schema = [
         Discrepancy(field="guards and tables", expected="what the migrations make", found=text)
@@ -34,7 +35,7 @@ Progress = Callable[[int, int], Any]
 """Is called with how many are done, and how many there are."""
 
 
-class HistoryCalls(Calls):
+class HistoryMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
     async def get_events(self, proposal_id: int) -> list[ActionEvent]:
@@ -43,7 +44,7 @@ class HistoryCalls(Calls):
         Raises:
             UnreadableRowError: One of its events cannot be read.
         """
-        return await self._run(Kind.SNAPSHOT, history.of_proposal, check_integer(proposal_id, "proposal_id"))
+        return await self._run(history.of_proposal, check_integer(proposal_id, "proposal_id"))
 
     async def iter_events(self, *, before: datetime | None = None) -> AsyncIterator[ActionEvent]:
         """Iterate over the whole history, proposal by proposal, those that were pruned included.
@@ -53,8 +54,8 @@ class HistoryCalls(Calls):
         """
         moment = None if before is None else _moment(before)
         done = 0
-        while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
-            found = await self._run_many(Kind.SNAPSHOT, history.of_proposals, done + 1, last)
+        while (last := await self._run(verification.next_chunk, done)) is not None:
+            found = await self._run_many(history.of_proposals, done + 1, last)
             done = last
             for told in history.by_proposal(found).values():
                 if moment is None or told[0].at < moment:
@@ -67,11 +68,11 @@ class HistoryCalls(Calls):
         Then proposals and records are rebuilt from the history and compared with the tables. Works beside traffic: each
         comparison is made in one snapshot. A pruned proposal is not reported. A row that cannot be read is.
         """
-        differences = await self._run(Kind.SNAPSHOT, _of_database)
-        highest = await self._run(Kind.SNAPSHOT, verification.highest)
+        differences = await self._run(_of_database)
+        highest = await self._run(verification.highest)
         done = 0
-        while (last := await self._run(Kind.SNAPSHOT, verification.next_chunk, done)) is not None:
-            differences += await self._run(Kind.SNAPSHOT, verification.compare, done + 1, last)
+        while (last := await self._run(verification.next_chunk, done)) is not None:
+            differences += await self._run(verification.compare, done + 1, last)
             done = last
             if progress is not None:
                 progress(done, max(done, highest))
@@ -80,7 +81,7 @@ class HistoryCalls(Calls):
     async def count_prunable(self, before: datetime, *, keep_events: bool = True) -> PruneReport:
         """Return what `prune` would delete, and touch nothing."""
         keep = flag_(keep_events, "keep_events")
-        return await self._run(Kind.SNAPSHOT, retention.count, _moment(before), keep_events=keep)
+        return await self._run(retention.count, _moment(before), keep_events=keep)
 
     async def prune(
         self,
@@ -109,9 +110,9 @@ class HistoryCalls(Calls):
         planned = await self.count_prunable(before, keep_events=keep_events)
         moment = planned.before
         values = (moment, by_(by), check_text(reason, "reason"))
-        await self._run(Kind.TRANSACTION, retention.permit, *values, keep_events=keep_events)
+        await self._run(retention.record_prune, *values, keep_events=keep_events)
         done, last = 0, 0
-        while ids := await self._run(Kind.TRANSACTION, retention.prune, moment, last):
+        while ids := await self._run(retention.prune, moment, last):
             done, last = done + len(ids), ids[-1]
             if progress is not None:
                 progress(done, max(done, planned.proposals))
@@ -121,7 +122,7 @@ class HistoryCalls(Calls):
     async def _forget(self, moment: datetime) -> int:
         deleted, last = 0, 0
         while True:
-            ids, events = await self._run(Kind.TRANSACTION, retention.forget, moment, last)
+            ids, events = await self._run(retention.prune_events, moment, last)
             if not ids:
                 return deleted
             deleted, last = deleted + events, ids[-1]

@@ -1,47 +1,21 @@
 """The calls about the kill switch."""
 
-from operator_core.actions.errors import RequiresActionDBError
-from operator_core.actions.kill_switch import KillSwitchStatus, Scope, Stop, StopReceipt, StopRequest
+from operator_core.actions.kill_switch import KillSwitchStatus, StopRequest
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.actions.types import ActionRecord
 from operator_core.actions.validation import check_integer, check_member
-from operator_core.db.modes import Kind
 from operator_core.db.repository.arguments import by_
-from operator_core.db.repository.base import Calls
+from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import executions, kill_switch_status
-from operator_core.db.stores.reading import shown
+from operator_core.db.stores.reading import require_readable
 
 
-class StopCalls(Calls):
+class KillSwitchMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer here."""
-
-    async def engage_kill_switch(
-        self,
-        *,
-        by: str,
-        reason: str,
-        scope: Scope | None = None,
-        timeout: float = 5.0,  # noqa: ASYNC109 - as that of `ActionDB`
-        terminate_blockers: bool = False,
-    ) -> StopReceipt:
-        """Refuse: a stop that waits for a host's commit is none.
-
-        Raises:
-            RequiresActionDBError: Always; `ActionDB` engages.
-        """
-        raise RequiresActionDBError(call="engage_kill_switch")
-
-    async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
-        """Refuse: a release belongs to one person, not to a host's transaction.
-
-        Raises:
-            RequiresActionDBError: Always; `ActionDB` releases.
-        """
-        raise RequiresActionDBError(call="release_kill_switch")
 
     async def kill_switch_status(self) -> KillSwitchStatus:
         """Return what is engaged, by whom, why and since when; what runs, and who has answered a stop or is silent."""
-        return await self._run(Kind.SNAPSHOT, kill_switch_status.status)
+        return await self._run(kill_switch_status.status)
 
     async def stop_requested(self, record_id: int) -> StopRequest | None:
         """Return what a running action is asked by a stop or by a person; None when it may go on, or has ended.
@@ -49,7 +23,7 @@ class StopCalls(Calls):
         Raises:
             RecordNotFoundError: There is no such record.
         """
-        return await self._run(Kind.SNAPSHOT, kill_switch_status.request, check_integer(record_id, "record_id"))
+        return await self._run(kill_switch_status.request, check_integer(record_id, "record_id"))
 
     async def acknowledge_stop(
         self, record_id: int, *, outcome: ActionOutcome = ActionOutcome.STOPPED, by: str
@@ -63,6 +37,6 @@ class StopCalls(Calls):
             TransitionNotAllowedError: The record is closed, or nobody asked the action to stop.
         """
         number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
-        record = await self._run(Kind.STEPS, executions.finish, number, ended, None, None, by_(by))
-        self._tell()
-        return shown(record)
+        record = await self._run(executions.finish, number, ended, None, None, by_(by))
+        self._notify()
+        return require_readable(record)

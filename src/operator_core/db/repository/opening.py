@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from operator_core.actions.errors import SchemaOutOfDateError
 from operator_core.db.engine.capabilities import autocommits_safely, check_version, is_sqlite
 from operator_core.db.engine.factory import require_configured
-from operator_core.db.engine.sqlite import BEGIN
-from operator_core.db.engine.urls import file_of
+from operator_core.db.engine.sqlite import BEGIN_OPTION
+from operator_core.db.engine.urls import sqlite_path
 from operator_core.db.migrations import commands
 from operator_core.db.migrations.status import require_compatible
 from operator_core.db.transactions.in_flight import InFlight
@@ -48,7 +48,7 @@ async def prepare(engine: AsyncEngine, url: URL, limit: InFlight, *, is_host: bo
     except SchemaOutOfDateError:
         if not may_migrate or not is_sqlite(engine):
             raise
-    if not is_host and file_of(url) is not None:
+    if not is_host and sqlite_path(url) is not None:
         await asyncio.to_thread(commands.upgrade, url)
     else:
         await upgrade_on(engine)
@@ -64,5 +64,5 @@ async def upgrade_on(engine: AsyncEngine) -> None:
 async def _run_as_reader(engine: AsyncEngine, unit: Callable[[sa.Connection], T]) -> T:
     """Run a unit in a transaction that only reads, so that a ledger can be opened while another process writes."""
     async with engine.connect() as connection:
-        await connection.execution_options(**{BEGIN: "DEFERRED"})
+        await connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
         return await connection.run_sync(unit)

@@ -6,15 +6,14 @@ from operator_core.actions.errors import UnreadableRowError, ValueNotStorableErr
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import ActionProposal, ActionType
 from operator_core.actions.validation import check_integer, check_member, check_name
-from operator_core.db.modes import Kind
 from operator_core.db.repository.arguments import by_, filters_, limit_, reason_
-from operator_core.db.repository.base import Calls
+from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import proposals, transitions
 from operator_core.db.stores.mapping import require_type
-from operator_core.db.stores.reading import shown
+from operator_core.db.stores.reading import require_readable
 
 
-class ProposalCalls(Calls):
+class ProposalMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
     async def create_proposal(self, proposal: ActionProposal, *, idempotency_key: str | None = None) -> ActionProposal:
@@ -33,10 +32,10 @@ class ProposalCalls(Calls):
         if idempotency_key is not None:
             proposal = proposal.model_copy(update={"idempotency_key": check_name(idempotency_key, "idempotency_key")})
         if proposal.idempotency_key is None:
-            stored = await self._run(Kind.WRITE, proposals.insert, proposal)
+            stored = await self._run(proposals.insert, proposal)
         else:
-            stored = await self._run(Kind.TRANSACTION, proposals.insert_once, proposal)
-        self._tell()
+            stored = await self._run(proposals.insert_idempotent, proposal)
+        self._notify()
         return stored
 
     async def create_proposals(self, proposals_: Sequence[ActionProposal]) -> list[ActionProposal]:
@@ -51,8 +50,8 @@ class ProposalCalls(Calls):
         given = list(proposals_)
         if any(getattr(proposal, "idempotency_key", None) is not None for proposal in given):
             raise ValueNotStorableError(path="idempotency_key", why="works with create_proposal only")
-        stored = await self._run(Kind.TRANSACTION, proposals.insert_many, given)
-        self._tell()
+        stored = await self._run(proposals.insert_many, given)
+        self._notify()
         return stored
 
     async def get_proposal(self, proposal_id: int) -> ActionProposal | None:
@@ -61,7 +60,7 @@ class ProposalCalls(Calls):
         Raises:
             UnreadableRowError: It cannot be read.
         """
-        return await self._run(Kind.READ, proposals.get, check_integer(proposal_id, "proposal_id"))
+        return await self._run(proposals.get, check_integer(proposal_id, "proposal_id"))
 
     async def list_proposals(
         self,
@@ -81,7 +80,7 @@ class ProposalCalls(Calls):
         """
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
         before = None if before_id is None else check_integer(before_id, "before_id")
-        return await self._run_many(Kind.READ, proposals.list_, filters, before, limit_(limit))
+        return await self._run_many(proposals.list_, filters, before, limit_(limit))
 
     async def iter_proposals(
         self,
@@ -100,7 +99,7 @@ class ProposalCalls(Calls):
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
         size, before_id = limit_(chunk_size, "chunk_size"), None
         while True:
-            chunk = await self._run_many(Kind.READ, proposals.list_, filters, before_id, size)
+            chunk = await self._run_many(proposals.list_, filters, before_id, size)
             for proposal in chunk:
                 yield proposal
             if len(chunk) < chunk_size:
@@ -118,7 +117,7 @@ class ProposalCalls(Calls):
     ) -> dict[ActionStatus, int]:
         """Return how many proposals match all filters, for each of the six states."""
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
-        return await self._run(Kind.READ, proposals.count, filters)
+        return await self._run(proposals.count, filters)
 
     async def update_proposal_status(
         self, proposal_id: int, status: ActionStatus, *, by: str = "system", reason: str | None = None
@@ -136,12 +135,12 @@ class ProposalCalls(Calls):
         """
         number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
         try:
-            stepped = await self._run(Kind.WRITE, transitions.step, number, wanted, by_(by), reason_(reason))
+            stepped = await self._run(transitions.transition, number, wanted, by_(by), reason_(reason))
         except UnreadableRowError as error:
-            self._passing_over().add(error)
+            self._unreadable_rows().add(error)
             raise
-        self._tell()
-        return shown(stepped)
+        self._notify()
+        return require_readable(stepped)
 
     async def cancel_all_pending(self, *, by: str = "system", reason: str | None = None) -> int:
         """Cancel all that is proposed or validated at this moment, in one transaction, and return their exact number.
@@ -149,6 +148,6 @@ class ProposalCalls(Calls):
         Touches nothing that is executing or finished, and stops nothing that is proposed later: for that, engage the
         kill switch.
         """
-        cancelled = await self._run(Kind.WRITE, proposals.cancel_pending, by_(by), reason_(reason))
-        self._tell()
+        cancelled = await self._run(proposals.cancel_pending, by_(by), reason_(reason))
+        self._notify()
         return cancelled

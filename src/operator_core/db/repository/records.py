@@ -4,14 +4,13 @@ from typing import Any
 
 from operator_core.actions.types import ActionRecord
 from operator_core.actions.validation import check_integer
-from operator_core.db.modes import Kind
 from operator_core.db.repository.arguments import by_, ending_, outcome_
-from operator_core.db.repository.base import Calls
+from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import executions, records
-from operator_core.db.stores.reading import shown
+from operator_core.db.stores.reading import require_readable
 
 
-class ExecutionCalls(Calls):
+class RecordMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
     async def create_record(self, record: ActionRecord) -> ActionRecord:
@@ -22,7 +21,7 @@ class ExecutionCalls(Calls):
             ProposalNotFoundError: There is no such proposal.
             RecordNotAllowedError: The proposal is not executing, or has a record.
         """
-        return await self._run(Kind.WRITE, records.insert, record)
+        return await self._run(records.insert, record)
 
     async def get_record(self, record_id: int) -> ActionRecord | None:
         """Return a record, or None where there is none with this id.
@@ -30,7 +29,7 @@ class ExecutionCalls(Calls):
         Raises:
             UnreadableRowError: It cannot be read.
         """
-        return await self._run(Kind.READ, records.get, check_integer(record_id, "record_id"))
+        return await self._run(records.get, check_integer(record_id, "record_id"))
 
     async def get_records_for_proposal(self, proposal_id: int) -> list[ActionRecord]:
         """Return the records of a proposal, newest first: none or one.
@@ -38,7 +37,7 @@ class ExecutionCalls(Calls):
         Raises:
             UnreadableRowError: It cannot be read.
         """
-        return await self._run(Kind.READ, records.of_proposal, check_integer(proposal_id, "proposal_id"))
+        return await self._run(records.of_proposal, check_integer(proposal_id, "proposal_id"))
 
     async def update_record(
         self,
@@ -60,7 +59,7 @@ class ExecutionCalls(Calls):
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
         number = check_integer(record_id, "record_id")
-        return shown(await self._run(Kind.WRITE, records.close, number, outcome, *ending))
+        return require_readable(await self._run(records.close, number, outcome, *ending))
 
     async def start_execution(self, proposal_id: int, *, by: str = "system") -> ActionRecord:
         """Take a validated proposal to `executing` and open its record, in one transaction.
@@ -69,7 +68,7 @@ class ExecutionCalls(Calls):
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError,
             UnreadableRowError: As `update_proposal_status`.
         """
-        return await self._run(Kind.STEPS, executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
+        return await self._run(executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
 
     async def finish_execution(
         self,
@@ -93,6 +92,6 @@ class ExecutionCalls(Calls):
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
         number = check_integer(record_id, "record_id")
-        record = await self._run(Kind.STEPS, executions.finish, number, outcome, *ending, by_(by))
-        self._tell()
-        return shown(record)
+        record = await self._run(executions.finish, number, outcome, *ending, by_(by))
+        self._notify()
+        return require_readable(record)

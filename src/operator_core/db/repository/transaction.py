@@ -1,8 +1,7 @@
 """`Transaction`: the repository within `ActionDB.transaction`."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import NotOpenError
 from operator_core.db.engine.home import Home
-from operator_core.db.errors import translated
-from operator_core.db.modes import READING, Kind
+from operator_core.db.errors import translating_errors
+from operator_core.db.modes import READING, Unit
 from operator_core.db.repository.action_repository import ActionRepository
-from operator_core.db.repository.unreadable_rows import PassedOver
+from operator_core.db.repository.unreadable_rows import UnreadableRows
 from operator_core.db.transactions.in_flight import InFlight
 from operator_core.db.transactions.joined import naming_a_lost_transaction, run_on
-from operator_core.db.transactions.shield import in_time, settled
+from operator_core.db.transactions.shield import in_time, shielded
 from operator_core.db.transactions.turns import Turns
 
 P = ParamSpec("P")
@@ -46,7 +45,7 @@ class Transaction(ActionRepository):
     """
 
     def __init__(
-        self, session: AsyncSession, passed_over: PassedOver, settle_timeout: float | None, home: Home | None
+        self, session: AsyncSession, passed_over: UnreadableRows, settle_timeout: float | None, home: Home | None
     ) -> None:
         super().__init__(session)
         self._reported, self._home = passed_over, home
@@ -56,24 +55,22 @@ class Transaction(ActionRepository):
         self._end: str | None = None
         self.changed = False
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.changed = True
 
-    async def _run(
-        self, kind: Kind, unit: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        limit = InFlight(self._settle_timeout, reads=kind in READING)
+    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        limit = InFlight(self._settle_timeout, reads=unit.mode in READING)
 
         def work(session: Session) -> T:
             self._connection = session.connection()
             with naming_a_lost_transaction(self._connection):
                 limit.begin(self._connection)
-            return run_on(self._connection, kind, unit, *args, **kwargs)
+            return run_on(self._connection, unit, *args, **kwargs)
 
         self._require_open()
         async with self._turns.turn():  # a call that is cancelled in the queue has done nothing
             self._require_open()
-            result = await settled(self._session.run_sync(work), limit)
+            result = await shielded(self._session.run_sync(work), limit)
         if self._end == _WITH_AN_ERROR:
             self._require_open()
         return result
@@ -92,13 +89,13 @@ class Transaction(ActionRepository):
         self._require_home()
         self._end = _ENDED
         limit = InFlight(self._settle_timeout)
-        await settled(self._commit(limit), limit)
+        await shielded(self._commit(limit), limit)
 
     async def _commit(self, limit: InFlight) -> None:
         async with self._turns.turn():
             if self._connection is None:
                 return  # no call was made
-            with translated(self._connection.engine.url), naming_a_lost_transaction(self._connection):
+            with translating_errors(self._connection.engine.url), naming_a_lost_transaction(self._connection):
                 limit.begin(self._connection)
                 await self._session.commit()
 

@@ -23,7 +23,7 @@ def warn(error: UnreadableRowError) -> None:
     log.warning("%s", error, extra={"table": error.table, "row_id": error.id, "column": error.column})
 
 
-class PassedOver:
+class UnreadableRows:
     """The rows of one ledger that were passed over, as long as this process works with it.
 
     Args:
@@ -53,9 +53,9 @@ class PassedOver:
         return found.items
 
 
-_of_engines: WeakKeyDictionary[Dialect, PassedOver] = WeakKeyDictionary()
+_of_engines: WeakKeyDictionary[Dialect, UnreadableRows] = WeakKeyDictionary()
 
 
-def of_engine(dialect: Dialect) -> PassedOver:
+def of_engine(dialect: Dialect) -> UnreadableRows:
     """Return what was passed over on a host's engine, which has one dialect whatever its options."""
-    return _of_engines.setdefault(dialect, PassedOver())
+    return _of_engines.setdefault(dialect, UnreadableRows())

@@ -8,26 +8,25 @@ from typing import Literal
 
 from operator_core.actions.errors import DatabaseUnavailableError, NotOpenError, ProposalNotFoundError, WaitTimeoutError
 from operator_core.actions.kill_switch import KillSwitchEvent
-from operator_core.actions.lifecycle import TERMINAL, ActionStatus, ever_passed
+from operator_core.actions.lifecycle import TERMINAL, ActionStatus, states_possibly_visited
 from operator_core.actions.types import ActionProposal
 from operator_core.actions.validation import check_integer, check_member, check_seconds
-from operator_core.db.engine.notifier import Bell
-from operator_core.db.modes import Kind
-from operator_core.db.repository.action_repository import ActionRepository
+from operator_core.db.engine.notifier import Notifier
+from operator_core.db.repository.action_ledger import ActionLedger
 from operator_core.db.stores import kill_switch_status
 
 LOOK_TIMEOUT_SECONDS = 1.0
 """How long the last look of `wait_for` may take, beyond its timeout: a server may not answer."""
 
 
-class WaitingCalls(ActionRepository):
+class WaitMixin(ActionLedger):
     """Is what only `ActionDB` offers: within the transaction of a host nothing can be waited for."""
 
-    _bell: Bell | None = None
+    _notifier: Notifier | None = None
 
-    def _tell(self) -> None:
-        if self._bell is not None:
-            self._bell.tell()
+    def _notify(self) -> None:
+        if self._notifier is not None:
+            self._notifier.notify()
 
     async def watch_kill_switch(self, *, poll_interval: float = 0.25) -> AsyncGenerator[KillSwitchEvent]:
         """Iterate over every engage and release from now on; what is engaged already comes first.
@@ -35,12 +34,12 @@ class WaitingCalls(ActionRepository):
         Asks the database every `poll_interval` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
         """
         pause = check_seconds(poll_interval, "poll_interval")
-        engaged, seen = await self._run(Kind.SNAPSHOT, kill_switch_status.changes_so_far)
+        engaged, seen = await self._run(kill_switch_status.changes_so_far)
         for change in engaged:
             yield change
         async with self.notifications() as hint:
             while True:
-                for change in await self._run(Kind.READ, kill_switch_status.changes, seen):
+                for change in await self._run(kill_switch_status.changes, seen):
                     seen = change.id
                     yield change
                 await hint(pause)
@@ -83,7 +82,7 @@ class WaitingCalls(ActionRepository):
                     ) from error
                 if proposal is None:
                     raise ProposalNotFoundError(proposal_id=number)
-                if proposal.status in TERMINAL or (wanted and wanted in ever_passed(proposal.status)):
+                if proposal.status in TERMINAL or (wanted and wanted in states_possibly_visited(proposal.status)):
                     return proposal
                 left = pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic()))
                 if deadline is not None and time.monotonic() >= deadline:
@@ -101,8 +100,8 @@ class WaitingCalls(ActionRepository):
 
         It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
         """
-        if self._bell is None or self._home is None:
+        if self._notifier is None or self._home is None:
             raise NotOpenError(target=repr(self))
         self._home.require()
-        async with self._bell.heard() as hint:
+        async with self._notifier.subscribe() as hint:
             yield hint

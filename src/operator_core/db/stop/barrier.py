@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from operator_core.db.engine.notifier import STOPS
+from operator_core.db.engine.notifier import STOP_CHANNEL
 from operator_core.db.engine.postgresql import require_triggers
-from operator_core.db.errors import code_of
+from operator_core.db.errors import error_code
 from operator_core.db.guards.plpgsql import START_LOCK
 
 
@@ -56,7 +56,9 @@ _BOUNDS = sa.text(
 ).columns(began_at=sa.DateTime(timezone=True))
 
 
-def bound(connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False) -> Session:
+def apply_timeouts(
+    connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False
+) -> Session:
     """Bound every wait of this session, have its commits on disk and on the standbys, and return what it is.
 
     With `locally`, all of it is for the open transaction alone.
@@ -87,7 +89,7 @@ def pass_barrier_before_0003(connection: sa.Connection) -> None:
 
 def notify(connection: sa.Connection) -> None:
     """Wake who listens for stops; a hint, which no stop may wait for."""
-    connection.execute(sa.text(f"NOTIFY {STOPS}"))
+    connection.execute(sa.text(f"NOTIFY {STOP_CHANNEL}"))
 
 
 # -- what is in the way ------------------------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ _BLOCKERS = sa.text(
 )
 
 
-def blockers(connection: sa.Connection, pid: int, what: str) -> list[Blocker]:
+def find_blockers(connection: sa.Connection, pid: int, what: str) -> list[Blocker]:
     """Return who blocks a server process at this moment, by whatever lock; `what` says what they do."""
     return [_blocker(row, what) for row in connection.execute(_BLOCKERS, {"pid": pid})]
 
@@ -123,14 +125,14 @@ def terminate(connection: sa.Connection, found: Iterable[Blocker]) -> list[str]:
         if blocker.pid is None:
             continue
         try:
-            with _apart(connection):
+            with _savepoint_if_in_transaction(connection):
                 connection.execute(sa.select(sa.func.pg_terminate_backend(blocker.pid)))
         except DBAPIError as error:
-            refused.append(f"server pid {blocker.pid} may not be ended by this role ({code_of(error)})")
+            refused.append(f"server pid {blocker.pid} may not be ended by this role ({error_code(error)})")
     return refused
 
 
-def _apart(connection: sa.Connection) -> AbstractContextManager[object]:
+def _savepoint_if_in_transaction(connection: sa.Connection) -> AbstractContextManager[object]:
     """Keep an error to its statement, where that is part of a transaction."""
     dbapi: Any = connection.connection.dbapi_connection
     return nullcontext() if dbapi.autocommit else connection.begin_nested()

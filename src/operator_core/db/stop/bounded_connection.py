@@ -10,10 +10,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.actions.errors import ActionError, DatabaseUnavailableError
-from operator_core.db.engine.capabilities import shares_sessions
-from operator_core.db.engine.sockets import hang_up
-from operator_core.db.engine.urls import shown
-from operator_core.db.errors import translated
+from operator_core.db.engine.capabilities import behind_pgbouncer
+from operator_core.db.engine.sockets import abort_connection
+from operator_core.db.engine.urls import display_url
+from operator_core.db.errors import translating_errors
 from operator_core.db.stop import barrier
 
 T = TypeVar("T")
@@ -52,38 +52,42 @@ class BoundedConnection:
         done, _ = await asyncio.wait({working}, timeout=seconds + _GRACE)
         if not done:
             # A driver that is cancelled asks the server's leave to go, and this one does not answer.
-            hang_up(self._driver)
+            abort_connection(self._driver)
             working.cancel()
             working.add_done_callback(_forget)
             self._connection = self._driver = None
-            raise DatabaseUnavailableError(url=shown(self._url), detail=f"no answer within {seconds + _GRACE:.1f} s")
+            raise DatabaseUnavailableError(
+                url=display_url(self._url), detail=f"no answer within {seconds + _GRACE:.1f} s"
+            )
         try:
-            with translated(self._url):
+            with translating_errors(self._url):
                 return working.result()
         except ActionError:
             await self.close()
             raise
         except Exception as error:  # such as what a trigger of the host raises
             await self.close()
-            raise DatabaseUnavailableError(url=shown(self._url), detail=str(error)) from error
+            raise DatabaseUnavailableError(url=display_url(self._url), detail=str(error)) from error
 
     async def _transact(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
         if self._connection is None:
             self._connection = await self._engine.connect()
-            level = "READ COMMITTED" if shares_sessions(self._engine) else "AUTOCOMMIT"
+            level = "READ COMMITTED" if behind_pgbouncer(self._engine) else "AUTOCOMMIT"
             await self._connection.execution_options(isolation_level=level)
             self._driver = (await self._connection.get_raw_connection()).driver_connection
             self._bounds = _UNBOUNDED
         connection, (bound, durable) = self._connection, self._bounds
-        if shares_sessions(self._engine):
+        if behind_pgbouncer(self._engine):
             async with connection.begin():
                 self.session = await connection.run_sync(
-                    lambda sync: barrier.bound(sync, seconds, durable=self.durable, locally=True)
+                    lambda sync: barrier.apply_timeouts(sync, seconds, durable=self.durable, locally=True)
                 )
                 self.began_at = self.began_at or self.session.began_at
                 return await connection.run_sync(unit)
         if durable != self.durable or not _NEARLY * bound <= seconds <= bound:
-            self.session = await connection.run_sync(lambda sync: barrier.bound(sync, seconds, durable=self.durable))
+            self.session = await connection.run_sync(
+                lambda sync: barrier.apply_timeouts(sync, seconds, durable=self.durable)
+            )
             self._bounds = (seconds, self.durable)
             self.began_at = self.began_at or self.session.began_at
         return await connection.run_sync(unit)
@@ -92,7 +96,7 @@ class BoundedConnection:
         """Give the connection up, whatever state it is in."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            hang_up(self._driver)
+            abort_connection(self._driver)
             await connection.invalidate()
             await connection.close()
 

@@ -15,11 +15,11 @@ from operator_core.db.migrations.revisions import HEAD
 from operator_core.db.migrations.status import current_revision
 from operator_core.db.stores import kill_switch, kill_switch_status
 
-PAUSE = 0.02  # seconds between two tries
+RETRY_INTERVAL_SECONDS = 0.02  # seconds between two tries
 
 
 @dataclass(frozen=True)
-class Order:
+class StopCommand:
     """What is to be stopped, by whom and why; `timeout` is in seconds, for all of it."""
 
     scope: Scope
@@ -27,21 +27,21 @@ class Order:
     reason: str
     timeout: float
     terminate_blockers: bool
-    begun: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until the deadline, never negative."""
-        return max(0.0, self.begun + self.timeout - time.monotonic())
+        return max(0.0, self.started_at + self.timeout - time.monotonic())
 
     @property
     def elapsed_ms(self) -> float:
         """Milliseconds since the call."""
-        return round((time.monotonic() - self.begun) * 1000, 3)
+        return round((time.monotonic() - self.started_at) * 1000, 3)
 
 
 @dataclass
-class Progress:
+class StopProgress:
     """How far a stop has come."""
 
     stop: Stop | None = None
@@ -54,12 +54,12 @@ class Progress:
     pids: list[int] = field(default_factory=list)
     start_possible: bool = False
 
-    def published(self, stop: Stop, order: Order) -> None:
+    def published(self, stop: Stop, order: StopCommand) -> None:
         """Note that new starts are refused from here on."""
         self.stop, self.publish_ms = stop, order.elapsed_ms
 
 
-def failed(url: URL, order: Order, problem: str) -> StopFailedError:
+def failed(url: URL, order: StopCommand, problem: str) -> StopFailedError:
     """Return the error of a stop that is not engaged, with the statement that engages it by hand."""
     sql = stop_statement(url.get_backend_name(), order.by, order.reason)
     if order.scope.field is not None:
@@ -67,15 +67,17 @@ def failed(url: URL, order: Order, problem: str) -> StopFailedError:
     return StopFailedError(problem=problem, sql=sql)
 
 
-def look(connection: sa.Connection, stop: Stop, scope: Scope) -> tuple[tuple[RunningAction, ...], list[int], list[str]]:
+def inspect_after_stop(
+    connection: sa.Connection, stop: Stop, scope: Scope
+) -> tuple[tuple[RunningAction, ...], list[int], list[str]]:
     """Return what runs, what could not be swept, and why the stop does not hold: a release, or a wrong guard."""
-    executing, left = kill_switch_status.still_executing(connection, scope), kill_switch.leftovers(connection, stop)
+    executing, left = kill_switch_status.still_executing(connection, scope), kill_switch.unswept(connection, stop)
     return executing, left, [*_release_since(connection, stop), *_wrong_guards(connection)]
 
 
 def _release_since(connection: sa.Connection, stop: Stop) -> list[str]:
     """Say that the scope of a stop is not engaged any more; a newer stop of the same scope holds as well."""
-    latest = next((latch for latch in kill_switch.latches(connection) if latch.scope == stop.scope), None)
+    latest = next((latch for latch in kill_switch.list_stops(connection) if latch.scope == stop.scope), None)
     if latest is None:
         return ["its row in the latch is gone: engage again"]
     if latest.released_at is None:

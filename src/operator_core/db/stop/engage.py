@@ -11,17 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from operator_core.actions.errors import ActionError, DatabaseNotFoundError, StopUnconfirmedError
 from operator_core.actions.kill_switch import StopReceipt
 from operator_core.db.engine.capabilities import is_sqlite
-from operator_core.db.engine.dedicated import beside
+from operator_core.db.engine.dedicated import dedicated_engine
 from operator_core.db.engine.urls import require_ledger_file
-from operator_core.db.stop.command import Order, Progress, failed
-from operator_core.db.stop.postgresql import on_server
-from operator_core.db.stop.sqlite import on_sqlite
+from operator_core.db.stop.command import StopCommand, StopProgress, failed
+from operator_core.db.stop.postgresql import engage_on_postgresql
+from operator_core.db.stop.sqlite import engage_on_sqlite
 from operator_core.db.stop.unmatched_scope import with_scope_warning
 
-__all__ = ["Order", "engage"]
+__all__ = ["StopCommand", "engage"]
 
 
-async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
+async def engage(engine: AsyncEngine, url: URL, order: StopCommand) -> StopReceipt:
     """Engage a stop and return its receipt.
 
     Raises:
@@ -35,13 +35,13 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
         raise
     except ActionError as error:  # a stop through a second name would reach nobody
         raise failed(url, order, str(error)) from error
-    own = beside(engine)
-    progress = Progress()
+    own = dedicated_engine(engine)
+    progress = StopProgress()
     try:
         if is_sqlite(engine):
-            await on_sqlite(own, url, order, progress)
+            await engage_on_sqlite(own, url, order, progress)
         else:
-            await on_server((own, engine), url, order, progress)
+            await engage_on_postgresql((own, engine), url, order, progress)
         receipt = await with_scope_warning(own, url, _receipt(order, progress))
     finally:
         if own is not engine:
@@ -56,7 +56,7 @@ async def engage(engine: AsyncEngine, url: URL, order: Order) -> StopReceipt:
     return receipt
 
 
-def _receipt(order: Order, progress: Progress) -> StopReceipt:
+def _receipt(order: StopCommand, progress: StopProgress) -> StopReceipt:
     assert progress.stop is not None  # noqa: S101 - every way out without a stop raises
     return StopReceipt(
         generation=progress.stop.generation,

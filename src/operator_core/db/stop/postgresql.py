@@ -19,11 +19,11 @@ from operator_core.actions.errors import (
     RetryTransactionError,
 )
 from operator_core.actions.kill_switch import Scope, Stop
-from operator_core.db.engine.urls import shown
+from operator_core.db.engine.urls import display_url
 from operator_core.db.migrations.status import current_revision
 from operator_core.db.stop import barrier
 from operator_core.db.stop.bounded_connection import BoundedConnection
-from operator_core.db.stop.command import PAUSE, Order, Progress, failed, look
+from operator_core.db.stop.command import RETRY_INTERVAL_SECONDS, StopCommand, StopProgress, failed, inspect_after_stop
 from operator_core.db.stores import kill_switch
 
 T = TypeVar("T")
@@ -45,9 +45,9 @@ class _StopConnection(BoundedConnection):
         order: What is to be stopped.
     """
 
-    def __init__(self, engine: AsyncEngine, pool: AsyncEngine, url: URL, order: Order) -> None:
+    def __init__(self, engine: AsyncEngine, pool: AsyncEngine, url: URL, order: StopCommand) -> None:
         super().__init__(engine, url)
-        self.url, self._order = url, order
+        self.url, self._command = url, order
         self.publish: Callable[[sa.Connection, Scope, str, str], Stop] = kill_switch.publish
         self.sweep: Callable[[sa.Connection, Stop], list[int]] = kill_switch.sweep
         self.on_standby = True
@@ -81,24 +81,28 @@ class _StopConnection(BoundedConnection):
         try:
             while not (await asyncio.wait({working}, timeout=min(_LOOK_INTERVAL_SECONDS, seconds / 4)))[0]:
                 with suppress(ActionError):  # then it is not known who it is
-                    await self._look(what, end=time.monotonic() > end_at, commit=time.monotonic() > commit_at)
+                    await self._observe(what, end=time.monotonic() > end_at, commit=time.monotonic() > commit_at)
         finally:
             working.cancel()
         return working.result()
 
-    async def _look(self, what: str, *, end: bool, commit: bool) -> None:
+    async def _observe(self, what: str, *, end: bool, commit: bool) -> None:
         if self.session is None:
             return
         pid = self.session.pid
-        found = await self.besides(lambda connection: barrier.blockers(connection, pid, what))
+        found = await self.run_on_second_connection(lambda connection: barrier.find_blockers(connection, pid, what))
         self.blockers = found or self.blockers
-        if found and end and self._order.terminate_blockers:
-            self.not_permitted = await self.besides(lambda connection: barrier.terminate(connection, found))
+        if found and end and self._command.terminate_blockers:
+            self.not_permitted = await self.run_on_second_connection(
+                lambda connection: barrier.terminate(connection, found)
+            )
         if not found and commit and self.durable:
-            waited = await self.besides(lambda connection: barrier.stop_waiting_for_standby(connection, pid))
+            waited = await self.run_on_second_connection(
+                lambda connection: barrier.stop_waiting_for_standby(connection, pid)
+            )
             self.on_standby = self.durable = not waited
 
-    async def besides(self, unit: Callable[[sa.Connection], T]) -> T:
+    async def run_on_second_connection(self, unit: Callable[[sa.Connection], T]) -> T:
         """Run a unit on a second connection: one of our own, else one of the pool."""
         own, pooled = self._observers
         try:
@@ -114,7 +118,9 @@ class _StopConnection(BoundedConnection):
             await connection.close()
 
 
-async def on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: Order, progress: Progress) -> None:
+async def engage_on_postgresql(
+    engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: StopCommand, progress: StopProgress
+) -> None:
     """Engage a stop on the first of two engines; the pool of the other one helps where the server has no more room."""
     server = _StopConnection(*engines, url, order)
     try:
@@ -133,7 +139,7 @@ async def on_server(engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: O
         await server.close_all()
 
 
-async def _publish(server: _StopConnection, order: Order, progress: Progress) -> None:
+async def _publish(server: _StopConnection, order: StopCommand, progress: StopProgress) -> None:
     """Commit the latch, again and again until it is or the deadline has passed: engaging twice is harmless."""
 
     def publish(connection: sa.Connection) -> Stop:
@@ -141,7 +147,7 @@ async def _publish(server: _StopConnection, order: Order, progress: Progress) ->
 
     while True:
         try:
-            stop = await server.run_watched(publish, order.left, "holds the latch locked")
+            stop = await server.run_watched(publish, order.remaining, "holds the latch locked")
         except (DatabaseAccessError, DatabaseNotFoundError) as error:
             if error.code == _NO_PRIVILEGE and server.publish is kill_switch.publish:  # an operator writes nothing
                 server.publish, server.sweep = kill_switch.publish_as_operator, kill_switch.sweep_as_operator
@@ -149,23 +155,23 @@ async def _publish(server: _StopConnection, order: Order, progress: Progress) ->
             raise failed(server.url, order, str(error)) from error  # trying again would not help
         except ActionError as error:
             if isinstance(error, GuardMissingError) and await server.run(current_revision, 1.0) is None:
-                raise DatabaseNotFoundError(url=shown(server.url), detail="it holds no such tables") from error
-            if order.left <= 0:
-                stop = await _published_after_all(server, order, error)
+                raise DatabaseNotFoundError(url=display_url(server.url), detail="it holds no such tables") from error
+            if order.remaining <= 0:
+                stop = await _confirm_published(server, order, error)
                 progress.problems.append(f"the database has not confirmed its commit: {error}")
                 progress.published(stop, order)
                 return
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_INTERVAL_SECONDS)
         else:
             progress.published(stop, order)
             return
 
 
-async def _published_after_all(server: _StopConnection, order: Order, error: ActionError) -> Stop:
+async def _confirm_published(server: _StopConnection, order: StopCommand, error: ActionError) -> Stop:
     """Look whether a publish came through whose answer did not; a stop of somebody else is not this one."""
     problem = "; ".join(blocker.text for blocker in server.blockers) or str(error)
     try:
-        stops = await server.besides(kill_switch.latches)
+        stops = await server.run_on_second_connection(kill_switch.list_stops)
     except ActionError:
         problem += " (and the database does not say whether it came through)"
         raise failed(server.url, order, problem) from error
@@ -179,8 +185,8 @@ async def _published_after_all(server: _StopConnection, order: Order, error: Act
     raise failed(server.url, order, problem) from error
 
 
-async def _barrier(server: _StopConnection, order: Order, progress: Progress) -> None:
-    seconds, what = order.left * (1 - _SWEEP_SHARE), "holds a start open"
+async def _barrier(server: _StopConnection, order: StopCommand, progress: StopProgress) -> None:
+    seconds, what = order.remaining * (1 - _SWEEP_SHARE), "holds a start open"
     progress.start_possible = True
     try:
         try:
@@ -193,13 +199,13 @@ async def _barrier(server: _StopConnection, order: Order, progress: Progress) ->
         progress.start_possible = False
 
 
-def _note_blockers(server: _StopConnection, progress: Progress, unseen: str) -> None:
+def _note_blockers(server: _StopConnection, progress: StopProgress, unseen: str) -> None:
     progress.problems += [blocker.text for blocker in server.blockers] or [unseen]
     progress.problems += server.not_permitted
     progress.pids += [blocker.pid for blocker in server.blockers if blocker.pid is not None]
 
 
-async def _sweep(server: _StopConnection, order: Order, progress: Progress) -> None:
+async def _sweep(server: _StopConnection, order: StopCommand, progress: StopProgress) -> None:
     """Cancel in batches until nothing is left that is not locked, or the deadline; then see what runs.
 
     What runs is read in a new snapshot, after the barrier: what had started before it is there.
@@ -209,7 +215,7 @@ async def _sweep(server: _StopConnection, order: Order, progress: Progress) -> N
     while True:
         try:
             swept = await server.run_watched(
-                lambda connection: server.sweep(connection, stop), max(order.left, 0.5), what
+                lambda connection: server.sweep(connection, stop), max(order.remaining, 0.5), what
             )
         except DatabaseLockedError:
             _note_blockers(server, progress, what)
@@ -217,23 +223,25 @@ async def _sweep(server: _StopConnection, order: Order, progress: Progress) -> N
         except RetryTransactionError:
             swept = []
         progress.cancelled += swept
-        if len(swept) == kill_switch.SWEEP_ROWS and order.left > 0:
+        if len(swept) == kill_switch.SWEEP_ROWS and order.remaining > 0:
             continue
         problems = await _look(server, order, progress, stop)
         if problems is None:
             return
-        if not progress.not_yet_cancelled or order.left <= 0:
+        if not progress.not_yet_cancelled or order.remaining <= 0:
             progress.problems += problems
             progress.start_possible = progress.start_possible or bool(problems)
             return
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
 
-async def _look(server: _StopConnection, order: Order, progress: Progress, stop: Stop) -> list[str] | None:
+async def _look(server: _StopConnection, order: StopCommand, progress: StopProgress, stop: Stop) -> list[str] | None:
     """See what runs, and return why the stop does not hold; None where that could not be seen."""
     try:
         seen = await server.run_watched(
-            lambda connection: look(connection, stop, order.scope), max(order.left, 1.0), "locks what a stop looks at"
+            lambda connection: inspect_after_stop(connection, stop, order.scope),
+            max(order.remaining, 1.0),
+            "locks what a stop looks at",
         )
     except ActionError as error:
         _note_blockers(server, progress, str(error))

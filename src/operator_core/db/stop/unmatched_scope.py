@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from operator_core.actions.kill_switch import Scope, StopReceipt
 from operator_core.db.engine.capabilities import is_sqlite
-from operator_core.db.engine.sqlite import BEGIN
+from operator_core.db.engine.sqlite import BEGIN_OPTION
 from operator_core.db.stop.bounded_connection import BoundedConnection
 from operator_core.db.stores import scope_values
 
@@ -37,7 +37,7 @@ async def with_scope_warning(engine: AsyncEngine, url: URL, receipt: StopReceipt
 async def _search(engine: AsyncEngine, url: URL, scope: Scope) -> scope_values.UnmatchedScope | None:
     if is_sqlite(engine):
         async with engine.connect() as connection:
-            await connection.execution_options(**{BEGIN: "NONE"})
+            await connection.execution_options(**{BEGIN_OPTION: "NONE"})
             return await connection.run_sync(scope_values.unmatched_values, scope)
     server = BoundedConnection(engine, url)
     try:

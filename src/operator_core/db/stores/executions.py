@@ -17,16 +17,24 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionProposal, ActionRecord
-from operator_core.db.engine.capabilities import writes_in_one_statement
+from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
-from operator_core.db.functions import later, not_among, now
+from operator_core.db.functions import not_among, now, now_plus
 from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
-from operator_core.db.guards.conditions import Latch
+from operator_core.db.guards.conditions import KillSwitchConditions
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
 from operator_core.db.stores import reading, records
 from operator_core.db.stores.mapping import to_proposal, to_record
-from operator_core.db.stores.transitions import explain_step, explained, latch_unreadable, step, to, unreadable
+from operator_core.db.stores.transitions import (
+    deferring_diagnosis,
+    diagnose_transition,
+    latch_unreadable,
+    transition,
+    transition_to,
+    unreadable,
+)
 
 _OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
 _IS_VALIDATED = sa.text("action_proposals.status = 'validated'")  # in the text: the partial index serves it
@@ -58,7 +66,7 @@ def _new_record(source: sa.FromClause) -> sa.Insert:
         "worker": worker,
         "lease_seconds": seconds,
         "last_seen_at": sa.case((worker.is_not(None), now())),
-        "lease_expires_at": later(seconds),
+        "lease_expires_at": now_plus(seconds),
         "claim_key": sa.bindparam("claim_key", type_=sa.Text()),
     }
     return sa.insert(table).from_select(list(values), sa.select(*values.values()).select_from(source))
@@ -70,7 +78,7 @@ _NEW_RECORD = _new_record(_STARTED).returning(*table.columns)
 
 def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
     """Return the start of what `picked` selects, without and with the record that it opens."""
-    start = to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
+    start = transition_to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
     started = start.cte("started")
     opened = _new_record(started).returning(*table.columns).cte("opened")
     both = sa.select(*started.columns, *opened.columns).select_from(started.join(opened, sa.true()))
@@ -83,7 +91,9 @@ _OPENING_ONE = _opening(_OF_ONE)
 def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any]:
     """Return the query for what may start, oldest first: what is stopped, stale or expired is not in the way."""
     waiting = proposals.alias("waiting")
-    barred = sa.text(f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {Latch('waiting').bars})")
+    barred = sa.text(
+        f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions('waiting').blocks_start})"
+    )
     found = (
         sa.select(waiting.c.id)
         .where(
@@ -126,7 +136,7 @@ def _open(
     connection: sa.Connection, statements: tuple[sa.Executable, sa.Executable], values: Mapping[str, Any]
 ) -> Claim | None:
     start, both = statements
-    if writes_in_one_statement(connection):
+    if supports_writable_cte(connection):
         row = connection.execute(both, values).one_or_none()
         return None if row is None else _to_claim(row)
     row = connection.execute(start, values).one_or_none()
@@ -145,22 +155,26 @@ def _values(by: str, lease: Lease | None) -> dict[str, Any]:
 def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease | None) -> Claim:
     values = {"proposal_id": proposal_id, **_values(by, lease)}
     try:
-        with explained(lambda after, code: explain_step(after, proposal_id, ActionStatus.EXECUTING, code)):
+        with deferring_diagnosis(
+            lambda after, code: diagnose_transition(after, proposal_id, ActionStatus.EXECUTING, code)
+        ):
             found = _open(connection, _OPENING_ONE, values)
     except Exception as error:
         if not cannot_decode(error):
             raise
         raise unreadable(connection, proposal_id) from error
     if found is None:
-        raise explain_step(connection, proposal_id, ActionStatus.EXECUTING)
+        raise diagnose_transition(connection, proposal_id, ActionStatus.EXECUTING)
     return found
 
 
+@unit(TransactionMode.MULTI_WRITE)
 def start(connection: sa.Connection, proposal_id: int, by: str) -> ActionRecord:
     """Take a validated proposal to `executing` and open its record, without a lease."""
     return _open_one(connection, proposal_id, by, None)[1]
 
 
+@unit(TransactionMode.MULTI_WRITE)
 def claim(connection: sa.Connection, proposal_id: int, lease: Lease) -> Claim:
     """Do the same under a lease."""
     return _open_one(connection, proposal_id, lease.worker, lease)
@@ -170,6 +184,7 @@ Filters = Mapping[str, Sequence[str] | int]
 """What a claim may be limited to: names, types and a ticket."""
 
 
+@unit(TransactionMode.MULTI_WRITE)
 def claim_next(
     connection: sa.Connection, filters: Filters, lease: Lease, passed_over: Collection[int] = ()
 ) -> Claim | None:
@@ -189,7 +204,7 @@ def claim_next(
         given["passed_over"] = json.dumps([*passed_over])
     statements = _opening_next(frozenset(filters), passing_over=bool(passed_over))
     try:
-        with explained(_explain_next):
+        with deferring_diagnosis(_explain_next):
             return _open(connection, statements, {**_values(lease.worker, lease), **given})
     except Exception as error:
         if not cannot_decode(error):
@@ -201,6 +216,7 @@ def _one_of_those_waiting() -> UnreadableRowError:
     return UnreadableRowError(table=proposals.name, id=None, column=None, detail=MESSAGES[UNREADABLE])
 
 
+@unit(TransactionMode.READ)
 def waiting(connection: sa.Connection, filters: Filters, passed_over: Collection[int]) -> Sequence[int]:
     """Return the ids of what `claim_next` chooses from, oldest first, whoever holds them; some of them at a time."""
     given = {f"of_{name}": value for name, value in filters.items()} | {"passed_over": json.dumps([*passed_over])}
@@ -229,6 +245,7 @@ _CLAIMED = (
 )
 
 
+@unit(TransactionMode.READ)
 def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
     """Return what was claimed under the key of a lease and still runs: the answer of that claim was lost.
 
@@ -239,7 +256,8 @@ def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
     return reading.one(connection, _CLAIMED, values, table.c.id, _to_claim)
 
 
-def give_back(connection: sa.Connection, error: UnreadableRowError, worker: str) -> None:
+@unit(TransactionMode.MULTI_WRITE)
+def fail_unreadable_claim(connection: sa.Connection, error: UnreadableRowError, worker: str) -> None:
     """Leave failed what a worker has taken and cannot read, if it is taken at all: nothing of it was done."""
     of = _OPEN_RECORD[error.table == table.name]
     record_id = connection.scalars(of, {"row_id": error.id, "worker": worker}).one_or_none()
@@ -263,15 +281,20 @@ _OPEN_RECORD = {
 def _finishing(target: ActionStatus) -> sa.Executable:
     closed = records.CLOSE.cte("closed")
     moved = (
-        to(target).where(proposals.c.id == sa.select(closed.c.proposal_id).scalar_subquery()).returning(proposals.c.id)
+        transition_to(target)
+        .where(proposals.c.id == sa.select(closed.c.proposal_id).scalar_subquery())
+        .returning(proposals.c.id)
     ).cte("moved")
     return sa.select(*closed.columns).select_from(closed.join(moved, sa.true()))
 
 
 _PROPOSAL_ID = sa.select(table.c.proposal_id).where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
-_FINISHING = {status: _finishing(status) for status in (records.state_after(outcome) for outcome in ActionOutcome)}
+_FINISHING = {
+    status: _finishing(status) for status in (records.status_for_outcome(outcome) for outcome in ActionOutcome)
+}
 
 
+@unit(TransactionMode.MULTI_WRITE)
 def finish(
     connection: sa.Connection,
     record_id: int,
@@ -282,20 +305,20 @@ def finish(
 ) -> ActionRecord | UnreadableRowError:
     """Close the record and take its proposal to the state that the outcome means."""
     ending = (outcome, error_message, result_data)
-    target = records.state_after(outcome)
-    if not writes_in_one_statement(connection):
+    target = records.status_for_outcome(outcome)
+    if not supports_writable_cte(connection):
         record = records.close(connection, record_id, *ending)
         if isinstance(record, UnreadableRowError):
             proposal_id = connection.scalars(_PROPOSAL_ID, {"record_id": record_id}).one()
         else:
             proposal_id = record.proposal_id
-        step(connection, proposal_id, target, by, error_message)
+        transition(connection, proposal_id, target, by, error_message)
         return record
-    values = {**records.closing(record_id, *ending), "step_by": by, "step_reason": error_message}
-    with explained(lambda after, _: records.explain_close(after, record_id, outcome)):
+    values = {**records.close_params(record_id, *ending), "step_by": by, "step_reason": error_message}
+    with deferring_diagnosis(lambda after, _: records.diagnose_close(after, record_id, outcome)):
         finished = reading.written(connection, _FINISHING[target], values, (table, record_id), to_record)
     if finished is None:
-        raise records.explain_close(connection, record_id, outcome)
+        raise records.diagnose_close(connection, record_id, outcome)
     return finished
 
 
@@ -306,6 +329,7 @@ _ENDING = (
 )
 
 
+@unit(TransactionMode.MULTI_WRITE)
 def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, ActionRecord]:
     """Return who has ended an execution, and its record; the worker takes the step where only the record is closed.
 
@@ -320,5 +344,5 @@ def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[st
     row, record = found
     if record.outcome is None or row.status is not ActionStatus.EXECUTING:
         return row.status_by, record
-    step(connection, record.proposal_id, records.state_after(record.outcome), worker, record.error_message)
+    transition(connection, record.proposal_id, records.status_for_outcome(record.outcome), worker, record.error_message)
     return worker, record

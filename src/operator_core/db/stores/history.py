@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.types import ActionEvent, EventKind
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import events, notes
 from operator_core.db.stores import reading
 from operator_core.db.stores.mapping import to_event
@@ -31,6 +32,7 @@ _STEPS_OF = _STEPS.where(_ranged(events.c.proposal_id)).order_by(events.c.propos
 _SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
 
 
+@unit(TransactionMode.SNAPSHOT)
 def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Found[ActionEvent]:
     """Return what happened to the proposals of a range of ids, proposal by proposal, oldest first; wants one snapshot.
 
@@ -57,6 +59,7 @@ def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
     return sorted(told, key=lambda event: (rank.get(event.to_status, len(steps)), event.kind is not EventKind.STEP))
 
 
+@unit(TransactionMode.SNAPSHOT)
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionEvent]:
     """Return the events of a proposal, oldest first; wants one snapshot.
 

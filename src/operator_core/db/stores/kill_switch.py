@@ -11,11 +11,12 @@ from operator_core.actions.kill_switch import Scope, Stop
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.db.functions import now
 from operator_core.db.guards.conditions import NEXT_GENERATION
-from operator_core.db.schema import any_of, kill_switch, proposals
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import kill_switch, proposals, status_in
 from operator_core.db.stores import reading
 from operator_core.db.stores.proposals import cancel_expired
 from operator_core.db.stores.reading import number, text, time
-from operator_core.db.stores.transitions import to
+from operator_core.db.stores.transitions import transition_to
 
 SWEEP_ROWS = 10_000
 
@@ -83,21 +84,22 @@ _RELEASED = sa.select(*kill_switch.columns).where(kill_switch.c.generation == sa
 _LATCH = sa.select(*kill_switch.columns).where(kill_switch.c.generation > 0).order_by(kill_switch.c.generation)
 
 
-def latches(connection: sa.Connection) -> list[Stop]:
+def list_stops(connection: sa.Connection) -> list[Stop]:
     """Return the last stop of every scope, oldest first, released ones included."""
     return [to_stop(row) for row in reading.lossy(connection, _LATCH, {}, kill_switch.c.generation)]
 
 
+@unit(TransactionMode.TRANSACTION)
 def release(connection: sa.Connection, by: str, reason: str, generation: int) -> Stop:
     """Release the one stop that `generation` names, after a sweep of what it left; revives nothing.
 
     Raises:
         StopNotEngagedError: That stop is not engaged (any more), or somebody has engaged the scope again.
     """
-    sweep_leftovers(connection)
+    sweep_all(connection)
     values = {"stop_generation": generation, "stop_by": by, "stop_reason": reason}
     if connection.execute(_RELEASE, values).one_or_none() is None:
-        engaged = [stop for stop in latches(connection) if stop.released_at is None]
+        engaged = [stop for stop in list_stops(connection) if stop.released_at is None]
         raise StopNotEngagedError(
             generation=generation, engaged=tuple((stop.generation, str(stop.scope)) for stop in engaged)
         )
@@ -115,7 +117,7 @@ def covered(field: str | None) -> list[sa.ColumnElement[bool]]:
 @cache
 def _leftover(field: str | None) -> sa.Select[Any]:
     return sa.select(proposals.c.id).where(
-        sa.text(f"({any_of(PENDING)})"), proposals.c.generation < sa.bindparam("stop_generation"), *covered(field)
+        sa.text(f"({status_in(PENDING)})"), proposals.c.generation < sa.bindparam("stop_generation"), *covered(field)
     )
 
 
@@ -123,7 +125,11 @@ def _leftover(field: str | None) -> sa.Select[Any]:
 def _sweep(field: str | None) -> sa.Executable:
     # What somebody holds locked is skipped: it cannot start, and waiting for it would hold up the stop.
     leftover = _leftover(field).limit(sa.bindparam("sweep_rows")).with_for_update(skip_locked=True).cte("leftover")
-    return to(ActionStatus.CANCELLED).where(proposals.c.id.in_(sa.select(leftover.c.id))).returning(proposals.c.id)
+    return (
+        transition_to(ActionStatus.CANCELLED)
+        .where(proposals.c.id.in_(sa.select(leftover.c.id)))
+        .returning(proposals.c.id)
+    )
 
 
 def of_stop(stop: Stop, scope: Scope) -> dict[str, Any]:
@@ -152,17 +158,18 @@ def sweep_as_operator(connection: sa.Connection, stop: Stop, rows: int = SWEEP_R
     return sorted(connection.scalars(_SWEEP_AS_OPERATOR, values))
 
 
-def leftovers(connection: sa.Connection, stop: Stop) -> list[int]:
+def unswept(connection: sa.Connection, stop: Stop) -> list[int]:
     """Return the ids of pending proposals that a stop covers and that were made before it: they can never start."""
     if isinstance(stop.scope, str):
         return []
     return sorted(connection.scalars(_leftover(stop.scope.field), of_stop(stop, stop.scope)))
 
 
-def sweep_leftovers(connection: sa.Connection) -> list[int]:
+@unit(TransactionMode.TRANSACTION)
+def sweep_all(connection: sa.Connection) -> list[int]:
     """Cancel what was in flight across a stop, or left by one that was cut off, and whose time to start is over."""
     swept = cancel_expired(connection)
-    for stop in reversed(latches(connection)):
+    for stop in reversed(list_stops(connection)):
         while ids := sweep(connection, stop):
             swept += ids
     return swept

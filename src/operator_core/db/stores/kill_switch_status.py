@@ -20,10 +20,11 @@ from operator_core.actions.kill_switch import (
 )
 from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.db.functions import now
-from operator_core.db.guards.conditions import COUNTER, Latch
+from operator_core.db.guards.conditions import COUNTER, KillSwitchConditions
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import events, kill_switch, kill_switch_events, proposals, records
 from operator_core.db.stores import reading
-from operator_core.db.stores.kill_switch import covered, latches, leftovers, of_stop, to_stop
+from operator_core.db.stores.kill_switch import covered, list_stops, of_stop, to_stop, unswept
 from operator_core.db.stores.proposals import expired
 from operator_core.db.stores.reading import UNREADABLE_TIME, number, text, time
 from operator_core.db.types import UtcDateTime
@@ -123,7 +124,7 @@ def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopResponse:
 _k = kill_switch.alias("k")
 _ASKING = (
     sa.select(*_k.columns)
-    .join_from(_k, proposals.alias("p"), sa.text(Latch("p").asks))
+    .join_from(_k, proposals.alias("p"), sa.text(KillSwitchConditions("p").requests_stop))
     .where(sa.text("p.id = :proposal_id"))
     .order_by(_k.c.generation.desc())
     .limit(1)
@@ -132,6 +133,7 @@ _ASKED = ("id", "proposal_id", "outcome", "cancel_requested_at", "cancel_request
 _RECORD = sa.select(*(records.c[name] for name in _ASKED)).where(records.c.id == sa.bindparam("record_id"))
 
 
+@unit(TransactionMode.SNAPSHOT)
 def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
     """Return what a running action is asked: by the last stop that covers it, else by a person; None when nothing.
 
@@ -185,10 +187,11 @@ _COUNTER: sa.Select[Any] = sa.select(
 )  # the latch may have been emptied
 
 
+@unit(TransactionMode.SNAPSHOT)
 def status(connection: sa.Connection) -> KillSwitchStatus:
     """Return how the kill switch stands; of several statements, so it wants one snapshot."""
     at: datetime = connection.scalars(_NOW).one()
-    latch = latches(connection)
+    latch = list_stops(connection)
     engaged = [stop for stop in latch if stop.released_at is None]
     stops = reading.lossy(connection, _STOPS, {"stops": _LAST_STOPS}, _engaged.c.id)
     last = [to_stop(row) for row in stops]
@@ -201,7 +204,7 @@ def status(connection: sa.Connection) -> KillSwitchStatus:
         answers=tuple(answer for _, stop in sorted(shown.items()) for answer in answers(connection, stop, at)),
         last_stops=tuple(last),
         not_yet_cancelled=tuple(
-            sorted({*expired(connection), *(i for stop in latch for i in leftovers(connection, stop))})
+            sorted({*expired(connection), *(i for stop in latch for i in unswept(connection, stop))})
         ),
     )
 
@@ -222,13 +225,15 @@ _CHANGES = (
 _LAST_CHANGE = sa.select(sa.func.coalesce(sa.func.max(kill_switch_events.c.id), 0))
 
 
+@unit(TransactionMode.SNAPSHOT)
 def changes_so_far(connection: sa.Connection) -> tuple[list[KillSwitchEvent], int]:
     """Return the engage of every stop that is engaged, and the id of the last change; wants one snapshot."""
-    engaged = {stop.generation for stop in latches(connection) if stop.released_at is None}
+    engaged = {stop.generation for stop in list_stops(connection) if stop.released_at is None}
     found = [c for c in changes(connection, 0) if c.generation in engaged] if engaged else []
     return found, connection.scalars(_LAST_CHANGE).one()
 
 
+@unit(TransactionMode.READ)
 def changes(connection: sa.Connection, after_id: int) -> list[KillSwitchEvent]:
     """Return every engage and release after the one with this id, oldest first."""
     return [

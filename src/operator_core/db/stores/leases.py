@@ -14,29 +14,31 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Finding
 from operator_core.actions.types import ActionRecord, EventKind
-from operator_core.db.functions import later, now
+from operator_core.db.functions import now, now_plus
 from operator_core.db.guards.codes import MESSAGES
-from operator_core.db.guards.conditions import COUNTER, stop_asking
-from operator_core.db.schema import OPEN, UNSETTLED, notes, proposals, records
+from operator_core.db.guards.conditions import COUNTER, requested_stop
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import IS_OPEN, IS_UNRESOLVED, notes, proposals, records
 from operator_core.db.stores import reading
 from operator_core.db.stores.mapping import to_record
-from operator_core.db.stores.transitions import explained, to
+from operator_core.db.stores.transitions import deferring_diagnosis, transition_to
 from operator_core.db.types import JsonText
 
 RECOVERED = "its worker was lost: the lease ran out, and nobody knows what has happened"
 _ROWS = 500  # of one transaction
 
 _OF_ONE = records.c.id == sa.bindparam("record_id", type_=sa.BigInteger())
-_STOP: sa.ColumnElement[int | None] = sa.literal_column(stop_asking("action_records.proposal_id"))
+_STOP: sa.ColumnElement[int | None] = sa.literal_column(requested_stop("action_records.proposal_id"))
 _BEAT = (
     sa.update(records)
-    .where(_OF_ONE, sa.text(OPEN))
-    .values(last_seen_at=now(), lease_expires_at=later(records.c.lease_seconds))
+    .where(_OF_ONE, sa.text(IS_OPEN))
+    .values(last_seen_at=now(), lease_expires_at=now_plus(records.c.lease_seconds))
     .returning(*records.columns, _STOP.label("stop"))  # SQLite 3.40 says 1 to every `IS NOT NULL` in a RETURNING
 )
 
 
-def beat(connection: sa.Connection, record_id: int) -> tuple[ActionRecord, bool] | UnreadableRowError | None:
+@unit(TransactionMode.WRITE)
+def heartbeat(connection: sa.Connection, record_id: int) -> tuple[ActionRecord, bool] | UnreadableRowError | None:
     """Extend a lease, also one that ran out: return the record, and whether it is asked to stop; None when it ended."""
     return reading.written(connection, _BEAT, {"record_id": record_id}, (records, record_id), _beaten)
 
@@ -46,17 +48,18 @@ def _beaten(row: sa.Row[Any]) -> tuple[ActionRecord, bool]:
 
 
 _ASKED_NOW = sa.select(sa.or_(_STOP.is_not(None), records.c.cancel_requested_at.is_not(None))).where(
-    _OF_ONE, sa.text(OPEN)
+    _OF_ONE, sa.text(IS_OPEN)
 )
 
 
-def asked(connection: sa.Connection, record_id: int) -> bool | None:
+@unit(TransactionMode.READ)
+def is_stop_requested(connection: sa.Connection, record_id: int) -> bool | None:
     """Tell whether an open record is asked to stop; None when it ended."""
     return connection.execute(_ASKED_NOW, {"record_id": record_id}).scalar_one_or_none()
 
 
-_RAN_OUT = records.c.lease_expires_at < later(sa.bindparam("minus_grace", type_=sa.Float()))
-_ALL_LOST = sa.select(records.c.id).where(sa.text(OPEN), _RAN_OUT).order_by(records.c.id).limit(_ROWS)
+_RAN_OUT = records.c.lease_expires_at < now_plus(sa.bindparam("minus_grace", type_=sa.Float()))
+_ALL_LOST = sa.select(records.c.id).where(sa.text(IS_OPEN), _RAN_OUT).order_by(records.c.id).limit(_ROWS)
 _LOST = _ALL_LOST.with_for_update(skip_locked=True)
 _NEXT_LOST = _ALL_LOST.where(records.c.id > sa.bindparam("after_id", type_=sa.BigInteger()))
 _ENDED: dict[str, Any] = {
@@ -64,17 +67,18 @@ _ENDED: dict[str, Any] = {
     "success": False,
     "outcome": ActionOutcome.UNKNOWN,
     "error_message": RECOVERED,
-    "stop_generation": sa.literal_column(stop_asking("action_records.proposal_id")),
+    "stop_generation": sa.literal_column(requested_stop("action_records.proposal_id")),
 }
 _KEYS = (records.c.id, records.c.proposal_id)
 _CLOSE_LOST = sa.update(records).where(records.c.id.in_(_LOST.cte("lost").select())).values(**_ENDED).returning(*_KEYS)
-_CLOSE_ONE = sa.update(records).where(_OF_ONE, sa.text(OPEN), _RAN_OUT).values(**_ENDED).returning(*_KEYS)
-_FAIL_LOST = to(ActionStatus.FAILED).where(proposals.c.id.in_(sa.bindparam("proposal_ids", expanding=True)))
+_CLOSE_ONE = sa.update(records).where(_OF_ONE, sa.text(IS_OPEN), _RAN_OUT).values(**_ENDED).returning(*_KEYS)
+_FAIL_LOST = transition_to(ActionStatus.FAILED).where(proposals.c.id.in_(sa.bindparam("proposal_ids", expanding=True)))
 _RECOVERED = (
     sa.select(*records.columns).where(records.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(records.c.id)
 )
 
 
+@unit(TransactionMode.TRANSACTION)
 def recover(
     connection: sa.Connection, grace: float, by: str, record_id: int | None = None
 ) -> reading.Found[ActionRecord]:
@@ -89,7 +93,7 @@ def recover(
         record_id: The only one to recover, if it still is to be.
     """
     values: dict[str, Any] = {"minus_grace": -grace}
-    with explained(lambda _, code: ConstraintError(code=code, detail=MESSAGES.get(code, code))):
+    with deferring_diagnosis(lambda _, code: ConstraintError(code=code, detail=MESSAGES.get(code, code))):
         if record_id is None:
             closed = connection.execute(_CLOSE_LOST, values).all()
         else:
@@ -101,7 +105,8 @@ def recover(
     return reading.many(connection, _RECOVERED, {"ids": [row.id for row in closed]}, records.c.id, to_record)
 
 
-def lost(connection: sa.Connection, grace: float, after_id: int) -> Sequence[int]:
+@unit(TransactionMode.READ)
+def expired_ids(connection: sa.Connection, grace: float, after_id: int) -> Sequence[int]:
     """Return the ids of the next records whose lease ran out more than `grace` seconds ago."""
     return connection.scalars(_NEXT_LOST, {"minus_grace": -grace, "after_id": after_id}).all()
 
@@ -122,6 +127,7 @@ _REPORT_LATE = sa.insert(notes).from_select(
 )
 
 
+@unit(TransactionMode.WRITE)
 def report_late(connection: sa.Connection, record_id: int, by: str, data: dict[str, Any]) -> None:
     """Keep what a worker reports about an execution that was taken from it."""
     connection.execute(_REPORT_LATE, {"record_id": record_id, "note_by": by, "note_data": data})
@@ -129,17 +135,18 @@ def report_late(connection: sa.Connection, record_id: int, by: str, data: dict[s
 
 # -- findings ----------------------------------------------------------------------------------------------------------
 
-_UNSETTLED = sa.select(*records.columns).where(sa.text(UNSETTLED)).order_by(records.c.id)
+_UNSETTLED = sa.select(*records.columns).where(sa.text(IS_UNRESOLVED)).order_by(records.c.id)
 
 
-def unsettled(connection: sa.Connection) -> reading.Found[ActionRecord]:
+@unit(TransactionMode.READ)
+def unresolved(connection: sa.Connection) -> reading.Found[ActionRecord]:
     """Return what nobody knows the outcome of, and nobody has settled, oldest first."""
     return reading.many(connection, _UNSETTLED, {}, records.c.id, to_record)
 
 
 _SETTLE = (
     sa.update(records)
-    .where(_OF_ONE, sa.text(UNSETTLED))
+    .where(_OF_ONE, sa.text(IS_UNRESOLVED))
     .values(
         finding=sa.bindparam("new_finding", type_=records.c.finding.type),
         finding_at=now(),
@@ -151,7 +158,8 @@ _SETTLE = (
 _RECORD = sa.select(*(records.c[name] for name in ("id", "outcome", "finding", "finding_by"))).where(_OF_ONE)
 
 
-def settle(
+@unit(TransactionMode.TRANSACTION)
+def resolve(
     connection: sa.Connection, record_id: int, finding: Finding, by: str, reason: str
 ) -> ActionRecord | UnreadableRowError:
     """Write down what a person found out; the outcome stays unknown.
@@ -168,11 +176,11 @@ def settle(
     }
     settled = reading.written(connection, _SETTLE, values, (records, record_id), to_record)
     if settled is None:
-        raise _explain_settle(connection, record_id)
+        raise _diagnose_resolve(connection, record_id)
     return settled
 
 
-def _explain_settle(connection: sa.Connection, record_id: int) -> ActionError:
+def _diagnose_resolve(connection: sa.Connection, record_id: int) -> ActionError:
     found = reading.one(connection, _RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
         return RecordNotFoundError(record_id=record_id)
@@ -185,7 +193,7 @@ _REQUEST = (
     sa.update(records)
     .where(
         records.c.proposal_id == sa.bindparam("of_proposal", type_=sa.BigInteger()),
-        sa.text(OPEN),
+        sa.text(IS_OPEN),
         records.c.cancel_requested_at.is_(None),
     )
     .values(
@@ -195,11 +203,11 @@ _REQUEST = (
     )
 )
 _IS_OPEN = sa.select(records.c.id).where(
-    records.c.proposal_id == sa.bindparam("of_proposal", type_=sa.BigInteger()), sa.text(OPEN)
+    records.c.proposal_id == sa.bindparam("of_proposal", type_=sa.BigInteger()), sa.text(IS_OPEN)
 )
 
 
-def ask_to_stop(connection: sa.Connection, proposal_id: int, by: str, reason: str) -> bool:
+def request_stop(connection: sa.Connection, proposal_id: int, by: str, reason: str) -> bool:
     """Ask a running execution to stop, once; return whether there is one."""
     values = {"of_proposal": proposal_id, "request_by": by, "request_reason": reason}
     asked_now = connection.execute(_REQUEST, values).rowcount > 0

@@ -9,13 +9,20 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from operator_core.actions.errors import AlreadyStoredError, UnreadableRowError, ValueNotStorableError
-from operator_core.actions.types import FROM_LEDGER, ActionEvent, ActionProposal, ActionRecord, EventKind, checked
+from operator_core.actions.types import (
+    TRUSTED_CONTEXT,
+    ActionEvent,
+    ActionProposal,
+    ActionRecord,
+    EventKind,
+    revalidated_fields,
+)
 from operator_core.actions.validation import dump_json
 from operator_core.db.schema import events, notes, proposals, records
 from operator_core.db.types import Undecodable
 
 T = TypeVar("T")
-PROPOSED = (
+PROPOSER_COLUMNS = (
     "ticket_id",
     "action_name",
     "action_type",
@@ -44,7 +51,7 @@ def to_proposal(row: Row) -> ActionProposal:
         UnreadableRowError: A column holds what no proposal can.
     """
     try:
-        return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=FROM_LEDGER)
+        return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
     except ValidationError as error:
         raise _unreadable(proposals, _PROPOSAL_NAMES, row, error) from error
 
@@ -56,7 +63,7 @@ def to_record(row: Row) -> ActionRecord:
         UnreadableRowError: A column holds what no record can.
     """
     try:
-        return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=FROM_LEDGER)
+        return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
     except ValidationError as error:
         raise _unreadable(records, _RECORD_NAMES, row, error) from error
 
@@ -68,7 +75,7 @@ def to_event(row: Row) -> ActionEvent:
         UnreadableRowError: A column holds what no event can.
     """
     try:
-        return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=FROM_LEDGER)
+        return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
     except ValidationError as error:
         table = events if row[_EVENT_NAMES.index("kind")] == EventKind.STEP else notes
         raise _unreadable(table, _EVENT_NAMES, row, error) from error
@@ -96,12 +103,12 @@ def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
         AlreadyStoredError: It has an id, or a status other than proposed.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
-    values = checked(require_type(proposal, ActionProposal, "proposal"))
+    values = revalidated_fields(require_type(proposal, ActionProposal, "proposal"))
     if values["id"] is not None:
         raise AlreadyStoredError(kind="proposal", field="id", value=values["id"])
     if values["status"] is not ActionProposal.model_fields["status"].default:
         raise AlreadyStoredError(kind="proposal", field="status", value=str(values["status"]))
-    return {name: values[name] for name in PROPOSED}
+    return {name: values[name] for name in PROPOSER_COLUMNS}
 
 
 def new_record(record: ActionRecord) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
         AlreadyStoredError: It has an id, or says how it ended.
         ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
     """
-    values = checked(require_type(record, ActionRecord, "record"))
+    values = revalidated_fields(require_type(record, ActionRecord, "record"))
     for name in _RECORD_NAMES:
         if name not in _GIVEN_WITH_A_RECORD and values[name] is not None:
             raise AlreadyStoredError(kind="record", field=name, value=values[name])
@@ -120,7 +127,7 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
 
 def as_json_array(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return rows of `PROPOSED` columns as the JSON array of arrays that `json_rows` reads."""
-    return json.dumps([[_as_json(row[name]) for name in PROPOSED] for row in rows], ensure_ascii=False)
+    return json.dumps([[_as_json(row[name]) for name in PROPOSER_COLUMNS] for row in rows], ensure_ascii=False)
 
 
 def _as_json(value: object) -> object:

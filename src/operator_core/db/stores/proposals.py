@@ -19,11 +19,12 @@ from operator_core.actions.lifecycle import PENDING, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionProposal
 from operator_core.db.functions import json_item, json_rows, not_among, now
 from operator_core.db.guards.codes import LATCH_UNREADABLE, MESSAGES, NOT_RETRYABLE, UNREADABLE
-from operator_core.db.guards.conditions import COUNTER, Latch
-from operator_core.db.schema import MAY_EXPIRE, any_of, kill_switch, proposals
+from operator_core.db.guards.conditions import COUNTER, KillSwitchConditions
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import CAN_EXPIRE, kill_switch, proposals, status_in
 from operator_core.db.stores import reading
-from operator_core.db.stores.mapping import PROPOSED, as_json_array, new_proposal, to_proposal
-from operator_core.db.stores.transitions import explained, latch_unreadable, to
+from operator_core.db.stores.mapping import PROPOSER_COLUMNS, as_json_array, new_proposal, to_proposal
+from operator_core.db.stores.transitions import deferring_diagnosis, latch_unreadable, transition_to
 
 _BULK_ROWS = 2_000  # of one statement; all of a call are in one transaction
 
@@ -35,10 +36,10 @@ def _insert(source: sa.Subquery, *order: sa.ColumnElement[Any]) -> sa.Executable
     """
     stop = kill_switch.alias("stop")
     stopped_by = sa.text(
-        f"stop.generation = (SELECT max(k.generation) FROM kill_switch AS k WHERE {Latch('n').engaged})"
+        f"stop.generation = (SELECT max(k.generation) FROM kill_switch AS k WHERE {KillSwitchConditions('n').engaged})"
     )
     chosen: dict[str, sa.ColumnElement[Any]] = {
-        **{name: source.c[name] for name in PROPOSED},
+        **{name: source.c[name] for name in PROPOSER_COLUMNS},
         "generation": sa.literal_column(COUNTER),
         "status": sa.literal_column("CASE WHEN stop.scope IS NULL THEN 'proposed' ELSE 'cancelled' END"),
         "status_at": now(),
@@ -50,13 +51,16 @@ def _insert(source: sa.Subquery, *order: sa.ColumnElement[Any]) -> sa.Executable
     return sa.insert(proposals).from_select(list(chosen), rows, include_defaults=False).returning(*proposals.columns)
 
 
-_values = sa.select(*(sa.bindparam(name, type_=proposals.c[name].type).label(name) for name in PROPOSED))
+_values = sa.select(*(sa.bindparam(name, type_=proposals.c[name].type).label(name) for name in PROPOSER_COLUMNS))
 _INSERT_ONE = _insert(_values.subquery("n"))
 
 _rows = json_rows(sa.bindparam("rows", type_=sa.Text())).table_valued("value", "position", name="j")
 _INSERT_MANY = _insert(
     sa.select(
-        *(json_item(_rows.c.value, index, proposals.c[name].type).label(name) for index, name in enumerate(PROPOSED)),
+        *(
+            json_item(_rows.c.value, index, proposals.c[name].type).label(name)
+            for index, name in enumerate(PROPOSER_COLUMNS)
+        ),
         _rows.c.position,
     ).subquery("n"),
     sa.literal_column("n.position"),
@@ -68,11 +72,11 @@ _RETRIED = sa.select(proposals.c.id, proposals.c.status).where(
 )
 
 
-def _explained(values: Sequence[Mapping[str, Any]]) -> AbstractContextManager[None]:
-    return explained(lambda later, code: _explain_insert(later, code, values))
+def _deferring_diagnosis(values: Sequence[Mapping[str, Any]]) -> AbstractContextManager[None]:
+    return deferring_diagnosis(lambda later, code: _diagnose_insert(later, code, values))
 
 
-def _explain_insert(connection: sa.Connection, code: str, values: Sequence[Mapping[str, Any]]) -> ActionError:
+def _diagnose_insert(connection: sa.Connection, code: str, values: Sequence[Mapping[str, Any]]) -> ActionError:
     if code == NOT_RETRYABLE:
         wanted = [row["retry_of"] for row in values if row["retry_of"] is not None]
         found = {row.id: row.status for row in connection.execute(_RETRIED, {"retried": wanted})}
@@ -86,10 +90,11 @@ def _explain_insert(connection: sa.Connection, code: str, values: Sequence[Mappi
     return RetryTransactionError(code=code)
 
 
+@unit(TransactionMode.WRITE)
 def insert(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
     """Store one proposal."""
     values = new_proposal(proposal)
-    with _explained([values]):
+    with _deferring_diagnosis([values]):
         return to_proposal(connection.execute(_INSERT_ONE, values).one())
 
 
@@ -97,7 +102,8 @@ _OF_KEY = sa.select(*proposals.columns).where(proposals.c.idempotency_key == sa.
 _MAY_DIFFER = ("proposed_at",)  # whoever repeats a call makes the proposal anew
 
 
-def insert_once(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
+@unit(TransactionMode.TRANSACTION)
+def insert_idempotent(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
     """Store a proposal, or return the first one of its idempotency key, marked as repeated.
 
     Raises:
@@ -109,7 +115,9 @@ def insert_once(connection: sa.Connection, proposal: ActionProposal) -> ActionPr
     first = reading.one(connection, _OF_KEY, of_key, proposals.c.id, to_proposal)
     if first is None:
         return insert(connection, proposal)
-    differs = [name for name in PROPOSED if name not in _MAY_DIFFER and not _same(values[name], getattr(first, name))]
+    differs = [
+        name for name in PROPOSER_COLUMNS if name not in _MAY_DIFFER and not _same(values[name], getattr(first, name))
+    ]
     if differs:
         key = str(first.idempotency_key)
         raise IdempotencyKeyError(key=key, proposal_id=first.id or 0, differs=tuple(differs))
@@ -122,13 +130,14 @@ def _same(given: object, kept: object) -> bool:
     return given == kept
 
 
+@unit(TransactionMode.TRANSACTION)
 def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> list[ActionProposal]:
     """Store many proposals, in their order."""
     values = [new_proposal(proposal) for proposal in given]
     stored: list[ActionProposal] = []
     for start in range(0, len(values), _BULK_ROWS):
         document = as_json_array(values[start : start + _BULK_ROWS])
-        with _explained(values):
+        with _deferring_diagnosis(values):
             rows = connection.execute(_INSERT_MANY, {"rows": document}).all()
         stored += sorted(map(to_proposal, rows), key=_id)
     return stored
@@ -141,6 +150,7 @@ def _id(proposal: ActionProposal) -> int:
 _SELECT_ONE = sa.select(*proposals.columns).where(proposals.c.id == sa.bindparam("proposal_id"))
 
 
+@unit(TransactionMode.READ)
 def get(connection: sa.Connection, proposal_id: int) -> ActionProposal | None:
     """Return one proposal, or None.
 
@@ -180,6 +190,7 @@ def _selection(names: frozenset[str], status: ActionStatus | None, paged: frozen
 _FURTHER = 100  # rows that are read at a time in place of those of a page that cannot be read
 
 
+@unit(TransactionMode.READ)
 def list_(
     connection: sa.Connection, filters: Filters, before_id: int | None, limit: int | None
 ) -> reading.Found[ActionProposal]:
@@ -211,6 +222,7 @@ def _counting(names: frozenset[str], status: ActionStatus | None) -> sa.Executab
     )
 
 
+@unit(TransactionMode.READ)
 def count(connection: sa.Connection, filters: Filters) -> dict[ActionStatus, int]:
     """Return how many proposals match, for each of the six states."""
     names, status, values = _split(filters)
@@ -218,22 +230,24 @@ def count(connection: sa.Connection, filters: Filters) -> dict[ActionStatus, int
     return {state: found.get(state, 0) for state in ActionStatus}
 
 
-_CANCEL_PENDING = to(ActionStatus.CANCELLED).where(sa.text(f"({any_of(PENDING)})"))
+_CANCEL_PENDING = transition_to(ActionStatus.CANCELLED).where(sa.text(f"({status_in(PENDING)})"))
 
 
+@unit(TransactionMode.WRITE)
 def cancel_pending(connection: sa.Connection, by: str, reason: str | None) -> int:
     """Cancel all that is proposed or validated at this moment, and return their exact number."""
     return connection.execute(_CANCEL_PENDING, {"step_by": by, "step_reason": reason}).rowcount
 
 
-_EXPIRED = sa.select(proposals.c.id).where(sa.text(MAY_EXPIRE), proposals.c.valid_until <= now())
+_EXPIRED = sa.select(proposals.c.id).where(sa.text(CAN_EXPIRE), proposals.c.valid_until <= now())
 _CANCEL_EXPIRED = (
-    to(ActionStatus.CANCELLED)
+    transition_to(ActionStatus.CANCELLED)
     .where(proposals.c.id.in_(_EXPIRED.limit(_BULK_ROWS).with_for_update(skip_locked=True).cte("expired").select()))
     .returning(proposals.c.id)
 )
 
 
+@unit(TransactionMode.READ)
 def expired(connection: sa.Connection) -> list[int]:
     """Return the ids of what is pending although its time to start is over."""
     return sorted(connection.scalars(_EXPIRED))
@@ -263,7 +277,8 @@ _PROPOSED = (
 _PROPOSED_BUT = _PROPOSED.where(not_among(proposals.c.id, "passed_over"))
 
 
-def proposed(
+@unit(TransactionMode.TRANSACTION)
+def lock_proposed(
     connection: sa.Connection, action_names: Sequence[str], rows: int, passed_over: Collection[int] = ()
 ) -> reading.Found[ActionProposal]:
     """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends.

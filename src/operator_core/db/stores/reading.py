@@ -225,7 +225,7 @@ def written(
         return unreadable
 
 
-def shown(row: T | UnreadableRowError) -> T:
+def require_readable(row: T | UnreadableRowError) -> T:
     """Return a row that was written.
 
     Raises:

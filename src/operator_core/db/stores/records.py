@@ -16,11 +16,12 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionRecord
 from operator_core.db.functions import now
-from operator_core.db.guards.conditions import stop_asking
+from operator_core.db.guards.conditions import requested_stop
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import proposals, records
 from operator_core.db.stores import reading
 from operator_core.db.stores.mapping import new_record, to_record
-from operator_core.db.stores.transitions import explained
+from operator_core.db.stores.transitions import deferring_diagnosis
 
 _INSERT = (
     sa.insert(records)
@@ -29,10 +30,11 @@ _INSERT = (
 )
 
 
+@unit(TransactionMode.WRITE)
 def insert(connection: sa.Connection, record: ActionRecord) -> ActionRecord:
     """Open the record of a proposal that is executing and has none."""
     values = new_record(record)
-    with explained(lambda later, _: _explain_insert(later, record.proposal_id)):
+    with deferring_diagnosis(lambda later, _: _diagnose_insert(later, record.proposal_id)):
         return to_record(connection.execute(_INSERT, values).one())
 
 
@@ -43,7 +45,7 @@ _STANDING = (
 )
 
 
-def _explain_insert(connection: sa.Connection, proposal_id: int) -> ActionError:
+def _diagnose_insert(connection: sa.Connection, proposal_id: int) -> ActionError:
     found = connection.execute(_STANDING, {"proposal_id": proposal_id}).one_or_none()
     if found is None:
         return ProposalNotFoundError(proposal_id=proposal_id)
@@ -58,6 +60,7 @@ _SELECT_OF_PROPOSAL = (
 )
 
 
+@unit(TransactionMode.READ)
 def get(connection: sa.Connection, record_id: int) -> ActionRecord | None:
     """Return one record, or None.
 
@@ -67,6 +70,7 @@ def get(connection: sa.Connection, record_id: int) -> ActionRecord | None:
     return reading.one(connection, _SELECT_ONE, {"record_id": record_id}, records.c.id, to_record)
 
 
+@unit(TransactionMode.READ)
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionRecord]:
     """Return the records of a proposal, newest first: none or one.
 
@@ -86,13 +90,13 @@ CLOSE = (
         outcome=sa.bindparam("new_outcome", type_=records.c.outcome.type),
         error_message=sa.bindparam("new_error", type_=records.c.error_message.type),
         result_data=sa.bindparam("new_result", type_=records.c.result_data.type),
-        stop_generation=sa.literal_column(stop_asking("action_records.proposal_id")),
+        stop_generation=sa.literal_column(requested_stop("action_records.proposal_id")),
     )
     .returning(*records.columns)
 )
 
 
-def closing(
+def close_params(
     record_id: int, outcome: ActionOutcome, error_message: str | None, result_data: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Return the bound values of `CLOSE`."""
@@ -105,6 +109,7 @@ def closing(
     }
 
 
+@unit(TransactionMode.WRITE)
 def close(
     connection: sa.Connection,
     record_id: int,
@@ -113,11 +118,11 @@ def close(
     result_data: dict[str, Any] | None,
 ) -> ActionRecord | UnreadableRowError:
     """Close an open record with its outcome; of callers at the same moment exactly one succeeds."""
-    values = closing(record_id, outcome, error_message, result_data)
-    with explained(lambda later, _: explain_close(later, record_id, outcome)):
+    values = close_params(record_id, outcome, error_message, result_data)
+    with deferring_diagnosis(lambda later, _: diagnose_close(later, record_id, outcome)):
         closed = reading.written(connection, CLOSE, values, (records, record_id), to_record)
     if closed is None:
-        raise explain_close(connection, record_id, outcome)
+        raise diagnose_close(connection, record_id, outcome)
     return closed
 
 
@@ -128,7 +133,7 @@ _STANDING_OF_RECORD = (
 )
 
 
-def explain_close(connection: sa.Connection, record_id: int, outcome: ActionOutcome) -> ActionError:
+def diagnose_close(connection: sa.Connection, record_id: int, outcome: ActionOutcome) -> ActionError:
     """Return the error that says why a record was not closed."""
     found = reading.one(connection, _STANDING_OF_RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
@@ -139,10 +144,10 @@ def explain_close(connection: sa.Connection, record_id: int, outcome: ActionOutc
         when = found.completed_at.isoformat()
         detail = f"record {record_id} is {outcome_text(found.outcome)} since {when}, and never changes again"
     return TransitionNotAllowedError(
-        id=found.proposal_id, current=found.status, wanted=state_after(outcome), detail=detail
+        id=found.proposal_id, current=found.status, wanted=status_for_outcome(outcome), detail=detail
     )
 
 
-def state_after(outcome: ActionOutcome) -> ActionStatus:
+def status_for_outcome(outcome: ActionOutcome) -> ActionStatus:
     """Return the state that a proposal reaches when its record is closed with `outcome`."""
     return next(status for status, outcomes in OUTCOMES.items() if outcome in outcomes)

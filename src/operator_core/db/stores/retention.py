@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from operator_core.actions.lifecycle import TERMINAL
 from operator_core.actions.types import PruneReport
 from operator_core.db.functions import now
-from operator_core.db.schema import events, notes, proposals, prunes, quoted, records
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import events, notes, proposals, prunes, records, sql_list
 from operator_core.db.types import UtcDateTime
 
 ROWS = 500  # of one transaction
@@ -27,13 +28,14 @@ _PERMIT = sa.insert(prunes).values(
 )
 
 
-def permit(connection: sa.Connection, before: datetime, by: str, reason: str, *, keep_events: bool) -> None:
+@unit(TransactionMode.TRANSACTION)
+def record_prune(connection: sa.Connection, before: datetime, by: str, reason: str, *, keep_events: bool) -> None:
     """Write down that what was finished before a moment may go; the guards of the database look here."""
     values = {"before": before, "prune_by": by, "prune_reason": reason, "keep": keep_events}
     connection.execute(_PERMIT, values)
 
 
-_FINISHED = sa.text(f"action_proposals.status IN ({quoted(TERMINAL)})")
+_FINISHED = sa.text(f"action_proposals.status IN ({sql_list(TERMINAL)})")
 _IS_UNSETTLED = sa.exists().where(
     records.c.proposal_id == proposals.c.id, sa.text("action_records.outcome = 'unknown'"), records.c.finding.is_(None)
 )
@@ -51,6 +53,7 @@ _DELETE_RECORDS = sa.delete(records).where(records.c.proposal_id.in_(_IDS))
 _DELETE_PROPOSALS = sa.delete(proposals).where(proposals.c.id.in_(_IDS))
 
 
+@unit(TransactionMode.TRANSACTION)
 def prune(connection: sa.Connection, before: datetime, after_id: int) -> Sequence[int]:
     """Delete some proposals with their records, the lowest ids after `after_id`; return their ids, none at the end."""
     ids = connection.scalars(_NEXT, {"before": before, "after_id": after_id}).all()
@@ -77,7 +80,8 @@ _DELETE_EVENTS = sa.delete(events).where(events.c.proposal_id.in_(_IDS))
 _DELETE_NOTES = sa.delete(notes).where(notes.c.proposal_id.in_(_IDS))
 
 
-def forget(connection: sa.Connection, before: datetime, after_id: int) -> tuple[Sequence[int], int]:
+@unit(TransactionMode.TRANSACTION)
+def prune_events(connection: sa.Connection, before: datetime, after_id: int) -> tuple[Sequence[int], int]:
     """Delete the history of some proposals that are gone; return their ids, and how many events those were."""
     ids = connection.scalars(_FORGETTABLE, {"before": before, "after_id": after_id}).all()
     if not ids:
@@ -107,6 +111,7 @@ _COUNT_EVENTS = sa.select(
 )
 
 
+@unit(TransactionMode.SNAPSHOT)
 def count(connection: sa.Connection, before: datetime, *, keep_events: bool) -> PruneReport:
     """Return what a prune would delete, and what it would leave because nobody has settled it; wants one snapshot."""
     values = {"before": before, "after_id": 0}

@@ -23,10 +23,10 @@ from operator_core.actions.errors import (
     outcome_text,
 )
 from operator_core.actions.kill_switch import EVERYTHING
-from operator_core.actions.lifecycle import ActionStatus, sources
+from operator_core.actions.lifecycle import ActionStatus, source_states
 from operator_core.actions.types import ActionProposal
-from operator_core.db.engine.urls import shown
-from operator_core.db.errors import RefusedError, code_of, refusal_of
+from operator_core.db.engine.urls import display_url
+from operator_core.db.errors import GuardRefusal, error_code, guard_code
 from operator_core.db.functions import now
 from operator_core.db.guards.codes import (
     EXPIRED,
@@ -37,7 +37,8 @@ from operator_core.db.guards.codes import (
     STOPPED,
     UNREADABLE,
 )
-from operator_core.db.guards.conditions import STATUS_COLUMNS, Latch
+from operator_core.db.guards.conditions import STATUS_COLUMNS, KillSwitchConditions
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import kill_switch, proposals, records
 from operator_core.db.stores import reading
 from operator_core.db.stores.mapping import to_proposal
@@ -46,21 +47,21 @@ _UNIQUE_VIOLATION = "23505"
 
 
 @contextmanager
-def explained(explain: Callable[[sa.Connection, str], ActionError]) -> Generator[None]:
+def deferring_diagnosis(explain: Callable[[sa.Connection, str], ActionError]) -> Generator[None]:
     """Turn the refusal of a guard, or of the uniqueness of a record, into `RefusedError`."""
     try:
         yield
     except DBAPIError as error:
-        code = refusal_of(error) or (code_of(error) if code_of(error) == _UNIQUE_VIOLATION else None)
+        code = guard_code(error) or (error_code(error) if error_code(error) == _UNIQUE_VIOLATION else None)
         if code is None:
             raise
-        raise RefusedError(lambda connection: explain(connection, code)) from error
+        raise GuardRefusal(lambda connection: explain(connection, code)) from error
 
 
-def to(target: ActionStatus) -> sa.Update:
+def transition_to(target: ActionStatus) -> sa.Update:
     """Return the step to a state, of whatever its caller selects; `step_by` and `step_reason` are bound."""
     # In the text: a list of parameters would be spelt out anew for every call.
-    leaves = " OR ".join(f"action_proposals.status = '{source}'" for source in sources(target))
+    leaves = " OR ".join(f"action_proposals.status = '{source}'" for source in source_states(target))
     return (
         sa.update(proposals)
         .where(sa.text(f"({leaves})"))
@@ -76,11 +77,16 @@ def to(target: ActionStatus) -> sa.Update:
     )
 
 
-_OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
-_STEPS = {status: to(status).where(_OF_ONE).returning(*proposals.columns) for status in ActionStatus if sources(status)}
+_BY_ID = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
+_TRANSITIONS = {
+    status: transition_to(status).where(_BY_ID).returning(*proposals.columns)
+    for status in ActionStatus
+    if source_states(status)
+}
 
 
-def step(
+@unit(TransactionMode.WRITE)
+def transition(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, by: str, reason: str | None
 ) -> ActionProposal | UnreadableRowError:
     """Take one step; of callers at the same moment exactly one succeeds.
@@ -88,22 +94,22 @@ def step(
     Raises:
         RefusedError, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
     """
-    statement = _STEPS.get(wanted)
+    statement = _TRANSITIONS.get(wanted)
     if statement is None:
-        raise explain_step(connection, proposal_id, wanted)
+        raise diagnose_transition(connection, proposal_id, wanted)
     values = {"proposal_id": proposal_id, "step_by": by, "step_reason": reason}
-    with explained(lambda later, code: explain_step(later, proposal_id, wanted, code)):
+    with deferring_diagnosis(lambda later, code: diagnose_transition(later, proposal_id, wanted, code)):
         taken = reading.written(connection, statement, values, (proposals, proposal_id), to_proposal)
     if taken is None:
-        raise explain_step(connection, proposal_id, wanted)
+        raise diagnose_transition(connection, proposal_id, wanted)
     return taken
 
 
-_STATUS = sa.select(*(proposals.c[name] for name in ("id", *STATUS_COLUMNS, "valid_until"))).where(_OF_ONE)
+_STATUS = sa.select(*(proposals.c[name] for name in ("id", *STATUS_COLUMNS, "valid_until"))).where(_BY_ID)
 _OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindparam("proposal_id"))
 
 
-def explain_step(
+def diagnose_transition(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, code: str | None = None
 ) -> ActionError:
     """Return the error that says why a step was not taken; `code` is what the guard said, if it was the guard."""
@@ -113,12 +119,12 @@ def explain_step(
     if found is None:
         return ProposalNotFoundError(proposal_id=proposal_id)
     if found.status is ActionStatus.CANCELLED and wanted is ActionStatus.EXECUTING:
-        stop = explain_stop(connection, proposal_id, found.status)
+        stop = diagnose_stop(connection, proposal_id, found.status)
         taken = (found.status_by, found.status_reason)
         if isinstance(stop, KillSwitchEngagedError) and (stop.by, stop.reason) == taken:
             return stop
     if code == STOPPED:
-        return explain_stop(connection, proposal_id, found.status)
+        return diagnose_stop(connection, proposal_id, found.status)
     refusals: dict[str | None, Callable[[], ActionError]] = {
         EXPIRED: lambda: ProposalExpiredError(
             id=proposal_id, current=found.status, wanted=wanted, valid_until=found.valid_until
@@ -130,7 +136,7 @@ def explain_step(
         return refusals[code]()
     if code == RECORD_DISAGREES:
         detail = _disagreement(connection, proposal_id, wanted)
-    elif wanted in sources(found.status):
+    elif wanted in source_states(found.status):
         why = f", {found.status_reason}" if found.status_reason else ""
         detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}{why}"
     else:
@@ -139,7 +145,7 @@ def explain_step(
 
 
 _plain = reading.plain(proposals)
-_PROPOSAL = sa.select(*proposals.columns).where(_OF_ONE)
+_PROPOSAL = sa.select(*proposals.columns).where(_BY_ID)
 
 
 def unreadable(connection: sa.Connection, proposal_id: int) -> UnreadableRowError:
@@ -165,14 +171,14 @@ def _disagreement(connection: sa.Connection, proposal_id: int, wanted: ActionSta
 _k = kill_switch.alias("k")
 _BARRING_STOP = (
     sa.select(*_k.columns)
-    .join_from(_k, proposals.alias("p"), sa.text(Latch("p").bars))
+    .join_from(_k, proposals.alias("p"), sa.text(KillSwitchConditions("p").blocks_start))
     .where(sa.text("p.id = :proposal_id"))
     .order_by(_k.c.released_at.is_not(None), _k.c.generation.desc())
     .limit(1)
 )
 
 
-def explain_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
+def diagnose_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
     """Return the error that names the stop which bars a start: an engaged one before a released one."""
     stops = reading.lossy(connection, _BARRING_STOP, {"proposal_id": proposal_id}, _k.c.generation)
     if not stops:
@@ -194,6 +200,6 @@ def explain_stop(connection: sa.Connection, proposal_id: int, current: ActionSta
 def latch_unreadable(connection: sa.Connection) -> GuardMissingError:
     """Return the error of a ledger without its latch: nothing is started there."""
     return GuardMissingError(
-        url=shown(connection.engine.url),
+        url=display_url(connection.engine.url),
         guards=(f"the latch row '{EVERYTHING}' is missing",),
     )

@@ -9,9 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.errors import UnreadableRowError
-from operator_core.actions.lifecycle import STEPS, TERMINAL, ActionStatus
+from operator_core.actions.lifecycle import STEP_PAIRS, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, Discrepancy, EventKind
 from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import events, notes, proposals, prunes, records
 from operator_core.db.stores import history, reading
 from operator_core.db.stores.mapping import to_proposal, to_record
@@ -28,6 +29,7 @@ _PRUNES = sa.select(*prunes.columns).order_by(prunes.c.id)
 _HIGHEST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(proposals.c.id), 0))
 
 
+@unit(TransactionMode.SNAPSHOT)
 def highest(connection: sa.Connection) -> int:
     """Return the highest id that a proposal has, or has had."""
     return max(int(connection.execute(_HIGHEST).scalar_one()), history.last_proposal(connection))
@@ -37,6 +39,7 @@ _AFTER: sa.BindParameter[int] = sa.bindparam("after_id", type_=sa.BigInteger())
 _NEXT_STORED = sa.select(proposals.c.id).where(proposals.c.id > _AFTER).order_by(proposals.c.id).limit(CHUNK)
 
 
+@unit(TransactionMode.SNAPSHOT)
 def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
     """Return the last id of the next chunk of proposals that are, or were, there; None at the end."""
     stored = connection.scalars(_NEXT_STORED, {"after_id": after_id}).all()
@@ -44,6 +47,7 @@ def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
     return ids[-1] if ids else None
 
 
+@unit(TransactionMode.SNAPSHOT)
 def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepancy]:
     """Return every difference of the proposals of a range of ids; wants one snapshot.
 
@@ -154,7 +158,7 @@ def _differences(
 def _chain(steps: Sequence[ActionEvent]) -> Iterator[_Difference]:
     before: ActionStatus | None = None
     for step in steps:
-        legal = (step.from_status, step.to_status) in STEPS or (
+        legal = (step.from_status, step.to_status) in STEP_PAIRS or (
             before is None and step.to_status is ActionStatus.PROPOSED
         )
         if step.from_status is not before or not legal:

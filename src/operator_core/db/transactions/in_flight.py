@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from operator_core.db.engine.sockets import hang_up, hang_up_all
+from operator_core.db.engine.sockets import abort_all_connections, abort_connection
 from operator_core.db.transactions.shield import Limit
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class InFlight(Limit):
         self._is_awaited = False
         if self._driver is None:
             return False
-        hang_up(self._driver)
+        abort_connection(self._driver)
         return True
 
 
@@ -106,5 +106,5 @@ class ClosingPool(Limit):
 
     def give_up(self, task: "asyncio.Future[Any]") -> float:  # noqa: ARG002 - it ends by itself
         """Close all connections of the engine."""
-        hang_up_all(self._engine)
+        abort_all_connections(self._engine)
         return HANG_UP_TIMEOUT_SECONDS

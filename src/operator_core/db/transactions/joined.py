@@ -1,8 +1,8 @@
 """How a unit of work runs in the open transaction of a host's session."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import ConnectionLostError, EngineNotConfiguredError, RetryTransactionError
-from operator_core.db.engine.capabilities import check_version, refusal_aborts, require_same_file
+from operator_core.db.engine.capabilities import check_version, error_aborts_transaction, require_same_file
 from operator_core.db.engine.factory import require_configured
-from operator_core.db.engine.urls import shown
-from operator_core.db.errors import RefusedError, code_of, translated
+from operator_core.db.engine.urls import display_url
+from operator_core.db.errors import GuardRefusal, error_code, translating_errors
 from operator_core.db.migrations.status import require_compatible
-from operator_core.db.modes import Kind
+from operator_core.db.modes import READING, TransactionMode, Unit
 from operator_core.db.transactions.turns import alone_in, alone_on, flush, naming_a_busy_session, turns_of
 
 P = ParamSpec("P")
@@ -26,10 +26,9 @@ T = TypeVar("T")
 _checked: WeakSet[Dialect] = WeakSet()  # a dialect belongs to one engine, whatever its options
 
 
-async def run_joined(
+async def run_in_session(
     session: AsyncSession,
-    kind: Kind,
-    unit: Callable[Concatenate[sa.Connection, P], T],
+    unit: Unit[P, T],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
@@ -41,37 +40,36 @@ async def run_joined(
         SessionBusyError: Another task is in the middle of a commit, a flush or the first statement of the session.
     """
 
-    def whole(sync: Session) -> T:
+    def run_unit(sync: Session) -> T:
         with naming_a_busy_session(), alone_in(sync, call):
-            with translated(url), _told_to_run_again():
+            with translating_errors(url), _busy_as_conflict():
                 connection = sync.connection()  # on SQLite this begins, so it may find the write lock taken
             with alone_on(connection, call):
                 flush(sync)
-                return run_on(connection, kind, unit, *args, **kwargs)
+                return run_on(connection, unit, *args, **kwargs)
 
     bind: Any = session.sync_session.get_bind()
     url: URL = bind.engine.url
     async with turns_of(session).turn() as call:
-        return await session.run_sync(whole)
+        return await session.run_sync(run_unit)
 
 
 def run_on(
     connection: sa.Connection,
-    kind: Kind,
-    unit: Callable[Concatenate[sa.Connection, P], T],
+    unit: Unit[P, T],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
     """Run `unit` in the open transaction of a connection that nobody else uses meanwhile."""
-    with translated(connection.engine.url), _told_to_run_again(), naming_a_lost_transaction(connection):
+    with translating_errors(connection.engine.url), _busy_as_conflict(), naming_a_lost_transaction(connection):
         require_configured(connection)
         require_same_file(connection)
         _check_once(connection)
         _require_transaction(connection)
         try:
-            return _guarded(connection, kind, unit, *args, **kwargs)
-        except RefusedError as refused:
-            raise refused.explain(connection) from refused.__cause__
+            return _run_with_savepoint(connection, unit, *args, **kwargs)
+        except GuardRefusal as refused:
+            raise refused.diagnose(connection) from refused.__cause__
 
 
 @contextmanager
@@ -81,31 +79,30 @@ def naming_a_lost_transaction(connection: sa.Connection) -> Generator[None]:
         yield
     except PendingRollbackError as error:
         lost = "the transaction was lost with its connection, before this call"
-        raise ConnectionLostError(url=shown(connection.engine.url), detail=lost) from error
+        raise ConnectionLostError(url=display_url(connection.engine.url), detail=lost) from error
 
 
 @contextmanager
-def _told_to_run_again() -> Generator[None]:
+def _busy_as_conflict() -> Generator[None]:
     """Turn "busy" into the one error that says: run your transaction again."""
     try:
         yield
     except DBAPIError as error:
-        code = code_of(error) or ""
+        code = error_code(error) or ""
         if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise RetryTransactionError(code=code) from error
         raise
 
 
-def _guarded(
+def _run_with_savepoint(
     connection: sa.Connection,
-    kind: Kind,
-    unit: Callable[Concatenate[sa.Connection, P], T],
+    unit: Unit[P, T],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    if kind is Kind.WRITE and not refusal_aborts(connection):
+    if unit.mode is TransactionMode.WRITE and not error_aborts_transaction(connection):
         return unit(connection, *args, **kwargs)
-    if kind in (Kind.READ, Kind.SNAPSHOT):
+    if unit.mode in READING:
         return unit(connection, *args, **kwargs)
     with _savepoint(connection):
         return unit(connection, *args, **kwargs)
@@ -134,5 +131,5 @@ def _check_once(connection: sa.Connection) -> None:
 
 def _require_transaction(connection: sa.Connection) -> None:
     dbapi: Any = connection.connection.dbapi_connection
-    if refusal_aborts(connection) and dbapi.autocommit:
+    if error_aborts_transaction(connection) and dbapi.autocommit:
         raise EngineNotConfiguredError(detail="it autocommits, so there is no transaction to join")

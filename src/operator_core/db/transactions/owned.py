@@ -1,10 +1,10 @@
-"""How a unit of work runs in a transaction of its own: settled when it is cancelled, repeated when it met another."""
+"""Transactions of the library's own: queued, retried, and settled before a cancellation is delivered."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
@@ -13,32 +13,38 @@ from sqlalchemy.orm import Session
 
 from operator_core.actions.errors import DatabaseLockedError, RetryTransactionError
 from operator_core.db.engine.capabilities import is_sqlite
-from operator_core.db.engine.factory import CONNECTIONS, autocommitting, reading, require_configured, transacting
+from operator_core.db.engine.factory import POOL_SIZE, read_only, require_configured, with_autocommit, with_transactions
 from operator_core.db.engine.forks import forget
-from operator_core.db.engine.pinned import KeptConnections
-from operator_core.db.engine.urls import file_of, shown
-from operator_core.db.errors import RefusedError, translated
-from operator_core.db.modes import READING, Kind
+from operator_core.db.engine.pinned import PinnedConnections
+from operator_core.db.engine.urls import display_url, sqlite_path
+from operator_core.db.errors import GuardRefusal, translating_errors
+from operator_core.db.modes import READING, TransactionMode, Unit
 from operator_core.db.transactions.in_flight import HANG_UP_TIMEOUT_SECONDS, WRITE_MARGIN_SECONDS, ClosingPool, InFlight
-from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, settled
-from operator_core.db.transactions.sqlite_thread import InThread
+from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, Outcome, in_time, shielded
+from operator_core.db.transactions.sqlite_thread import SqliteThreadRunner
 
+MAX_ATTEMPTS = 5
+RETRY_INTERVAL_SECONDS = 0.01
+"""How long the first retry waits; each further one waits that much longer."""
+
+P = ParamSpec("P")
 T = TypeVar("T")
-_ATTEMPTS = 5
 _BUSY = "all its places are taken, as by an open transaction(); within it, call the methods of what it gave you"
+_Slots = tuple[asyncio.Semaphore, ...]
+_Work = Callable[[sa.Connection], T]
 
 
 class _Run(Protocol):
-    def __call__(self, unit: Callable[[sa.Connection], T], /) -> T: ...
+    def __call__(self, work: _Work[T], /) -> T: ...
 
 
-def _transact(engine: Engine, unit: Callable[[sa.Connection], T]) -> T:
+def _transact(engine: Engine, work: _Work[T]) -> T:
     with engine.begin() as connection:
         require_configured(connection)
-        return unit(connection)
+        return work(connection)
 
 
-class OwnTransactions:
+class TransactionRunner:
     """Runs units on an open engine, each in a transaction of its own.
 
     Args:
@@ -46,152 +52,162 @@ class OwnTransactions:
         url: What it is shown as.
         lock_timeout: How many seconds a call waits for others of this process.
         autocommit: Whether a single statement needs no transaction around it.
-        ours: Whether the engine was made with the options of `for_calls`.
+        owns_engine: Whether the engine was made with `owned_engine_options`.
     """
 
-    def __init__(self, engine: AsyncEngine, url: URL, lock_timeout: float, *, autocommit: bool, ours: bool) -> None:
+    def __init__(
+        self, engine: AsyncEngine, url: URL, lock_timeout: float, *, autocommit: bool, owns_engine: bool
+    ) -> None:
         self.engine = engine
         self._lock_timeout, self._url = lock_timeout, url
-        self._bridge = AsyncSession(engine)  # leads into SQLAlchemy's greenlet; nothing is ever kept in it
-        self._threads = InThread(engine) if ours and is_sqlite(engine) else None
-        self._kept = KeptConnections(engine.sync_engine) if ours and not is_sqlite(engine) else None
-        single = engine.sync_engine if self._kept else autocommitting(engine.sync_engine)
-        several = transacting(engine.sync_engine)
-        self._run = {
-            Kind.READ: self._running(single),
-            Kind.SNAPSHOT: self._running(reading(engine.sync_engine)),
-            Kind.WRITE: self._running(single if autocommit else several),
-            Kind.STEPS: self._running(single if autocommit and not is_sqlite(engine) else several),
-            Kind.TRANSACTION: self._running(several),
+        self._greenlet_session = AsyncSession(engine)  # leads into SQLAlchemy's greenlet; nothing is ever kept in it
+        self._threads = SqliteThreadRunner(engine) if owns_engine and is_sqlite(engine) else None
+        self._pinned = PinnedConnections(engine.sync_engine) if owns_engine and not is_sqlite(engine) else None
+        single = engine.sync_engine if self._pinned else with_autocommit(engine.sync_engine)
+        several = with_transactions(engine.sync_engine)
+        self._run_in = {
+            TransactionMode.READ: self._running_on(single),
+            TransactionMode.SNAPSHOT: self._running_on(read_only(engine.sync_engine)),
+            TransactionMode.WRITE: self._running_on(single if autocommit else several),
+            TransactionMode.MULTI_WRITE: self._running_on(single if autocommit and not is_sqlite(engine) else several),
+            TransactionMode.TRANSACTION: self._running_on(several),
         }
-        self._gates, self._gates_of_open = _gates(engine, in_memory=file_of(url) is None, ours=ours)
+        in_memory = sqlite_path(url) is None
+        self._slots, self._slots_of_block = _slots(engine, in_memory=in_memory, owns_engine=owns_engine)
         self.settle_timeout = None if is_sqlite(engine) else lock_timeout + WRITE_MARGIN_SECONDS
-        self._under_way: set[InFlight] = set()
-        self._all_over = asyncio.Event()
+        self._in_flight: set[InFlight] = set()
+        self._idle = asyncio.Event()
 
-    def _running(self, engine: Engine) -> "_Run":
-        if self._kept is None:
+    def _running_on(self, engine: Engine) -> "_Run":
+        if self._pinned is None:
             return partial(_transact, engine)
-        return self._kept.run if engine is self.engine.sync_engine else partial(self._kept.transact, engine)
+        return self._pinned.run if engine is self.engine.sync_engine else partial(self._pinned.transact, engine)
 
-    async def run(
-        self, kind: Kind, unit: Callable[[sa.Connection], T], lost: Callable[[T], Awaitable[None]] | None = None
-    ) -> T:
-        """Run a unit, and again when it met another transaction; it is settled before a cancellation is delivered.
+    async def run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a unit in the mode that it declares; it is settled before a cancellation is delivered.
 
-        On a server a call that only reads is not settled: where it does not end at once, its connection is closed.
-
-        Args:
-            kind: What it needs.
-            unit: The function of a store.
-            lost: What to do with a result that a cancelled caller will not see.
+        A unit that met another transaction is run again. On a server, a call that only reads is not settled: if it does
+        not end at once, its connection is closed.
         """
-        results: list[T] = []
-        call = InFlight(self.settle_timeout, reads=kind in READING)
-        self._under_way.add(call)
+        return await self._run_queued(unit.mode, lambda connection: unit(connection, *args, **kwargs))
+
+    async def run_or_undo(
+        self, on_cancelled: Callable[[T], Awaitable[None]], unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a unit as `run` does, and pass `on_cancelled` a result that a cancelled caller will not see."""
+        return await self._run_queued(unit.mode, lambda connection: unit(connection, *args, **kwargs), on_cancelled)
+
+    async def _run_queued(
+        self, mode: TransactionMode, work: _Work[T], on_cancelled: Callable[[T], Awaitable[None]] | None = None
+    ) -> T:
+        outcome = Outcome[T]()
+        call = InFlight(self.settle_timeout, reads=mode in READING)
+        self._in_flight.add(call)
         try:
-            await self._enter(self._gates[kind])  # a call that is cancelled in the queue has done nothing
+            await self._acquire(self._slots[mode])  # a call that is cancelled in the queue has done nothing
         except BaseException:
-            self._is_over(call)
+            self._ended(call)
             raise
-        work = self._to_its_end(kind, unit, results, call)
+        running = self._run_to_its_end(mode, work, outcome, call)
         try:
-            await (work if self._threads else settled(work, call))  # a thread settles by itself what it has begun
+            await (running if self._threads else shielded(running, call))  # a thread settles what it has begun
         except asyncio.CancelledError:
-            if results and lost is not None:
+            if outcome.is_set and on_cancelled is not None:
                 with suppress(TimeoutError):
-                    await in_time(lost(results[0]), Limit(SETTLE_TIMEOUT_SECONDS))
+                    await in_time(on_cancelled(outcome.value), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
-        return results[0]
+        return outcome.value
 
-    async def _to_its_end(
-        self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T], call: InFlight
-    ) -> None:
+    async def _run_to_its_end(self, mode: TransactionMode, work: _Work[T], outcome: Outcome[T], call: InFlight) -> None:
         try:
-            await self._repeated(kind, unit, results, call)
+            await self._run_with_retry(mode, work, outcome, call)
         finally:
-            _leave(self._gates[kind])
-            self._is_over(call)
+            _release(self._slots[mode])
+            self._ended(call)
 
-    def _is_over(self, call: InFlight) -> None:
-        self._under_way.discard(call)
-        if not self._under_way:
-            self._all_over.set()
+    def _ended(self, call: InFlight) -> None:
+        self._in_flight.discard(call)
+        if not self._in_flight:
+            self._idle.set()
 
-    async def _repeated(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T], call: InFlight) -> None:
-        for attempt in range(1, _ATTEMPTS):
+    async def _run_with_retry(self, mode: TransactionMode, work: _Work[T], outcome: Outcome[T], call: InFlight) -> None:
+        for attempt in range(1, MAX_ATTEMPTS):
             try:
-                return await self._once(kind, unit, results, call)
+                return await self._run_once(mode, work, outcome, call)
             except RetryTransactionError:
-                await asyncio.sleep(0.01 * attempt)  # nothing of it was kept
-        return await self._once(kind, unit, results, call)
+                await asyncio.sleep(RETRY_INTERVAL_SECONDS * attempt)  # nothing of it was kept
+        return await self._run_once(mode, work, outcome, call)
 
-    async def _once(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T], call: InFlight) -> None:
-        with translated(self._url):
+    async def _run_once(self, mode: TransactionMode, work: _Work[T], outcome: Outcome[T], call: InFlight) -> None:
+        with translating_errors(self._url):
             if self._threads is not None:
-                await self._threads.run(kind, unit, results)
+                await self._threads.run(mode, work, outcome)
             else:
-                results.append(await self._bridge.run_sync(partial(_explained, self._run[kind], unit, call)))
+                running = partial(_run_diagnosed, self._run_in[mode], work, call)
+                outcome.set(await self._greenlet_session.run_sync(running))
 
-    async def _enter(self, gates: Sequence[asyncio.Semaphore]) -> None:
-        """Queue for SQLite's one write lock and for a connection: in its pool nobody would hear of one that is kept."""
-        for number, gate in enumerate(gates):
+    async def _acquire(self, slots: Sequence[asyncio.Semaphore]) -> None:
+        """Wait for SQLite's write lock and for a free connection.
+
+        We queue here because SQLAlchemy's pool cannot see the connections that we keep.
+        """
+        for position, slot in enumerate(slots):
             try:
-                if gate.locked():
+                if slot.locked():
                     async with asyncio.timeout(self._lock_timeout):
-                        await gate.acquire()
+                        await slot.acquire()
                 else:
-                    await gate.acquire()
+                    await slot.acquire()
             except BaseException as error:
-                _leave(gates[:number])
+                _release(slots[:position])
                 if isinstance(error, TimeoutError):
-                    raise DatabaseLockedError(url=shown(self._url), detail=_BUSY) from error
+                    raise DatabaseLockedError(url=display_url(self._url), detail=_BUSY) from error
                 raise
 
     @asynccontextmanager
-    async def transacting(self) -> AsyncGenerator[None]:
-        """Wait until a transaction can begin, and keep its place until it ends."""
-        await self._enter(self._gates_of_open)
+    async def reserve(self) -> AsyncGenerator[None]:
+        """Wait until a block of several calls can begin, and keep its place until it ends."""
+        await self._acquire(self._slots_of_block)
         try:
-            await self.spare()
+            await self.release_idle_connections()
             yield
         finally:
-            _leave(self._gates_of_open)
+            _release(self._slots_of_block)
 
-    async def spare(self) -> None:
-        """Give the pool back what is kept of its connections: somebody is to take one out of it, or to close it."""
+    async def release_idle_connections(self) -> None:
+        """Return to the pool the connections that are kept, for somebody who takes one out of it or closes it."""
         if self._threads is not None:
-            await settled(self._threads.give_back())
-        kept = self._kept
-        if kept is not None:
-            await settled(self._bridge.run_sync(lambda _session: kept.give_back()))
+            await shielded(self._threads.release_idle())
+        pinned = self._pinned
+        if pinned is not None:
+            await shielded(self._greenlet_session.run_sync(lambda _session: pinned.release_idle()))
 
     async def dispose(self) -> None:
-        """Let the calls under way come to their end, then close all: a connection in use would be left open."""
-        await self._all_calls(self.settle_timeout)
-        for call in self._under_way:
+        """Let the calls in flight end, then close all connections: one in use would be left open."""
+        await self._wait_until_idle(self.settle_timeout)
+        for call in self._in_flight:
             call.hang_up()
-        await self._all_calls(HANG_UP_TIMEOUT_SECONDS)
-        await self.spare()
+        await self._wait_until_idle(HANG_UP_TIMEOUT_SECONDS)
+        await self.release_idle_connections()
         await close_pool(self.engine)
 
     def forget(self) -> None:
-        """Let all connections go without their event loop: it is closed, or the parent's."""
-        for kept in (self._threads, self._kept):
+        """Let go of all connections without their event loop: it is closed, or the parent's."""
+        for kept in (self._threads, self._pinned):
             if kept is not None:
                 kept.forget()
         forget(self.engine.sync_engine)
 
-    async def _all_calls(self, seconds: float | None) -> None:
+    async def _wait_until_idle(self, seconds: float | None) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._under_way:
-                    self._all_over.clear()
-                    await self._all_over.wait()
+                while self._in_flight:
+                    self._idle.clear()
+                    await self._idle.wait()
 
 
 async def close_pool(engine: AsyncEngine) -> None:
-    """Close the idle connections of an engine of ours; a server that does not answer keeps nobody waiting for long."""
+    """Close the idle connections of an engine of ours, within a bound also where the server does not answer."""
     if is_sqlite(engine):
         await engine.dispose()
         return
@@ -199,31 +215,28 @@ async def close_pool(engine: AsyncEngine) -> None:
         await in_time(engine.dispose(), ClosingPool(engine))
 
 
-def _leave(gates: Sequence[asyncio.Semaphore]) -> None:
-    for gate in gates:
-        gate.release()
+def _release(slots: Sequence[asyncio.Semaphore]) -> None:
+    for slot in slots:
+        slot.release()
 
 
-def _explained(run: _Run, unit: Callable[[sa.Connection], T], call: InFlight, _session: Session) -> T:
+def _run_diagnosed(run: _Run, work: _Work[T], call: InFlight, _session: Session) -> T:
     try:
-        return run(call.beginning(unit))
-    except RefusedError as refused:
-        raise run(call.beginning(refused.explain)) from refused.__cause__
+        return run(call.beginning(work))
+    except GuardRefusal as refusal:
+        raise run(call.beginning(refusal.diagnose)) from refusal.__cause__
     finally:
         call.end()
 
 
-_Gates = tuple[asyncio.Semaphore, ...]
-
-
-def _gates(engine: AsyncEngine, *, in_memory: bool, ours: bool) -> tuple[dict[Kind, _Gates], _Gates]:
-    """Return what a unit of each kind queues at, and what an open transaction does; a host's pool has its own queue."""
+def _slots(engine: AsyncEngine, *, in_memory: bool, owns_engine: bool) -> tuple[dict[TransactionMode, _Slots], _Slots]:
+    """Return what a unit of each mode queues at, and what a block of calls does; a host's pool has its own queue."""
     if not is_sqlite(engine):
-        places = (asyncio.Semaphore(CONNECTIONS),) if ours else ()
-        return dict.fromkeys(Kind, places), places
-    if in_memory or not ours:
+        connections = (asyncio.Semaphore(POOL_SIZE),) if owns_engine else ()
+        return dict.fromkeys(TransactionMode, connections), connections
+    if in_memory or not owns_engine:
         writer = (asyncio.Semaphore(1),)
-        return {kind: writer if in_memory or kind not in READING else () for kind in Kind}, writer
-    # All who write share one connection: while one is in its thread, the next one may queue there.
-    readers, writers, alone = asyncio.Semaphore(CONNECTIONS - 1), asyncio.Semaphore(2), asyncio.Semaphore(1)
-    return {kind: (readers,) if kind in READING else (writers,) for kind in Kind}, (alone, writers, writers)
+        return {mode: writer if in_memory or mode not in READING else () for mode in TransactionMode}, writer
+    # Writers share one connection: while one of them is in its thread, the next one may queue there.
+    readers, writers, alone = asyncio.Semaphore(POOL_SIZE - 1), asyncio.Semaphore(2), asyncio.Semaphore(1)
+    return {mode: (readers,) if mode in READING else (writers,) for mode in TransactionMode}, (alone, writers, writers)

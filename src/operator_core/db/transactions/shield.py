@@ -1,14 +1,29 @@
-"""How a call outlives its cancellation: it is settled first, and given up where that takes too long."""
+"""Finish a call before delivering its cancellation, and give it up if that takes too long."""
 
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 SETTLE_TIMEOUT_SECONDS = 15.0
 """For how long the end of an execution is recorded once its task is cancelled; then its calls are cancelled too."""
+
+
+class Outcome(Generic[T]):
+    """The result of a call, which is there even if the caller was cancelled and will not see it."""
+
+    __slots__ = ("is_set", "value")
+
+    value: T
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def set(self, value: T) -> None:
+        """Set the result, once."""
+        self.value, self.is_set = value, True
 
 
 class Limit:
@@ -29,8 +44,8 @@ class Limit:
         return self.seconds
 
 
-async def settled(work: Awaitable[T], limit: Limit | None = None) -> T:
-    """Run `work` in a task of its own and wait until it is settled, also when the caller is cancelled.
+async def shielded(work: Awaitable[T], limit: Limit | None = None) -> T:
+    """Run `work` in a task of its own and wait until it is settled, even if the caller is cancelled.
 
     A task that is cancelled inside SQLAlchemy and aiosqlite can leave SQLite's write lock held, so the cancellation is
     delivered afterwards. Cancelled does not mean undone.

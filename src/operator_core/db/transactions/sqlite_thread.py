@@ -15,132 +15,145 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.actions.errors import ActionError
 from operator_core.db.engine.aiosqlite_connection import OneHopConnection, WatchedConnection
-from operator_core.db.engine.sqlite import in_thread_of
-from operator_core.db.errors import RefusedError
-from operator_core.db.modes import READING, Kind
-from operator_core.db.transactions.shield import settled
+from operator_core.db.engine.sqlite import sync_connector
+from operator_core.db.errors import GuardRefusal
+from operator_core.db.modes import READING, TransactionMode
+from operator_core.db.transactions.shield import Outcome, shielded
 
 T = TypeVar("T")
-_BEGIN = {Kind.SNAPSHOT: "BEGIN", Kind.STEPS: "BEGIN IMMEDIATE", Kind.TRANSACTION: "BEGIN IMMEDIATE"}
+_BEGIN = {
+    TransactionMode.SNAPSHOT: "BEGIN",
+    TransactionMode.MULTI_WRITE: "BEGIN IMMEDIATE",
+    TransactionMode.TRANSACTION: "BEGIN IMMEDIATE",
+}
 """What a unit begins with; a single statement needs nothing."""
 
 
 @dataclass(slots=True)
-class _Lent:
+class _Checkout:
     """A connection of the pool, and what units see of it in its thread."""
 
     connection: AsyncConnection
     driver: OneHopConnection
-    inner: sa.Connection | None = None
+    sync_connection: sa.Connection | None = None
     failed: bool = False
 
 
-def _transact(raw: WatchedConnection, connection: sa.Connection, kind: Kind, unit: Callable[[sa.Connection], T]) -> T:
-    begin = _BEGIN.get(kind)
+def _transact(
+    dbapi_connection: WatchedConnection,
+    connection: sa.Connection,
+    mode: TransactionMode,
+    work: Callable[[sa.Connection], T],
+) -> T:
+    begin = _BEGIN.get(mode)
     # What SQLAlchemy begins by itself is nothing to SQLite, so it is never ended.
     try:
         if begin is not None:
-            raw.execute(begin).close()
-        elif kind not in READING:
-            raw.require_same_file()  # the statement commits by itself
-        result = unit(connection)
+            dbapi_connection.execute(begin).close()
+        elif mode not in READING:
+            dbapi_connection.require_same_file()  # the statement commits by itself
+        result = work(connection)
         if begin is not None:
-            raw.commit()  # checks the files before and after
+            dbapi_connection.commit()  # checks the files before and after
         else:
-            raw.require_same_file()
+            dbapi_connection.require_same_file()
     except BaseException:
-        raw.rollback()
-        raw.require_same_file()  # if they were replaced, that is the true cause
+        dbapi_connection.rollback()
+        dbapi_connection.require_same_file()  # if they were replaced, that is the true cause
         raise
     return result
 
 
-class InThread:
+class SqliteThreadRunner:
     """Runs units in the threads of an engine of ours, and keeps its connections at hand.
 
-    Whoever reads has a connection alone; all who write share one, and queue in its thread, which never waits for them.
-    Whoever calls it sees to it that no more are in use than the pool has.
+    Each reader has its own connection; writers share one and queue in its thread. The caller must not use more
+    connections than the pool has.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._connect_in_thread = in_thread_of(engine)
-        self._idle: list[_Lent] = []
-        self._writer: _Lent | None = None
+        self._connect_in_thread = sync_connector(engine)
+        self._idle: list[_Checkout] = []
+        self._writer: _Checkout | None = None
         self._writing = 0
 
-    async def run(self, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
-        """Run a unit in a transaction of its own, and add its result to `results` once it is kept.
+    async def run(self, mode: TransactionMode, work: Callable[[sa.Connection], T], outcome: Outcome[T]) -> None:
+        """Do the work of a unit in a transaction of its own, and set its outcome once it is kept.
 
         A cancellation is delivered when the thread is through with it; if it has not begun, it does not begin.
         """
-        if kind in READING:
-            lent = await self._take()
+        if mode in READING:
+            checkout = await self._check_out()
             try:
-                await self._run(lent, kind, unit, results)
+                await self._run(checkout, mode, work, outcome)
             finally:
-                if not lent.failed:
-                    self._idle.append(lent)
+                if not checkout.failed:
+                    self._idle.append(checkout)
             return
         self._writing += 1
         try:
-            await self._run(await self._take_writer(), kind, unit, results)
+            await self._run(await self._check_out_writer(), mode, work, outcome)
         finally:
             self._writing -= 1
 
-    async def _run(self, lent: _Lent, kind: Kind, unit: Callable[[sa.Connection], T], results: list[T]) -> None:
-        wanted = True
+    async def _run(
+        self, checkout: _Checkout, mode: TransactionMode, work: Callable[[sa.Connection], T], outcome: Outcome[T]
+    ) -> None:
+        cancelled = False
 
-        def whole(raw: Any) -> None:
-            if not wanted:
+        def run_unit(dbapi_connection: Any) -> None:
+            if cancelled:
                 return
-            connection = lent.inner = lent.inner or self._connect_in_thread(raw)
+            connection = checkout.sync_connection = checkout.sync_connection or self._connect_in_thread(
+                dbapi_connection
+            )
             try:
-                results.append(_transact(raw, connection, kind, unit))
-            except RefusedError as refused:
-                raise _transact(raw, connection, kind, refused.explain) from refused.__cause__
+                outcome.set(_transact(dbapi_connection, connection, mode, work))
+            except GuardRefusal as refusal:
+                raise _transact(dbapi_connection, connection, mode, refusal.diagnose) from refusal.__cause__
 
         try:
-            await lent.driver.hop(whole)
+            await checkout.driver.run_in_thread(run_unit)
         except asyncio.CancelledError:
-            wanted = False
+            cancelled = True
             with suppress(ValueError):  # it was closed, after what was asked of it before
-                await settled(lent.driver.hop(lambda _raw: None))  # a thread does one after the other
+                await shielded(checkout.driver.run_in_thread(lambda _dbapi: None))  # a thread does one after the other
             raise
         except BaseException as error:
-            if kind in READING or not isinstance(error, ActionError):  # who writes is refused every day
-                await settled(self._give_up(lent))
+            if mode in READING or not isinstance(error, ActionError):  # a refused write is nothing special
+                await shielded(self._invalidate(checkout))
             raise
 
-    async def _give_up(self, lent: _Lent) -> None:
+    async def _invalidate(self, checkout: _Checkout) -> None:
         """Close a connection on which something failed: a result that was left half read would keep its snapshot."""
-        lent.failed = True
-        if self._writer is lent:
+        checkout.failed = True
+        if self._writer is checkout:
             self._writer = None
-        await lent.connection.invalidate()
-        await lent.connection.close()
+        await checkout.connection.invalidate()
+        await checkout.connection.close()
 
-    async def _take(self) -> _Lent:
+    async def _check_out(self) -> _Checkout:
         while not self._idle:
-            await settled(self._connect())
+            await shielded(self._connect())
         return self._idle.pop()
 
-    async def _take_writer(self) -> _Lent:
+    async def _check_out_writer(self) -> _Checkout:
         if self._writer is None:
-            lent = await self._take()
+            checkout = await self._check_out()
             if self._writer is None:
-                self._writer = lent
+                self._writer = checkout
             else:  # another one was first
-                self._idle.append(lent)
+                self._idle.append(checkout)
         return self._writer
 
     async def _connect(self) -> None:
         connection = await self._engine.connect()
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        self._idle.append(_Lent(connection, driver))
+        self._idle.append(_Checkout(connection, driver))
 
-    async def give_back(self) -> None:
-        """Give all that is idle to the pool."""
+    async def release_idle(self) -> None:
+        """Return all idle connections to the pool."""
         if self._writer is not None and not self._writing:
             self._idle.append(self._writer)
             self._writer = None
@@ -148,10 +161,10 @@ class InThread:
             await self._idle.pop().connection.close()
 
     def forget(self) -> None:
-        """Let go of all, so that the pool hears no more of them."""
-        for lent in (*self._idle, self._writer):
-            if lent is not None and lent.connection.sync_connection is not None:
+        """Let go of all connections, so that the pool hears no more of them."""
+        for checkout in (*self._idle, self._writer):
+            if checkout is not None and checkout.connection.sync_connection is not None:
                 with suppress(SQLAlchemyError):  # it was lost before
-                    lent.connection.sync_connection.detach()
+                    checkout.connection.sync_connection.detach()
         self._idle.clear()
         self._writer = None

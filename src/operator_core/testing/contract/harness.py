@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from operator_core.actions.errors import DatabaseUrlError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.db import ActionDB, ActionRepository
-from operator_core.db.engine.urls import shown, target_url
+from operator_core.db.engine.urls import display_url, resolve_url
 from operator_core.testing.postgresql import fresh_postgresql
 from operator_core.testing.sqlite import fresh_sqlite
 
@@ -97,7 +97,7 @@ class Contract(ABC):
                 yield url
             return
         with TemporaryDirectory(prefix="operator-core-") as folder:
-            yield target_url(fresh_sqlite(Path(folder)))
+            yield resolve_url(fresh_sqlite(Path(folder)))
 
 
 C = TypeVar("C", bound=Contract)
@@ -122,7 +122,9 @@ async def _staged(test: C, url: URL, body: Callable[[C, Stage], Awaitable[None]]
         raise TypeError(f"engine(url) must return an AsyncEngine, not a {type(engine).__name__}")
     try:
         if engine.url.database != url.database:
-            raise DatabaseUrlError(f"engine(url) has returned an engine for {shown(engine.url)}, not for {shown(url)}")
+            raise DatabaseUrlError(
+                f"engine(url) has returned an engine for {display_url(engine.url)}, not for {display_url(url)}"
+            )
         async with engine.begin() as connection:
             await connection.execute(sa.text(_HOST_TABLE))
         async with ActionDB(engine) as db, ActionDB(url, lock_timeout=_PATIENCE) as others:

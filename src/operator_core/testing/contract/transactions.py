@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import ActionStatus
-from operator_core.db.errors import refusal_of
+from operator_core.db.errors import guard_code
 from operator_core.db.guards.codes import CHANGE_REFUSED
 from operator_core.testing.contract.expectations import expect, refused
 from operator_core.testing.contract.harness import INSERT_NOTE, Contract, Stage, on_stage
@@ -90,7 +90,7 @@ class TransactionsContract(Contract):
                 try:
                     await connection.execute(change, {"id": made.id})
                 except DBAPIError as error:
-                    said = refusal_of(error)
+                    said = guard_code(error)
                 await connection.rollback()
                 expect(said, CHANGE_REFUSED, "the guards hold in every connection")
 
