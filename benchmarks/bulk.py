@@ -33,7 +33,7 @@ async def create(db: ActionDB, baseline: ByHand, rounds: int, many: int) -> Time
     given = [PROPOSAL] * many
 
     async def ours() -> None:
-        ids = [stored.id or 0 for stored in await db.create_proposals(given)]
+        ids = [stored.id for stored in await db.create_proposals(given)]
         if ids != list(range(ids[0], ids[0] + many)):
             raise RuntimeError("the ids are not in order")
 

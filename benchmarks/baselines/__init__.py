@@ -103,9 +103,9 @@ class Baseline(ABC):
     async def lifecycle(self, proposal: ActionProposal) -> ActionRecord:
         """Take a new proposal through its whole life: four calls."""
         made = await self.create(proposal)
-        await self.validate(made.id or 0)
-        opened = await self.start(made.id or 0)
-        return await self.finish(opened.id or 0)
+        await self.validate(made.id)
+        opened = await self.start(made.id)
+        return await self.finish(opened.id)
 
 
 def json_text(value: object) -> str:

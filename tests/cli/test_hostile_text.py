@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import ActionStatus, Discrepancy, Finding
+from operator_core.actions import ActionStatus, Discrepancy, Resolution
 from operator_core.cli import output, worker
 from operator_core.cli.main import main
 from operator_core.db import ActionDB
@@ -28,14 +28,14 @@ async def fill(target: Path | str, text: str) -> None:
         await db.create_proposal(proposal(**common), idempotency_key=text)
         for _ in range(3):
             made = await db.create_proposal(proposal(**common))
-            await db.update_proposal_status(made.id or 0, ActionStatus.VALIDATED, by=text, reason=text)
+            await db.update_proposal_status(made.id, ActionStatus.VALIDATED, by=text, reason=text)
         failed = await db.claim(2, worker=text)
         await db.request_cancel(2, by=text, reason=text)
         await failed.fail(text, {text: text})
         await db.claim(3, worker=text, lease_seconds=0.001)
         await asyncio.sleep(0.01)
         (lost,) = await db.recover_expired_leases(by=text)
-        await db.resolve_unknown(lost.id or 0, finding=Finding.PARTLY, by=text, reason=text)
+        await db.resolve_unknown(lost.id, resolution=Resolution.PARTLY, by=text, reason=text)
         await db.claim(4, worker=text)
         receipt = await db.engage_kill_switch(by=text, reason=text, scope=f"action_name={text}")
         await db.release_kill_switch(by=text, reason=text, generation=receipt.generation)
@@ -45,7 +45,7 @@ async def fill(target: Path | str, text: str) -> None:
 LINES = [
     "status", "list", "unknown", "verify", "export", "recover", "db check", *(f"show {n}" for n in range(1, 5)),
     "prune --before 2000-01-01 --reason {} --by {}", "list --action-name {}", "cancel 1 --reason {} --by {}",
-    "cancel 2 --reason {} --by {}", "resolve 2 --finding happened --reason {} --by {}", "drill --by {}",
+    "cancel 2 --reason {} --by {}", "resolve 2 --resolution happened --reason {} --by {}", "drill --by {}",
     "release --generation 9 --reason {} --by {}", "release --generation 2 --reason {} --by {}",
     "stop --reason {} --by {} --scope action_name={}", "status",
 ]  # fmt: skip
@@ -84,7 +84,7 @@ async def test_every_command_prints_the_lines_that_it_prints_for_harmless_text(
     [
         [HOSTILE], [f"--{HOSTILE}"], ["list", HOSTILE], ["list", "--status", HOSTILE], ["list", "--ticket", HOSTILE],
         ["stop", "--reason", "x", "--scope", HOSTILE], ["stop", "--reason", "x", "--scope", f"ticket_id={HOSTILE}"],
-        ["stop", "--reason", "x", "--timeout", HOSTILE], ["resolve", "1", "--finding", HOSTILE, "--reason", "x"],
+        ["stop", "--reason", "x", "--timeout", HOSTILE], ["resolve", "1", "--resolution", HOSTILE, "--reason", "x"],
         ["prune", "--before", HOSTILE], ["drill", "--proposals", HOSTILE], ["worker", HOSTILE],
         ["worker", f"os:{HOSTILE}"], ["db", "upgrade", HOSTILE], ["db", "downgrade", HOSTILE], ["db", HOSTILE],
         ["import-legacy", HOSTILE, "--timezone", "UTC"], ["show", "1", "--url", f"{HOSTILE[:99]}.db"],

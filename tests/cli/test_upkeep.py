@@ -105,7 +105,7 @@ async def test_a_dry_run_says_what_would_go_and_touches_nothing(db: ActionDB, co
 
     assert ran.code == 0
     assert "1 proposals would go, with their records" in ran.out
-    assert await db.get_proposal(made.id or 0) == made
+    assert await db.get_proposal(made.id) == made
 
 
 async def test_what_is_finished_goes_and_its_history_stays(db: ActionDB, command: Run) -> None:
@@ -116,7 +116,7 @@ async def test_what_is_finished_goes_and_its_history_stays(db: ActionDB, command
     assert ran.code == 0
     assert "their history stays" in ran.out
     assert await db.list_proposals() == [pending]
-    assert len(await db.get_events(made.id or 0)) == 4
+    assert len(await db.get_events(made.id)) == 4
 
 
 async def test_the_history_goes_too_where_somebody_says_so(db: ActionDB, command: Run) -> None:
@@ -125,18 +125,18 @@ async def test_the_history_goes_too_where_somebody_says_so(db: ActionDB, command
     ran = command("prune", "--before", now(), "--events-too", "--json")
 
     assert (ran.json["proposals"], ran.json["events"]) == (1, 4)
-    assert await db.get_events(made.id or 0) == []
+    assert await db.get_events(made.id) == []
 
 
 async def test_what_nobody_has_settled_stays_and_is_named(db: ActionDB, command: Run) -> None:
     made = await stored(db, ActionStatus.VALIDATED)
-    execution = await db.claim(made.id or 0, worker="w")
+    execution = await db.claim(made.id, worker="w")
     await execution.abandon("who knows")
 
     ran = command("prune", "--before", now())
 
     assert "1 stay: nobody has settled their unknown outcome" in ran.out
-    assert await db.get_proposal(made.id or 0) is not None
+    assert await db.get_proposal(made.id) is not None
 
 
 async def test_a_date_in_the_future_is_refused(db: ActionDB, command: Run) -> None:
@@ -146,7 +146,7 @@ async def test_a_date_in_the_future_is_refused(db: ActionDB, command: Run) -> No
 
     assert ran.code == 1
     assert "which is in the future" in ran.err
-    assert await db.get_proposal(made.id or 0) == made
+    assert await db.get_proposal(made.id) == made
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "31.01.2026", ""])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_core.actions import ActionOutcome, ActionRecord, ActionStatus, Finding
+from operator_core.actions import ActionOutcome, ActionRecord, ActionStatus, Resolution
 from operator_core.db import ActionDB
 from tests.cli.conftest import Ran, Run
 from tests.support.factories import running, stored
@@ -67,7 +67,7 @@ async def test_a_worker_does_what_is_proposed_and_sigterm_ends_it_with_0(
     made = await stored(db, parameters={"store": 7})
 
     with started(folder, ledger, name, "--json") as process:
-        done = await db.wait_for(made.id or 0, timeout=PATIENCE, poll_interval=0.05)
+        done = await db.wait_for(made.id, timeout=PATIENCE, poll_interval=0.05)
         process.send_signal(signal.SIGTERM)
         ran = await asyncio.to_thread(ended, process)
 
@@ -78,7 +78,7 @@ async def test_a_worker_that_breaks_something_off_ends_with_1(db: ActionDB, ledg
     made = await stored(db, parameters={"seconds": 3_600})
 
     with started(folder, ledger, "acts", "--json", "--shutdown-timeout", "0.1", "--name", "w") as process:
-        await db.wait_for(made.id or 0, ActionStatus.EXECUTING, timeout=PATIENCE, poll_interval=0.05)
+        await db.wait_for(made.id, ActionStatus.EXECUTING, timeout=PATIENCE, poll_interval=0.05)
         process.send_signal(signal.SIGTERM)
         ran = await asyncio.to_thread(ended, process)
 
@@ -92,9 +92,9 @@ async def test_a_worker_that_does_not_validate_leaves_what_is_proposed(
     made, approved = await stored(db), await stored(db, ActionStatus.VALIDATED)
 
     with started(folder, ledger, "acts", "--no-validate"):
-        await db.wait_for(approved.id or 0, timeout=PATIENCE, poll_interval=0.05)
+        await db.wait_for(approved.id, timeout=PATIENCE, poll_interval=0.05)
 
-    found = await db.get_proposal(made.id or 0)
+    found = await db.get_proposal(made.id)
     assert found is not None
     assert found.status is ActionStatus.PROPOSED
 
@@ -126,7 +126,7 @@ def test_a_registry_that_is_not_there_is_one_clear_line(
 async def lost(db: ActionDB) -> ActionRecord:
     """Return the record of a worker that was lost, not recovered yet."""
     made = await stored(db, ActionStatus.VALIDATED)
-    execution = await db.claim(made.id or 0, worker="gone", lease_seconds=0.001)
+    execution = await db.claim(made.id, worker="gone", lease_seconds=0.001)
     await asyncio.sleep(0.05)
     return execution.record
 
@@ -162,7 +162,7 @@ async def test_what_nobody_knows_is_listed(db: ActionDB, command: Run) -> None:
 
     plain, as_json = command("unknown"), command("unknown", "--json")
 
-    assert f"operator-core resolve {record.id} --finding" in plain.out
+    assert f"operator-core resolve {record.id} --resolution" in plain.out
     assert [one["id"] for one in as_json.json] == [record.id]
 
 
@@ -170,30 +170,30 @@ async def test_where_everything_is_known_the_list_says_so(db: ActionDB, command:
     assert command("unknown").out == "every outcome is known or settled\n"
 
 
-@pytest.mark.parametrize("finding", Finding)
-async def test_a_person_settles_what_was_unknown(db: ActionDB, command: Run, finding: Finding) -> None:
+@pytest.mark.parametrize("finding", Resolution)
+async def test_a_person_settles_what_was_unknown(db: ActionDB, command: Run, finding: Resolution) -> None:
     record = await unsettled(db)
 
-    ran = command("resolve", str(record.id), "--finding", finding, "--reason", "I looked", "--by", "ann")
+    ran = command("resolve", str(record.id), "--resolution", finding, "--reason", "I looked", "--by", "ann")
 
-    settled = await db.get_record(record.id or 0)
+    settled = await db.get_record(record.id)
     assert settled is not None
     assert ran.code == 0
-    assert (settled.outcome, settled.finding, settled.finding_by) == (ActionOutcome.UNKNOWN, finding, "ann")
+    assert (settled.outcome, settled.resolution, settled.resolution_by) == (ActionOutcome.UNKNOWN, finding, "ann")
 
 
 async def test_a_finding_may_be_written_without_blanks(db: ActionDB, command: Run) -> None:
     record = await unsettled(db)
 
-    ran = command("resolve", str(record.id), "--finding", "did_not_happen", "--reason", "I looked", "--json")
+    ran = command("resolve", str(record.id), "--resolution", "did_not_happen", "--reason", "I looked", "--json")
 
-    assert ran.json["finding"] == Finding.DID_NOT_HAPPEN
+    assert ran.json["finding"] == Resolution.DID_NOT_HAPPEN
 
 
 async def test_a_finding_that_is_none_exits_with_1_and_lists_those_there_are(db: ActionDB, command: Run) -> None:
     record = await unsettled(db)
 
-    ran = command("resolve", str(record.id), "--finding", "maybe", "--reason", "I looked")
+    ran = command("resolve", str(record.id), "--resolution", "maybe", "--reason", "I looked")
 
     assert ran.code == 1
     assert "'maybe' is none of: happened, did not happen, partly" in ran.err
@@ -203,7 +203,7 @@ async def test_a_finding_that_is_none_exits_with_1_and_lists_those_there_are(db:
 async def test_what_is_known_cannot_be_settled(db: ActionDB, command: Run) -> None:
     await stored(db, ActionStatus.COMPLETED)
 
-    ran = command("resolve", "1", "--finding", "happened", "--reason", "I looked")
+    ran = command("resolve", "1", "--resolution", "happened", "--reason", "I looked")
 
     assert ran.code == 1
     assert "only an unknown outcome is settled" in ran.err
@@ -214,7 +214,7 @@ async def test_what_is_executing_is_asked_to_stop(db: ActionDB, command: Run) ->
 
     ran = command("cancel", str(record.proposal_id), "--reason", "not now", "--by", "ann")
 
-    asked = await db.get_record(record.id or 0)
+    asked = await db.get_record(record.id)
     assert asked is not None
     assert (ran.code, asked.cancel_requested_by, asked.cancel_reason) == (0, "ann", "not now")
     assert "it is executing: it was asked to stop, and its worker answers" in ran.out
@@ -222,7 +222,7 @@ async def test_what_is_executing_is_asked_to_stop(db: ActionDB, command: Run) ->
 
 async def test_what_was_said_about_an_action_is_shown_with_its_steps(db: ActionDB, command: Run) -> None:
     record = await unsettled(db)
-    await db.resolve_unknown(record.id or 0, finding=Finding.PARTLY, by="ann", reason="I looked")
+    await db.resolve_unknown(record.id, resolution=Resolution.PARTLY, by="ann", reason="I looked")
 
     plain, as_json = command("show", str(record.proposal_id)), command("show", str(record.proposal_id), "--json")
 

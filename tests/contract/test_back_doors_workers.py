@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from operator_core.actions import ActionOutcome, ActionStatus, EventKind, Finding, LeaseLostError
+from operator_core.actions import ActionOutcome, ActionStatus, EventKind, LeaseLostError, Resolution
 from operator_core.actions.lifecycle import OUTCOMES, TERMINAL
 from operator_core.actions.types import utc_now
 from operator_core.db.guards.codes import (
@@ -50,7 +50,7 @@ def _history(ledger: Ledger) -> Iterator[None]:
 
 def settle(record_id: int | None, verb: str = "UPDATE", **others: str) -> str:
     """Return the update that writes a finding, with `others` set besides."""
-    values = {"finding": f"'{Finding.HAPPENED}'", "finding_at": f"'{LATER}'", "finding_by": "'mallory'"}
+    values = {"finding": f"'{Resolution.HAPPENED}'", "finding_at": f"'{LATER}'", "finding_by": "'mallory'"}
     changes = {**values, "finding_reason": "'none'", **others}
     return f"{verb} action_records SET {', '.join(f'{k} = {v}' for k, v in changes.items())} WHERE id = {record_id}"
 
@@ -73,7 +73,7 @@ async def test_a_finding_in_plain_sql_is_written_and_recorded(db, plain):
     plain.execute(settle(record.id))
 
     last = (await db.get_events(record.proposal_id))[-1]
-    assert (last.kind, last.by, last.data) == (EventKind.RESOLVED, "mallory", {"finding": Finding.HAPPENED})
+    assert (last.kind, last.by, last.data) == (EventKind.RESOLVED, "mallory", {"finding": Resolution.HAPPENED})
 
 
 @pytest.mark.parametrize("outcome", KNOWN)
@@ -181,7 +181,7 @@ async def test_what_nobody_has_settled_is_not_deleted(db, plain):
 
 async def test_what_is_settled_can_be_pruned(db, plain):
     record = await unknown(db)
-    await db.resolve_unknown(record.id, finding=Finding.PARTLY, by="ann", reason="half full")
+    await db.resolve_unknown(record.id, resolution=Resolution.PARTLY, by="ann", reason="half full")
     plain.execute(prune())
 
     plain.execute(f"DELETE FROM action_records WHERE id = {record.id}")
@@ -200,7 +200,7 @@ async def with_notes(db, plain):
     record = await recovered(db, plain, execution)
     with pytest.raises(LeaseLostError):
         await execution.complete()
-    return await db.resolve_unknown(record.id, finding=Finding.PARTLY, by="ann", reason="half full")
+    return await db.resolve_unknown(record.id, resolution=Resolution.PARTLY, by="ann", reason="half full")
 
 
 @pytest.mark.parametrize("table", ["action_notes", "action_events"])

@@ -140,7 +140,7 @@ async def test_what_is_finished_is_not_cancelled(db, status):
     with pytest.raises(TransitionNotAllowedError) as caught:
         await cancel(db, made.id)
 
-    assert (caught.value.id, caught.value.current, caught.value.wanted) == (made.id, status, ActionStatus.CANCELLED)
+    assert (caught.value.id, caught.value.current, caught.value.target) == (made.id, status, ActionStatus.CANCELLED)
     assert await db.get_proposal(made.id) == made
 
 

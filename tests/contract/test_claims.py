@@ -272,7 +272,7 @@ async def test_a_proposal_that_is_not_validated_is_not_claimed_by_its_id(db, sta
     with pytest.raises(TransitionNotAllowedError) as caught:
         await db.claim(made.id, worker="w1")
 
-    assert (caught.value.current, caught.value.wanted) == (status, ActionStatus.EXECUTING)
+    assert (caught.value.current, caught.value.target) == (status, ActionStatus.EXECUTING)
     assert await db.get_proposal(made.id) == made
 
 

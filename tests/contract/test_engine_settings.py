@@ -151,6 +151,6 @@ async def test_no_log_of_a_library_holds_what_is_written(ledger: Ledger, name: s
         status = ActionStatus.EXECUTING if name == "finish_execution" else ActionStatus.VALIDATED
         made = await stored(db, status)
 
-        await {**WRITES, **STOP}[name](db, made.id or 0)
+        await {**WRITES, **STOP}[name](db, made.id)
 
     assert (SECRET in caplog.text, "parameters hidden" in caplog.text) == (False, True)

@@ -73,7 +73,7 @@ async def test_a_lock_that_is_held_for_too_long_is_an_error_and_changes_nothing(
         made = await stored(db, ActionStatus.VALIDATED)
 
         with locked(ledger), pytest.raises(DatabaseLockedError):
-            await WRITES[name](db, made.id or 0)
+            await WRITES[name](db, made.id)
 
         assert await db.list_proposals() == [made]
         assert check_history(ledger) == []
@@ -182,7 +182,7 @@ async def test_a_damaged_page_is_found_when_it_is_used(sqlite_path: Path) -> Non
 
     async with ActionDB(sqlite_path) as db:
         with pytest.raises(DatabaseCorruptError, match="restore a backup"):
-            await db.get_proposal(made.id or 0)
+            await db.get_proposal(made.id)
         with pytest.raises(DatabaseCorruptError):
             await db.create_proposal(proposal())
 
@@ -197,7 +197,7 @@ async def test_a_full_disk_is_an_error_that_changes_nothing(sqlite_path: Path) -
         with pytest.raises(DatabaseFullError, match="make room"):
             await db.create_proposal(large)
         with pytest.raises(DatabaseFullError):
-            await _validate_and_create(db, made.id or 0, large)
+            await _validate_and_create(db, made.id, large)
 
         assert await db.list_proposals() == [made]
     await host.dispose()

@@ -9,8 +9,8 @@ from operator_core.actions import (
     ActionOutcome,
     AlreadyResolvedError,
     EventKind,
-    Finding,
     RecordNotFoundError,
+    Resolution,
     ValueNotStorableError,
 )
 from operator_core.actions.lifecycle import OUTCOMES
@@ -29,7 +29,7 @@ def _history(ledger: Ledger) -> Iterator[None]:
     assert check_history(ledger) == []
 
 
-async def settle(db, record_id, finding=Finding.HAPPENED, **given):
+async def settle(db, record_id, finding=Resolution.HAPPENED, **given):
     return await db.resolve_unknown(record_id, **{"finding": finding, "by": "ann", "reason": "I looked", **given})
 
 
@@ -47,13 +47,13 @@ async def test_what_is_known_or_still_runs_is_not_unsettled(db):
     assert await db.list_unresolved() == []
 
 
-@pytest.mark.parametrize("finding", Finding)
+@pytest.mark.parametrize("finding", Resolution)
 async def test_a_finding_is_written_into_the_record(db, finding):
     record = await unknown(db)
 
     settled = await settle(db, record.id, finding)
 
-    assert (settled.finding, settled.finding_by, settled.finding_reason) == (finding, "ann", "I looked")
+    assert (settled.resolution, settled.resolution_by, settled.resolution_reason) == (finding, "ann", "I looked")
     assert settled == await db.get_record(record.id)
 
 
@@ -83,24 +83,26 @@ async def test_what_is_settled_is_unsettled_no_more(db):
     assert await db.list_unresolved() == [other]
 
 
-@pytest.mark.parametrize("finding", Finding)
+@pytest.mark.parametrize("finding", Resolution)
 async def test_a_finding_is_an_event_with_who_and_why(db, finding):
     record = await unknown(db)
     settled = await settle(db, record.id, finding)
 
     last = (await db.get_events(record.proposal_id))[-1]
 
-    assert (last.kind, last.by, last.reason, last.at) == (EventKind.RESOLVED, "ann", "I looked", settled.finding_at)
+    assert (last.kind, last.by, last.reason, last.at) == (EventKind.RESOLVED, "ann", "I looked", settled.resolution_at)
     assert (last.record_id, last.data) == (record.id, {"finding": finding})
 
 
-@pytest.mark.parametrize("text", [text for finding in Finding for text in (finding.value, finding.replace(" ", "_"))])
+@pytest.mark.parametrize(
+    "text", [text for finding in Resolution for text in (finding.value, finding.replace(" ", "_"))]
+)
 async def test_a_finding_may_be_given_as_its_text(db, text):
     record = await unknown(db)
 
     settled = await settle(db, record.id, text)
 
-    assert settled.finding == text.replace("_", " ")
+    assert settled.resolution == text.replace("_", " ")
 
 
 @pytest.mark.parametrize("text", ["", "no", "Happened", "did-not-happen", None, 1])
@@ -127,12 +129,12 @@ async def test_who_found_out_and_how_must_be_storable(db, given):
 
 async def test_a_finding_is_written_once(db):
     record = await unknown(db)
-    settled = await settle(db, record.id, Finding.PARTLY)
+    settled = await settle(db, record.id, Resolution.PARTLY)
 
     with pytest.raises(AlreadyResolvedError, match="was settled by ann: partly") as caught:
-        await settle(db, record.id, Finding.HAPPENED, by="bob")
+        await settle(db, record.id, Resolution.HAPPENED, by="bob")
 
-    assert (caught.value.finding, caught.value.by) == (Finding.PARTLY, "ann")
+    assert (caught.value.resolution, caught.value.by) == (Resolution.PARTLY, "ann")
     assert await db.get_record(record.id) == settled
 
 
@@ -153,7 +155,7 @@ async def test_a_known_outcome_is_not_settled(db, outcome):
     with pytest.raises(AlreadyResolvedError, match=f"is closed as {outcome}; only an unknown") as caught:
         await settle(db, record.id)
 
-    assert (caught.value.outcome, caught.value.finding) == (outcome, None)
+    assert (caught.value.outcome, caught.value.resolution) == (outcome, None)
     assert await db.get_record(record.id) == record
 
 

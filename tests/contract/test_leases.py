@@ -334,7 +334,7 @@ async def test_who_is_ended_by_somebody_else_has_lost_the_lease_whatever_the_out
 async def test_a_late_report_after_the_finding_stands_after_it(db, plain):
     execution = await claimed(db)
     record = await recovered(db, plain, execution)
-    await db.resolve_unknown(record.id, finding="partly", by="ann", reason="half full")
+    await db.resolve_unknown(record.id, resolution="partly", by="ann", reason="half full")
     with pytest.raises(LeaseLostError):
         await execution.complete()
 

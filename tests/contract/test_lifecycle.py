@@ -143,7 +143,7 @@ async def test_an_illegal_step_raises_with_the_id_and_both_states(
     with pytest.raises(TransitionNotAllowedError) as caught:
         await db.update_proposal_status(made.id, target)
 
-    assert (caught.value.id, caught.value.current, caught.value.wanted) == (made.id, source, target)
+    assert (caught.value.id, caught.value.current, caught.value.target) == (made.id, source, target)
     assert f"proposal {made.id} is {source} and cannot become {target}" in str(caught.value)
 
 

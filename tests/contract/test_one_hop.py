@@ -67,7 +67,7 @@ async def test_a_joined_call_is_one_hop(engine: AsyncEngine, monkeypatch: pytest
 
         await repository.create_proposal(proposal())
         assert hops.count == 1
-        assert await repository.get_proposal(made.id or 0) == made
+        assert await repository.get_proposal(made.id) == made
         assert hops.count == 2
 
 

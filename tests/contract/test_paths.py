@@ -73,7 +73,7 @@ async def test_a_ledger_stays_where_it_is_when_the_current_folder_changes(
         await db.migrate()
     if isinstance(target, AsyncEngine):
         async with AsyncSession(target) as session:
-            assert await ActionRepository(session).get_proposal(made.id or 0)
+            assert await ActionRepository(session).get_proposal(made.id)
         await target.dispose()
 
     assert made.id in receipt.cancelled

@@ -31,7 +31,7 @@ async def test_many_calls_at_once_share_the_connections(ledger: Ledger) -> None:
         made = await db.create_proposal(proposal())
 
         await asyncio.gather(
-            *(db.get_proposal(made.id or 0) for _ in range(4 * PLACES)),
+            *(db.get_proposal(made.id) for _ in range(4 * PLACES)),
             *(db.create_proposal(proposal()) for _ in range(4 * PLACES)),
         )
 
@@ -44,10 +44,10 @@ async def test_a_call_that_finds_all_busy_says_so(ledger: Ledger) -> None:
         made = await db.create_proposal(proposal())
         for _ in range(PLACES):
             tx = await stack.enter_async_context(db.transaction())
-            assert await tx.get_proposal(made.id or 0) == made
+            assert await tx.get_proposal(made.id) == made
 
         with pytest.raises(DatabaseLockedError, match="all its places are taken"):
-            await db.get_proposal(made.id or 0)
+            await db.get_proposal(made.id)
 
         connection = stack.enter_context(closing(ledger.connect()))
         found = connection.execute(_BACKENDS).fetchone()
@@ -59,7 +59,7 @@ async def test_a_reader_finds_a_place_beside_an_open_transaction(ledger: Ledger)
     async with ActionDB(ledger.target) as db, db.transaction() as tx:
         made = await tx.create_proposal(proposal())
 
-        found = await asyncio.gather(*(db.get_proposal(made.id or 0) for _ in range(PLACES)))
+        found = await asyncio.gather(*(db.get_proposal(made.id) for _ in range(PLACES)))
 
     assert found == [None] * PLACES
 
@@ -86,7 +86,7 @@ async def test_a_call_that_is_cancelled_behind_another_one_does_nothing(ledger: 
 async def test_a_call_that_is_cancelled_in_the_queue_leaves_no_place_taken(ledger: Ledger) -> None:
     async with ActionDB(ledger.target) as db:
         made = await db.create_proposal(proposal())
-        calls = [asyncio.create_task(db.update_proposal_status(made.id or 0, "cancelled")) for _ in range(3 * PLACES)]
+        calls = [asyncio.create_task(db.update_proposal_status(made.id, "cancelled")) for _ in range(3 * PLACES)]
         await asyncio.sleep(0)
         for call in calls[1:]:
             call.cancel()

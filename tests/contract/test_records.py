@@ -220,7 +220,7 @@ async def test_only_a_validated_proposal_is_started(db: ActionDB, status: Action
     with pytest.raises(TransitionNotAllowedError) as caught:
         await db.start_execution(made.id)
 
-    assert (caught.value.id, caught.value.current, caught.value.wanted) == (made.id, status, ActionStatus.EXECUTING)
+    assert (caught.value.id, caught.value.current, caught.value.target) == (made.id, status, ActionStatus.EXECUTING)
     assert await db.get_proposal(made.id) == made
     assert await db.get_records_for_proposal(made.id) == before
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import TRANSITIONS, ActionRecord, ActionStatus, Finding, ValueNotStorableError
+from operator_core.actions import TRANSITIONS, ActionRecord, ActionStatus, Resolution, ValueNotStorableError
 from operator_core.actions.lifecycle import TERMINAL
 from operator_core.db import ActionDB
 from operator_core.db.stores import retention
@@ -28,7 +28,7 @@ async def now() -> datetime:
 async def unsettled(db: ActionDB) -> ActionRecord:
     """Return a record that nobody knows the outcome of."""
     made = await stored(db, ActionStatus.VALIDATED)
-    execution = await db.claim(made.id or 0, worker="w")
+    execution = await db.claim(made.id, worker="w")
     return await execution.abandon("who knows")
 
 
@@ -44,7 +44,7 @@ async def test_what_is_finished_goes_with_its_record(db: ActionDB, plain: Plain,
 
     report = await db.prune(await now())
 
-    assert (report.proposals, await db.get_proposal(made.id or 0)) == (1, None)
+    assert (report.proposals, await db.get_proposal(made.id)) == (1, None)
     assert rows(plain, "SELECT id FROM action_records") == []
 
 
@@ -55,7 +55,7 @@ async def test_what_is_not_finished_stays(db: ActionDB, status: ActionStatus) ->
     report = await db.prune(await now(), keep_events=False)
 
     assert (report.proposals, report.events) == (0, 0)
-    assert await db.get_proposal(made.id or 0) == made
+    assert await db.get_proposal(made.id) == made
 
 
 async def test_what_nobody_has_settled_stays_and_is_counted(db: ActionDB) -> None:
@@ -63,13 +63,13 @@ async def test_what_nobody_has_settled_stays_and_is_counted(db: ActionDB) -> Non
 
     report = await db.prune(await now(), keep_events=False)
 
-    assert (report.proposals, report.unsettled) == (0, 1)
+    assert (report.proposals, report.unresolved) == (0, 1)
     assert await db.list_unresolved() == [record]
 
 
 async def test_what_was_settled_goes(db: ActionDB) -> None:
     record = await unsettled(db)
-    await db.resolve_unknown(record.id or 0, finding=Finding.HAPPENED, by="ann", reason="I looked")
+    await db.resolve_unknown(record.id, resolution=Resolution.HAPPENED, by="ann", reason="I looked")
 
     report = await db.prune(await now())
 
@@ -90,11 +90,11 @@ async def test_what_was_finished_at_the_moment_or_later_stays(db: ActionDB) -> N
 
 async def test_the_history_of_what_is_gone_stays(db: ActionDB, ledger: Ledger) -> None:
     made = await stored(db, ActionStatus.COMPLETED)
-    before = await db.get_events(made.id or 0)
+    before = await db.get_events(made.id)
 
     await db.prune(await now())
 
-    assert await db.get_events(made.id or 0) == before
+    assert await db.get_events(made.id) == before
     assert check_history(ledger) == []
 
 
@@ -103,7 +103,7 @@ async def test_the_history_goes_too_where_somebody_says_so(db: ActionDB) -> None
 
     report = await db.prune(await now(), keep_events=False)
 
-    assert (report.events, await db.get_events(made.id or 0)) == (4, [])
+    assert (report.events, await db.get_events(made.id)) == (4, [])
 
 
 async def test_the_history_of_what_went_before_can_go_later(db: ActionDB) -> None:
@@ -112,16 +112,16 @@ async def test_the_history_of_what_went_before_can_go_later(db: ActionDB) -> Non
 
     report = await db.prune(await now(), keep_events=False)
 
-    assert (report.proposals, report.events, await db.get_events(made.id or 0)) == (0, 4, [])
+    assert (report.proposals, report.events, await db.get_events(made.id)) == (0, 4, [])
 
 
 async def test_the_history_of_what_stays_is_not_touched(db: ActionDB) -> None:
     pending, record = await stored(db), await unsettled(db)
-    before = [await db.get_events(number) for number in (pending.id or 0, record.proposal_id)]
+    before = [await db.get_events(number) for number in (pending.id, record.proposal_id)]
 
     await db.prune(await now(), keep_events=False)
 
-    assert [await db.get_events(number) for number in (pending.id or 0, record.proposal_id)] == before
+    assert [await db.get_events(number) for number in (pending.id, record.proposal_id)] == before
 
 
 async def test_who_let_go_when_and_why_is_kept(db: ActionDB, plain: Plain) -> None:
@@ -136,7 +136,7 @@ async def test_ids_are_never_given_again(db: ActionDB) -> None:
     gone = await stored(db, ActionStatus.COMPLETED)
     await db.prune(await now(), keep_events=False)
 
-    assert (await stored(db)).id == (gone.id or 0) + 1
+    assert (await stored(db)).id == (gone.id) + 1
 
 
 # -- counts ------------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ async def test_the_count_leaves_out_a_history_that_went_on_after_the_moment(db: 
     record = await unsettled(db)
     moment = await now()
     await asyncio.sleep(0.005)
-    await db.resolve_unknown(record.id or 0, finding=Finding.HAPPENED, by="ann", reason="I looked")
+    await db.resolve_unknown(record.id, resolution=Resolution.HAPPENED, by="ann", reason="I looked")
 
     counted = await db.count_prunable(moment, keep_events=False)
 
@@ -170,7 +170,7 @@ async def test_a_count_touches_nothing(db: ActionDB, plain: Plain) -> None:
 
     await db.count_prunable(await now(), keep_events=False)
 
-    assert await db.get_proposal(made.id or 0) == made
+    assert await db.get_proposal(made.id) == made
     assert rows(plain, "SELECT id FROM action_prunes") == []
 
 
@@ -216,7 +216,7 @@ async def test_a_moment_that_nobody_can_mean_is_refused(db: ActionDB, call: str,
     with pytest.raises(ValueNotStorableError, match=why):
         await getattr(db, call)(before)
 
-    assert await db.get_proposal(made.id or 0) == made
+    assert await db.get_proposal(made.id) == made
 
 
 @pytest.mark.parametrize("table", ["action_proposals", "action_records", "action_events"])

@@ -23,7 +23,7 @@ def on(status: ActionStatus, act: Callable[[ActionDB, int], Awaitable[Any]]) -> 
     """Return a call about a proposal in this state."""
 
     async def prepare(db: ActionDB) -> Callable[[], Awaitable[Any]]:
-        number = (await stored(db, status)).id or 0
+        number = (await stored(db, status)).id
         return lambda: act(db, number)
 
     return prepare
@@ -31,7 +31,7 @@ def on(status: ActionStatus, act: Callable[[ActionDB, int], Awaitable[Any]]) -> 
 
 async def _running(db: ActionDB) -> int:
     made = await stored(db, ActionStatus.VALIDATED)
-    return (await db.start_execution(made.id or 0)).id or 0
+    return (await db.start_execution(made.id)).id
 
 
 async def _finish(db: ActionDB) -> Callable[[], Awaitable[Any]]:

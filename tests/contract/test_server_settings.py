@@ -163,23 +163,23 @@ async def keep_the_promises(db: ActionRepository) -> int:
     until = datetime(2999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
     made = await db.create_proposal(proposal(ticket_id=5, parameters=PARAMETERS, valid_until=until))
     assert (made.parameters, made.valid_until) == (PARAMETERS, until)
-    assert await db.get_proposal(made.id or 0) == made
+    assert await db.get_proposal(made.id) == made
     assert abs(datetime.now(UTC) - made.status_at) < timedelta(hours=1)
-    await db.update_proposal_status(made.id or 0, ActionStatus.VALIDATED)
-    execution = await db.claim(made.id or 0, worker="w1", lease_seconds=60.123456789)
+    await db.update_proposal_status(made.id, ActionStatus.VALIDATED)
+    execution = await db.claim(made.id, worker="w1", lease_seconds=60.123456789)
     assert execution.record.lease_seconds == 60.123456789
     closed = await execution.complete(PARAMETERS)
-    assert await db.get_record(closed.id or 0) == closed
+    assert await db.get_record(closed.id) == closed
     assert closed.result_data == PARAMETERS
     other = await stored(db, ActionStatus.VALIDATED)
-    begun = await db.start_execution(other.id or 0)
-    failed = await db.finish_execution(begun.id or 0, success=False, error_message="no")
+    begun = await db.start_execution(other.id)
+    failed = await db.finish_execution(begun.id, success=False, error_message="no")
     assert failed.outcome is ActionOutcome.FAILED
-    steps = [event.to_status for event in await db.get_events(made.id or 0)]
+    steps = [event.to_status for event in await db.get_events(made.id)]
     assert steps == ["proposed", "validated", "executing", "completed"]
     bulk = await db.create_proposals([proposal(parameters=PARAMETERS, proposed_at=until.replace(year=2020))] * 2)
     assert bulk[0].proposed_at == until.replace(year=2020)
-    return made.id or 0
+    return made.id
 
 
 async def keep_the_stop(db: ActionDB) -> None:
@@ -334,7 +334,7 @@ async def test_what_a_client_does_under_every_setting_is_in_the_history_as_it_wa
     async with ActionDB(url) as db:
         assert await db.verify() == []
         (done,) = await db.list_proposals()
-        (record,) = await db.get_records_for_proposal(done.id or 0)
+        (record,) = await db.get_records_for_proposal(done.id)
     assert (done.status, record.lease_seconds) == (ActionStatus.COMPLETED, 0.1)
 
 

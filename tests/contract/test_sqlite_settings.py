@@ -46,16 +46,16 @@ async def work_out(db: ActionDB) -> None:
     made = await db.create_proposal(proposal(parameters=parameters))
     receipt = await db.engage_kill_switch(by="ann", reason="smoke", timeout=60)
     with pytest.raises((KillSwitchEngagedError, ActionError)):
-        await db.start_execution(waiting.id or 0)
+        await db.start_execution(waiting.id)
     await db.release_kill_switch(by="ann", reason="all clear", generation=receipt.generation)
 
     assert receipt.cancelled == (waiting.id, made.id)
     assert [one.record_id for one in receipt.still_executing] == [record.id]
-    found = await db.get_proposal(made.id or 0)
+    found = await db.get_proposal(made.id)
     assert found is not None
     assert (found.parameters, found.status) == (parameters, ActionStatus.CANCELLED)
     assert [one.id for one in await db.list_proposals(ActionStatus.COMPLETED)] == [completed.id]
-    assert [event.to_status for event in await db.get_events(completed.id or 0)][-1] is ActionStatus.COMPLETED
+    assert [event.to_status for event in await db.get_events(completed.id)][-1] is ActionStatus.COMPLETED
     assert await db.verify() == []
 
 
@@ -152,7 +152,7 @@ async def test_a_setting_of_a_later_connection_is_refused_too(sqlite_path: Path)
             await session.connection()
 
             with pytest.raises(EngineNotConfiguredError, match="foreign_keys is 0"):
-                await db.get_proposal(made.id or 0)
+                await db.get_proposal(made.id)
 
 
 @pytest.mark.parametrize("statement", HARMLESS)
@@ -176,7 +176,7 @@ async def test_a_check_of_foreign_keys_at_the_end_is_harmless(sqlite_path: Path)
         record = await running(ActionRepository(session))
         await session.commit()
     async with ActionDB(sqlite_path) as db:
-        assert await db.get_record(record.id or 0) == record
+        assert await db.get_record(record.id) == record
 
 
 async def test_an_engine_of_ours_has_every_setting(sqlite_path: Path) -> None:

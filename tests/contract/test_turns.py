@@ -52,7 +52,7 @@ async def refused(host: Host, repository: ActionRepository) -> Callable[[], Awai
     """Return a call that the guard refuses, on a session that is connected."""
     dropped = await stored(host.db, ActionStatus.CANCELLED)
     await repository.list_proposals(limit=1)
-    return lambda: repository.start_execution(dropped.id or 0, by="worker")
+    return lambda: repository.start_execution(dropped.id, by="worker")
 
 
 # -- calls of the ledger -----------------------------------------------------------------------------------------------

@@ -107,11 +107,11 @@ async def test_an_engaged_stop_is_shown_watched_obeyed_and_released(
                 f"DELETE FROM action_events WHERE proposal_id = {validated.id} AND to_status = 'cancelled'",
             )
 
-            (record,) = await db.get_records_for_proposal(started.id or 0)
+            (record,) = await db.get_records_for_proposal(started.id)
             if not is_scope:  # a stop without its scope covers nothing
                 with pytest.raises(KillSwitchEngagedError):
-                    await db.start_execution(validated.id or 0)
-                assert await db.stop_requested(record.id or 0) is not None
+                    await db.start_execution(validated.id)
+                assert await db.stop_requested(record.id) is not None
             status = await db.kill_switch_status()
             assert len(status.engaged) == 1, value
             assert started.id in {action.proposal_id for action in status.still_executing}
@@ -122,7 +122,7 @@ async def test_an_engaged_stop_is_shown_watched_obeyed_and_released(
 
             if is_generation or is_scope:  # the stop has lost a name without which it is not released
                 await asyncio.to_thread(repair, ledger.target)
-            await db.finish_execution(record.id or 0, success=True)
+            await db.finish_execution(record.id, success=True)
             await db.release_kill_switch(by="ann", reason="over", generation=receipt.generation)
             assert (await db.kill_switch_status()).engaged == ()
 

@@ -29,12 +29,12 @@ Made = tuple[int, int]
 async def lost(db: ActionDB) -> Any:
     """Return an execution whose worker is lost."""
     made = await stored(db, ActionStatus.VALIDATED)
-    return await db.claim(made.id or 0, worker="lost", lease_seconds=0.001)
+    return await db.claim(made.id, worker="lost", lease_seconds=0.001)
 
 
 async def _proposal(db: ActionDB) -> Made:
     made = await stored(db)
-    return made.id or 0, made.id or 0
+    return made.id, made.id
 
 
 async def _record(db: ActionDB) -> Made:
@@ -44,7 +44,7 @@ async def _record(db: ActionDB) -> Made:
 
 async def _step(db: ActionDB) -> Made:
     made = await stored(db)
-    return (await db.get_events(made.id or 0))[0].id, made.id or 0
+    return (await db.get_events(made.id))[0].id, made.id
 
 
 async def _note(db: ActionDB) -> Made:
@@ -147,7 +147,7 @@ async def test_a_claim_passes_over_it_and_takes_the_next(ledger: Ledger) -> None
     reported: list[UnreadableRowError] = []
     async with ActionDB(ledger.target, on_unreadable=reported.append) as db:
         made = {
-            what: ((await stored(db, ActionStatus.VALIDATED)).id or 0, 0)
+            what: ((await stored(db, ActionStatus.VALIDATED)).id, 0)
             for what in PLANTS[ledger.is_sqlite]
             if what.table == "action_proposals" and what.column != "status_by"  # which a claim writes anew
         }
@@ -176,7 +176,7 @@ async def test_a_worker_validates_and_does_what_is_beside_it(ledger: Ledger) -> 
         before = (await stored(db)).id
         await _planted(db, ledger, "action_proposals")
         validated = [await stored(db, ActionStatus.VALIDATED) for _ in range(3)]
-        plants(ledger, {PLANTS[ledger.is_sqlite][0]: validated[0].id or 0})
+        plants(ledger, {PLANTS[ledger.is_sqlite][0]: validated[0].id})
         after = (await stored(db)).id
         await _planted(db, ledger, "action_proposals")
 
@@ -201,7 +201,7 @@ async def test_it_can_be_cancelled_and_settled_all_the_same(ledger: Ledger, tabl
 async def test_a_person_reads_of_it_in_the_log_once(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     async with ActionDB(ledger.target) as db:
         made = await stored(db)
-        plants(ledger, {PLANTS[ledger.is_sqlite][0]: made.id or 0})
+        plants(ledger, {PLANTS[ledger.is_sqlite][0]: made.id})
 
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
@@ -215,8 +215,8 @@ async def test_a_person_reads_of_it_in_the_log_once(ledger: Ledger, caplog: pyte
 async def test_an_execution_beats_hears_of_a_stop_and_ends_although_its_record_cannot_be_read(ledger: Ledger) -> None:
     broken = next(what for what in PLANTS[ledger.is_sqlite] if what.table == "action_records")
     async with ActionDB(ledger.target) as db:
-        execution = await db.claim((await stored(db, ActionStatus.VALIDATED)).id or 0, worker="w", lease_seconds=60)
-        plants(ledger, {broken: execution.record.id or 0})
+        execution = await db.claim((await stored(db, ActionStatus.VALIDATED)).id, worker="w", lease_seconds=60)
+        plants(ledger, {broken: execution.record.id})
 
         assert await execution.heartbeat() is None
         await db.engage_kill_switch(by="ann", reason="smoke")

@@ -40,7 +40,7 @@ async def ask(target: str | URL, statement: str) -> object:
     """Open a ledger, use it, and return what its session answers to a statement."""
     async with ActionDB(target) as db:
         made = await stored(db)
-        assert await db.get_proposal(made.id or 0) == made
+        assert await db.get_proposal(made.id) == made
         return await db._run(
             unit(TransactionMode.READ)(lambda connection: connection.exec_driver_sql(statement).scalar())
         )

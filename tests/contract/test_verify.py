@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from operator_core.actions import TRANSITIONS, ActionStatus, Discrepancy, EventKind, Finding, ValueNotStorableError
+from operator_core.actions import TRANSITIONS, ActionStatus, Discrepancy, EventKind, Resolution, ValueNotStorableError
 from operator_core.db import ActionDB
 from operator_core.db.stores import verification
 from tests.support.factories import proposal, running, stored
@@ -22,11 +22,11 @@ FORGED = f"""
 async def settled(db: ActionDB) -> int:
     """Return the id of a proposal whose unknown outcome a person has settled."""
     record = await running(db)
-    execution = await db.claim((await stored(db, ActionStatus.VALIDATED)).id or 0, worker="w")
+    execution = await db.claim((await stored(db, ActionStatus.VALIDATED)).id, worker="w")
     await execution.abandon("who knows")
-    await db.resolve_unknown(execution.record.id or 0, finding=Finding.HAPPENED, by="ann", reason="I looked")
-    await db.finish_execution(record.id or 0, success=True)
-    return execution.proposal.id or 0
+    await db.resolve_unknown(execution.record.id, resolution=Resolution.HAPPENED, by="ann", reason="I looked")
+    await db.finish_execution(record.id, success=True)
+    return execution.proposal.id
 
 
 def fields(differences: list[Discrepancy]) -> set[tuple[int | None, str]]:
@@ -79,7 +79,7 @@ async def test_a_difference_says_what_it_should_be_and_what_it_is(db: ActionDB, 
 
     (found,) = await db.verify()
 
-    assert found == Discrepancy(proposal_id=made.id or 0, field="reason", expected="store 4 is hot", found="never mind")
+    assert found == Discrepancy(proposal_id=made.id, field="reason", expected="store 4 is hot", found="never mind")
 
 
 async def test_a_status_that_was_changed_is_found(db: ActionDB, ledger: Ledger) -> None:
@@ -222,7 +222,7 @@ async def test_the_whole_history_comes_proposal_by_proposal_and_step_by_step(db:
 
     told = [event async for event in db.iter_events()]
 
-    assert told == [event for one in made for event in await db.get_events(one.id or 0)]
+    assert told == [event for one in made for event in await db.get_events(one.id)]
 
 
 async def test_the_history_holds_what_was_said_after_the_step_that_it_is_about(db: ActionDB) -> None:
@@ -248,8 +248,8 @@ async def test_the_history_before_a_moment_is_of_those_that_began_before_it(db: 
     old = await stored(db)
     await asyncio.sleep(0.005)
     young = await stored(db)
-    (first,) = await db.get_events(young.id or 0)
-    await db.update_proposal_status(old.id or 0, ActionStatus.VALIDATED)
+    (first,) = await db.get_events(young.id)
+    await db.update_proposal_status(old.id, ActionStatus.VALIDATED)
 
     told = [(event.proposal_id, event.to_status) async for event in db.iter_events(before=first.at)]
 

@@ -164,4 +164,4 @@ async def test_an_id_that_was_pruned_is_not_given_again_after_a_repair(db: Actio
 
     repair(ledger.target)
 
-    assert (await stored(db)).id == (made.id or 0) + 1
+    assert (await stored(db)).id == (made.id) + 1

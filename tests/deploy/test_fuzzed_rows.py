@@ -185,12 +185,12 @@ async def read_everything(db: ActionDB) -> None:
     assert len(proposals) == sum((await db.count_proposals()).values())
     assert [found async for found in db.iter_proposals()] == proposals
     for proposal in proposals:
-        number = proposal.id or 0
+        number = proposal.id
         assert await db.get_proposal(number) == proposal
         assert await db.get_events(number)
         for record in await db.get_records_for_proposal(number):
-            assert await db.get_record(record.id or 0) == record
-            await db.stop_requested(record.id or 0)
+            assert await db.get_record(record.id) == record
+            await db.stop_requested(record.id)
     assert [event async for event in db.iter_events()]
     await db.list_unresolved()
     await db.kill_switch_status()

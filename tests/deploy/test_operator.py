@@ -49,7 +49,7 @@ async def test_the_operator_stops_everything(operator, app):
     assert receipt.cancelled == tuple(made.id for made in waiting)
     assert [one.record_id for one in receipt.still_executing] == [record.id]
     with pytest.raises(KillSwitchEngagedError):
-        await app.start_execution(waiting[1].id or 0)
+        await app.start_execution(waiting[1].id)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_the_operator_stops_what_a_scope_covers_and_nothing_else(operator,
     receipt = await stop(operator, scope=scope)
 
     assert (receipt.cancelled, str(receipt.scope)) == ((covered.id,), scope)
-    assert (await app.get_proposal(other.id or 0)).status is ActionStatus.PROPOSED
+    assert (await app.get_proposal(other.id)).status is ActionStatus.PROPOSED
 
 
 async def test_the_operator_stops_again_and_after_a_release(operator, app):
@@ -127,7 +127,7 @@ async def test_the_documented_stop_by_hand_is_signed_by_who_has_logged_in(deploy
 
     assert (generation, by, reason) == (1, f"sql:{deployed.role(OPERATOR)}", "what you see")
     with pytest.raises(KillSwitchEngagedError):
-        await app.start_execution(made.id or 0)
+        await app.start_execution(made.id)
 
 
 async def test_the_command_stops_and_shows_as_the_operator(deployed, app):
@@ -217,7 +217,7 @@ async def test_a_sweep_cancels_nothing_that_no_stop_covers(deployed, app):
         for generation in (-1, 0, 1, 2, 2**62):
             assert plainly.execute("SELECT operator_core_sweep(%s, 1000)", [generation]).fetchall() == []
 
-    assert (await app.get_proposal(later.id or 0)).status is ActionStatus.VALIDATED
+    assert (await app.get_proposal(later.id)).status is ActionStatus.VALIDATED
 
 
 async def test_a_sweep_after_the_release_cancels_nothing_that_was_proposed_since(deployed, app):
@@ -228,7 +228,7 @@ async def test_a_sweep_after_the_release_cancels_nothing_that_was_proposed_since
     with closing(deployed.connect(OPERATOR)) as plainly:
         swept = plainly.execute(f"SELECT operator_core_sweep({receipt.generation}, 1000)").fetchall()
 
-    assert (swept, (await app.get_proposal(made.id or 0)).status) == ([], ActionStatus.VALIDATED)
+    assert (swept, (await app.get_proposal(made.id)).status) == ([], ActionStatus.VALIDATED)
 
 
 async def test_the_functions_of_the_operator_are_led_astray_by_no_search_path(deployed, plain, app):

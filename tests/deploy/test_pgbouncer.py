@@ -174,7 +174,7 @@ async def sharing(url: str, role: str, postgres: PrivatePostgres):
 
 async def test_no_statement_is_left_in_a_session(sharing: ActionDB) -> None:
     made = await stored(sharing, ActionStatus.COMPLETED)
-    assert await sharing.get_events(made.id or 0)
+    assert await sharing.get_events(made.id)
 
     def prepared(connection) -> list[object]:
         return list(connection.exec_driver_sql("SELECT name, statement FROM pg_prepared_statements"))

@@ -11,8 +11,8 @@ from operator_core.actions import (
     ActionRecord,
     ActionStatus,
     DatabaseAccessError,
-    Finding,
     LeaseLostError,
+    Resolution,
 )
 from operator_core.db import ActionDB
 from operator_core.db.guards import postgresql
@@ -38,15 +38,15 @@ from tests.support.stop_steps import stop
 async def answered(db: ActionDB, _plain: object) -> object:
     record = await running(db)
     await stop(db)
-    return await db.acknowledge_stop(record.id or 0, by="w1")
+    return await db.acknowledge_stop(record.id, by="w1")
 
 
 async def opened_and_closed(db: ActionDB, _plain: object) -> object:
     made = await stored(db, ActionStatus.VALIDATED)
     async with db.transaction() as tx:
-        await tx.update_proposal_status(made.id or 0, ActionStatus.EXECUTING)
-        record = await tx.create_record(ActionRecord(proposal_id=made.id or 0))
-    return await db.update_record(record.id or 0, success=True)
+        await tx.update_proposal_status(made.id, ActionStatus.EXECUTING)
+        record = await tx.create_record(ActionRecord(proposal_id=made.id))
+    return await db.update_record(record.id, success=True)
 
 
 async def worked(db: ActionDB, _plain: object) -> object:
@@ -74,14 +74,14 @@ async def recovered_lost(db: ActionDB, plain: psycopg.Connection) -> object:
 async def resolved(db: ActionDB, _plain: object) -> object:
     record = await unknown(db)
     found = await db.list_unresolved()
-    await db.resolve_unknown(record.id or 0, finding=Finding.HAPPENED, by="ann", reason="it is empty")
+    await db.resolve_unknown(record.id, resolution=Resolution.HAPPENED, by="ann", reason="it is empty")
     return found
 
 
 async def asked(db: ActionDB, _plain: object) -> object:
     record = await running(db)
     await db.request_cancel(record.proposal_id, by="ann", reason="wrong store")
-    return await db.stop_requested(record.id or 0)
+    return await db.stop_requested(record.id)
 
 
 async def released(db: ActionDB, _plain: object) -> object:
@@ -110,7 +110,7 @@ async def read(db: ActionDB, _plain: object) -> object:
     number = record.proposal_id
     return (
         await db.get_proposal(number)
-        and await db.get_record(record.id or 0)
+        and await db.get_record(record.id)
         and await db.get_records_for_proposal(number)
         and await db.get_events(number)
         and await db.list_proposals()

@@ -10,7 +10,7 @@ from operator_core.actions import (
     ActionOutcome,
     ActionRecord,
     ActionStatus,
-    Finding,
+    Resolution,
 )
 from operator_core.db import ActionDB
 from operator_core.legacy import ImportRefusedError, Remark, store
@@ -82,8 +82,8 @@ async def test_what_was_executing_can_be_settled(old: Predecessor, take_over: Im
     report = await take_over()
 
     (record,) = await db.list_unresolved()
-    settled = await db.resolve_unknown(record.id or 0, finding=Finding.HAPPENED, by="ann", reason="I looked")
-    assert (report.unknown, settled.finding) == (1, Finding.HAPPENED)
+    settled = await db.resolve_unknown(record.id, resolution=Resolution.HAPPENED, by="ann", reason="I looked")
+    assert (report.unknown, settled.resolution) == (1, Resolution.HAPPENED)
 
 
 async def test_what_is_pending_can_be_started(old: Predecessor, take_over: Import, db: ActionDB) -> None:
@@ -102,7 +102,7 @@ async def test_new_ids_come_behind_the_old_ones(old: Predecessor, take_over: Imp
     await take_over()
 
     made = await stored(db, ActionStatus.COMPLETED)
-    assert (made.id, (await record_of(db, made.id or 0)).id) == (1_501, 2_001)
+    assert (made.id, (await record_of(db, made.id)).id) == (1_501, 2_001)
 
 
 async def test_a_record_that_is_made_takes_no_id_of_an_old_one(
@@ -244,4 +244,4 @@ async def ids_in(db: ActionDB, table: str) -> set[int | None]:
     found = await db.list_proposals(limit=None)
     if table == "action_proposals":
         return {one.id for one in found}
-    return {record.id for one in found for record in await db.get_records_for_proposal(one.id or 0)}
+    return {record.id for one in found for record in await db.get_records_for_proposal(one.id)}

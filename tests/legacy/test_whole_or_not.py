@@ -10,7 +10,7 @@ from operator_core.actions import (
     ActionOutcome,
     ActionRecord,
     ActionStatus,
-    Finding,
+    Resolution,
     SchemaOutOfDateError,
     ValueNotStorableError,
 )
@@ -53,7 +53,7 @@ async def test_what_somebody_has_settled_meanwhile_is_still_the_same(
     old.run("executing", record=OPEN)
     await take_over()
     (record,) = await db.list_unresolved()
-    await db.resolve_unknown(record.id or 0, finding=Finding.PARTLY, by="ann", reason="I looked")
+    await db.resolve_unknown(record.id, resolution=Resolution.PARTLY, by="ann", reason="I looked")
 
     assert (await take_over()).already == 1
 
@@ -96,7 +96,7 @@ async def test_an_id_of_other_content_refuses_the_whole_run_and_is_named(
 
 async def test_the_record_id_of_another_proposal_is_named(old: Predecessor, take_over: Import, db: ActionDB) -> None:
     mine = await stored(db, ActionStatus.COMPLETED)
-    taken = (await record_of(db, mine.id or 0)).id
+    taken = (await record_of(db, mine.id)).id
     old.run("completed", id=50, record={"id": taken})
 
     with pytest.raises(ImportRefusedError, match=f"record {taken} is there, of proposal {mine.id}"):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from operator_core.actions import ActionOutcome, ActionStatus, Finding, LeaseLostError, Scope
+from operator_core.actions import ActionOutcome, ActionStatus, LeaseLostError, Resolution, Scope
 from operator_core.actions.types import utc_now
 from operator_core.db import ActionDB
 from tests.support.factories import stored
@@ -168,7 +168,7 @@ async def _filled(ledger: Ledger) -> None:
         await db.acknowledge_stop(lost.record.id, outcome=ActionOutcome.UNKNOWN, by="ward")
         with pytest.raises(LeaseLostError):
             await lost.complete()
-        await db.resolve_unknown(lost.record.id, finding=Finding.PARTLY, by="ann", reason="half full")
+        await db.resolve_unknown(lost.record.id, resolution=Resolution.PARTLY, by="ann", reason="half full")
         receipt = await db.engage_kill_switch(by="ann", reason="drill", scope=Scope(action_name="other"))
         await db.release_kill_switch(by="bob", reason="over", generation=receipt.generation)
 

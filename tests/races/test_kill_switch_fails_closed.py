@@ -140,7 +140,7 @@ async def cut_off(server: PrivatePostgres, ledger: Ledger) -> AsyncIterator[tupl
         made = await stored(db, ActionStatus.VALIDATED)
         server.crash()
         try:
-            yield db, made.id or 0
+            yield db, made.id
         finally:
             if server.postmaster_pid is None:
                 server.restart()

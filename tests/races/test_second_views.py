@@ -47,7 +47,7 @@ async def start_across_a_stop(file: Path, way: str, monkeypatch: pytest.MonkeyPa
         made = await stored(db, ActionStatus.VALIDATED)
         monkeypatch.setattr(FileView, "require_unchanged", require_unchanged)
         try:
-            return await db.start_execution(made.id or 0)
+            return await db.start_execution(made.id)
         finally:
             assert stops == [2]
 

@@ -79,14 +79,14 @@ async def test_calls_fail_while_the_server_is_gone_and_work_again_when_it_is_bac
         await asyncio.to_thread(server.crash)
         for _ in range(3):
             with pytest.raises(DatabaseUnavailableError):
-                await db.get_proposal(made.id or 0)
+                await db.get_proposal(made.id)
             with pytest.raises(DatabaseUnavailableError):
-                await db.start_execution(made.id or 0)
+                await db.start_execution(made.id)
         await asyncio.to_thread(server.restart)
 
-        record = await db.start_execution(made.id or 0)
+        record = await db.start_execution(made.id)
 
-        assert (await db.finish_execution(record.id or 0, success=True)).success
+        assert (await db.finish_execution(record.id, success=True)).success
         assert connections_in_use(db) == 0
     assert check_history(Ledger(doomed)) == []
 
@@ -104,7 +104,7 @@ async def test_a_crash_that_nobody_noticed_costs_one_call_for_each_connection_at
 
         while True:
             try:
-                found = await db.get_proposal(made.id or 0)
+                found = await db.get_proposal(made.id)
                 break
             except DatabaseUnavailableError:
                 failures += 1
@@ -164,7 +164,7 @@ async def test_a_connection_that_an_administrator_ends_is_replaced(postgres_url:
             )
         await asyncio.sleep(0.05)
 
-        found = await db.get_proposal(made.id or 0)
+        found = await db.get_proposal(made.id)
 
         assert found == made
 

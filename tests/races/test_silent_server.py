@@ -254,7 +254,7 @@ async def test_a_wait_for_a_proposal_ends_with_its_timeout(
 
     async with generous():
         with pytest.raises(WaitTimeoutError if looks else DatabaseUnavailableError):
-            await db.wait_for(made.id or 0, timeout=IN_VAIN if looks else SOON, poll_interval=0.05)
+            await db.wait_for(made.id, timeout=IN_VAIN if looks else SOON, poll_interval=0.05)
 
 
 async def test_whoever_waits_for_a_hint_is_let_go(db: ActionDB, proxy: FrozenProxy) -> None:

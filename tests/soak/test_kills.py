@@ -43,7 +43,7 @@ async def unknown(db: ActionDB) -> set[int]:
 
 
 async def completed(db: ActionDB) -> set[int]:
-    return {found.id or 0 async for found in db.iter_proposals(ActionStatus.COMPLETED)}
+    return {found.id async for found in db.iter_proposals(ActionStatus.COMPLETED)}
 
 
 async def test_of_killed_workers_nothing_is_done_twice_and_nothing_is_lost(

@@ -169,7 +169,7 @@ async def test_a_stop_waits_at_the_barrier_for_a_start_behind_pgbouncer(through:
     async with ActionDB(through) as db, ActionDB(through) as other:
         made = await stored(db, ActionStatus.VALIDATED)
         async with other.transaction() as tx:
-            record = await tx.start_execution(made.id or 0)
+            record = await tx.start_execution(made.id)
             stopping = asyncio.ensure_future(stop(db))
             with closing(psycopg.connect(Ledger(direct).dsn, autocommit=True)) as plain:
                 await waits_at_barrier(plain)
@@ -177,7 +177,7 @@ async def test_a_stop_waits_at_the_barrier_for_a_start_behind_pgbouncer(through:
 
         late = await stored(db)
         with pytest.raises(KillSwitchEngagedError):
-            await db.start_execution((await other.get_proposal(late.id or 0)).id or 0)
+            await db.start_execution((await other.get_proposal(late.id)).id)
 
     assert [one.record_id for one in receipt.still_executing] == [record.id]
 

@@ -57,8 +57,8 @@ async def disturbed(db: ActionDB, members: Crew, times: int, disturb: Callable[[
 async def judged(db: ActionDB, ledger: Ledger, members: Crew, title: str, begun: float) -> list[str]:
     """Print what came out, and return every contradiction."""
     counts, lost = done(members.folder), {record.proposal_id for record in await db.list_unresolved()}
-    ended = {found.id or 0 async for found in db.iter_proposals(ActionStatus.COMPLETED)}
-    every = {found.id or 0 async for found in db.iter_proposals()}  # a crashed server leaves gaps between the ids
+    ended = {found.id async for found in db.iter_proposals(ActionStatus.COMPLETED)}
+    every = {found.id async for found in db.iter_proposals()}  # a crashed server leaves gaps between the ids
     print(
         f"soak postgresql, {title}: {len(every)} proposals, {len(ended)} completed, {len(lost)} unknown, "
         f"{max(counts.values())} times at most, {time.monotonic() - begun:.0f} s [seed {members.seed}]"

@@ -76,9 +76,9 @@ async def _whole_life(ticket: _Ticket) -> None:
     async def together() -> None:
         async with ticket.db.transaction() as tx:
             made = await tx.create_proposal(proposal(ticket_id=ticket.number))
-            await tx.update_proposal_status(made.id or 0, ActionStatus.VALIDATED)
-            record = await tx.start_execution(made.id or 0)
-            await tx.finish_execution(record.id or 0, success=True)
+            await tx.update_proposal_status(made.id, ActionStatus.VALIDATED)
+            record = await tx.start_execution(made.id)
+            await tx.finish_execution(record.id, success=True)
 
     await ticket.make(together(), ("completed", "succeeded"))
 

@@ -91,7 +91,7 @@ async def said_elsewhere(given: Given, target: Any, *left_out: str) -> Said:
     async def fresh() -> None:
         async with ActionDB(target) as own:
             made = await own.create_proposal(proposal(action_name="elsewhere"))
-            assert await own.get_proposal(made.id or 0) == made
+            assert await own.get_proposal(made.id) == made
 
     said[OWN_LEDGER] = await _said(fresh)
     return said

@@ -13,4 +13,4 @@ __all__ = ["proposal", "running", "stored"]
 async def running(db: ActionDB | ActionRepository, **given: Any) -> ActionRecord:
     """Return the open record of a proposal that is executing."""
     made = await stored(db, ActionStatus.VALIDATED, **given)
-    return await db.start_execution(made.id or 0)
+    return await db.start_execution(made.id)

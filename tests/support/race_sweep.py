@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 from uuid import uuid4
 
-from operator_core.actions import ActionRecord, ActionStatus, Finding, Scope
+from operator_core.actions import ActionRecord, ActionStatus, Resolution, Scope
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -23,12 +23,12 @@ async def _nothing(_db: ActionDB) -> None:
 
 
 async def _record(db: ActionDB) -> int:
-    return (await running(db)).id or 0
+    return (await running(db)).id
 
 
 def _in(status: ActionStatus) -> Arrange:
     async def arrange(db: ActionDB) -> int:
-        return (await stored(db, status)).id or 0
+        return (await stored(db, status)).id
 
     return arrange
 
@@ -72,7 +72,7 @@ async def _running_and_asked(db: ActionDB) -> int:
     await _free(db)
     record = await running(db, action_name=_SCOPE.action_name)
     await _engage(db, _SCOPE)
-    return record.id or 0
+    return record.id
 
 
 def _engage(db: ActionDB, scope: Scope) -> Awaitable[Any]:
@@ -115,7 +115,7 @@ async def _record_of(db: ActionDB) -> int:
 async def _lost(db: ActionDB) -> int:
     execution = await db.claim(await _in(ActionStatus.VALIDATED)(db), worker="gone", lease_seconds=0.001)
     await asyncio.sleep(0.005)
-    return execution.record.id or 0
+    return execution.record.id
 
 
 async def _unknown(db: ActionDB) -> int:
@@ -166,7 +166,7 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "list_unresolved": (_unknown, lambda db, _: db.list_unresolved()),
     "resolve_unknown": (
         _unknown,
-        lambda db, number: db.resolve_unknown(number, finding=Finding.PARTLY, by="ann", reason="looked"),
+        lambda db, number: db.resolve_unknown(number, resolution=Resolution.PARTLY, by="ann", reason="looked"),
     ),
     "request_cancel": (_record_of, lambda db, number: db.request_cancel(number, by="ann", reason="no")),
     "lock_proposed": (_two_of_a_kind, lambda db, name: db.lock_proposed([str(name)])),

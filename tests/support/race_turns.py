@@ -41,7 +41,7 @@ async def lost_in_a_round(host: Host, way: Way, dice: random.Random) -> tuple[in
     dropped = [await stored(host.db, ActionStatus.CANCELLED) for _ in range(2)]
     titles = [f"ticket {dice.random()}" for _ in range(2)]
     async with way(host) as (repository, session):
-        calls: list[Awaitable[Any]] = [repository.start_execution(one.id or 0) for one in ready + dropped]
+        calls: list[Awaitable[Any]] = [repository.start_execution(one.id) for one in ready + dropped]
         calls += [repository.create_proposal(proposal()), repository.create_proposals([proposal(), proposal()])]
         if session is not None:
             calls.append(_write(session, titles))
@@ -66,9 +66,9 @@ async def _is_kept(host: Host, result: object) -> bool:
     if isinstance(result, list):
         return all([await _is_kept(host, one) for one in result])
     if isinstance(result, ActionProposal):
-        return await host.db.get_proposal(result.id or 0) is not None
+        return await host.db.get_proposal(result.id) is not None
     if isinstance(result, ActionRecord):
-        return await host.db.get_record(result.id or 0) is not None
+        return await host.db.get_record(result.id) is not None
     return True
 
 

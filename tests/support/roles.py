@@ -89,7 +89,7 @@ Call = Callable[[ActionDB, psycopg.Connection], Awaitable[object]]
 
 async def finished(db: ActionDB, **given: bool) -> object:
     record = await running(db)
-    return await db.finish_execution(record.id or 0, **{"success": True, **given})
+    return await db.finish_execution(record.id, **{"success": True, **given})
 
 
 def refusal(connection: psycopg.Connection, statement: str) -> str | None:

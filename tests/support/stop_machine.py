@@ -122,7 +122,7 @@ class KillSwitchMachine(RuleBasedStateMachine):
         fields = draw(st.lists(FIELDS, min_size=1, max_size=3))
         made = self.pair.run(db.create_proposals([proposal(**given) for given in fields]))
         for one, given in zip(made, fields, strict=True):
-            self.model.propose(one.id or 0, given)
+            self.model.propose(one.id, given)
 
     def step(self, db: ActionDB, draw: Callable[..., Any], wanted: ActionStatus) -> None:
         if not self.model.items:
@@ -156,7 +156,7 @@ class KillSwitchMachine(RuleBasedStateMachine):
         assert refusal is expected
         if expected is None:
             (record,) = self.pair.run(db.get_records_for_proposal(number))
-            item.status, self.records[number] = EXECUTING, record.id or 0
+            item.status, self.records[number] = EXECUTING, record.id
 
     def finish(self, db: ActionDB, draw: Callable[..., Any]) -> None:
         if not self.records:

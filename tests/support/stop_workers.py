@@ -69,7 +69,7 @@ async def _start_one(worker: Worker, db: ActionDB) -> None:
         return
     record = await db.start_execution(chosen, by="library")
     worker.counts["starts"] += 1
-    await db.finish_execution(record.id or 0, success=True)
+    await db.finish_execution(record.id, success=True)
 
 
 async def _start_what_was_just_made(worker: Worker, db: ActionDB) -> None:
@@ -78,11 +78,11 @@ async def _start_what_was_just_made(worker: Worker, db: ActionDB) -> None:
         made = await tx.create_proposal(proposal(proposed_by="host"))
         if made.status is ActionStatus.CANCELLED:
             return
-        await tx.update_proposal_status(made.id or 0, ActionStatus.VALIDATED)
-        record = await tx.start_execution(made.id or 0, by="host")
+        await tx.update_proposal_status(made.id, ActionStatus.VALIDATED)
+        record = await tx.start_execution(made.id, by="host")
         await asyncio.sleep(worker.dice.random() * HOST_SECONDS)
     worker.counts["starts"] += 1
-    await db.finish_execution(record.id or 0, success=False, error_message="no")
+    await db.finish_execution(record.id, success=False, error_message="no")
 
 
 async def _claim_and_complete(worker: Worker, db: ActionDB) -> None:
@@ -103,7 +103,7 @@ async def _propose_and_validate(worker: Worker, db: ActionDB) -> None:
         await asyncio.sleep(0.02)
         return
     for one in made:
-        await db.update_proposal_status(one.id or 0, ActionStatus.VALIDATED)
+        await db.update_proposal_status(one.id, ActionStatus.VALIDATED)
 
 
 async def _cancel_all(worker: Worker, db: ActionDB) -> None:

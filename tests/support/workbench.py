@@ -50,8 +50,8 @@ async def ready(db: ActionDB, count: int = 1, **given: Any) -> list[int]:
     """Store so many validated proposals, and return their ids."""
     made = await db.create_proposals([proposal(**given) for _ in range(count)])
     for one in made:
-        await db.update_proposal_status(one.id or 0, ActionStatus.VALIDATED)
-    return [one.id or 0 for one in made]
+        await db.update_proposal_status(one.id, ActionStatus.VALIDATED)
+    return [one.id for one in made]
 
 
 async def found(db: ActionDB, number: int) -> ActionProposal:

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
-    Finding,
     LeaseLostError,
     ProposalExpiredError,
+    Resolution,
     ValueNotStorableError,
 )
 from operator_core.actions.types import utc_now
@@ -132,7 +132,7 @@ async def test_the_ledger_agrees_with_its_history_afterwards(db, ledger):
     await advance_time(db, MINUTES)
     await lost.heartbeat()
     (unknown,) = await db.recover_expired_leases()
-    await db.resolve_unknown(unknown.id, finding=Finding.PARTLY, by="anna", reason="half of it was done")
+    await db.resolve_unknown(unknown.id, resolution=Resolution.PARTLY, by="anna", reason="half of it was done")
 
     assert check_history(ledger) == []
     assert await db.verify() == []

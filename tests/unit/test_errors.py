@@ -18,8 +18,8 @@ from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
     DatabaseUnavailableError,
-    Finding,
     RecordNotAllowedError,
+    Resolution,
     TransitionNotAllowedError,
     errors,
 )
@@ -37,7 +37,7 @@ SAMPLES: dict[Any, object] = {
     datetime: AT,
     ActionStatus: ActionStatus.EXECUTING,
     ActionOutcome: ActionOutcome.UNKNOWN,
-    Finding: Finding.PARTLY,
+    Resolution: Resolution.PARTLY,
 }
 
 

@@ -60,11 +60,11 @@ def test_what_is_not_seen_is_escaped(text: str, shown: str) -> None:
     "error",
     [
         KillSwitchEngagedError(
-            id=1, current=ActionStatus.VALIDATED, wanted=ActionStatus.EXECUTING, generation=1,
+            id=1, current=ActionStatus.VALIDATED, target=ActionStatus.EXECUTING, generation=1,
             scope=HOSTILE, by=HOSTILE, reason=HOSTILE, since=datetime.now(UTC),
         ),
         StopRequestedError(record_id=1, by=HOSTILE, reason=HOSTILE),
-        ValueNotStorableError(path=HOSTILE, why=HOSTILE),
+        ValueNotStorableError(path=HOSTILE, reason=HOSTILE),
         IdempotencyKeyError(key=HOSTILE, proposal_id=1, differs=(HOSTILE,)),
     ],
     ids=lambda error: type(error).__name__,

@@ -155,7 +155,7 @@ async def test_what_outlasts_the_grace_is_broken_off_and_nobody_knows_its_outcom
     (record,) = await db.list_unresolved()
     assert (record.proposal_id, record.outcome) == (number, ActionOutcome.UNKNOWN)
     assert record.error_message == "broken off: its worker had to end"
-    assert running.result().broken_off == [record.id]
+    assert running.result().aborted == [record.id]
 
 
 async def test_what_is_broken_off_is_logged_as_a_warning(db: ActionDB, caplog: pytest.LogCaptureFixture) -> None:
@@ -246,7 +246,7 @@ async def test_an_action_that_somebody_else_has_ended_is_cancelled_and_reported_
     async with at_work(worker_of(db, act)) as running:
         await until_executing(db, number)
         (record,) = await db.get_records_for_proposal(number)
-        await db.finish_execution(record.id or 0, success=False, by="ann")
+        await db.finish_execution(record.id, success=False, by="ann")
         await ended.wait()
 
     assert running.result().lost == [record.id]

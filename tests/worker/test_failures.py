@@ -274,7 +274,7 @@ async def test_whatever_an_action_raises_ends_it_and_neither_the_worker_nor_what
     records = [await record_of(db, number) for number in numbers]
     assert [record.outcome for record in records] == ["succeeded", "failed", "succeeded"]
     assert (records[1].error_message or "").startswith(message)
-    assert (report.succeeded, report.failed, report.broken_off) == (2, 1, [])
+    assert (report.succeeded, report.failed, report.aborted) == (2, 1, [])
 
 
 async def test_an_action_that_cancels_itself_is_broken_off_and_says_so(db: ActionDB) -> None:
@@ -308,9 +308,7 @@ async def test_a_model_whose_validation_exits_refuses_the_proposal_alone(db: Act
 
     await Worker(db, registry).run_until_idle()
 
-    assert (await found(db, sly.id or 0)).status_reason == (
-        "the parameters do not fit: the model broke with SystemExit: 0"
-    )
+    assert (await found(db, sly.id)).status_reason == ("the parameters do not fit: the model broke with SystemExit: 0")
     assert diary.ids == [sound.id]
 
 

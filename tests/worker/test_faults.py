@@ -153,5 +153,5 @@ async def test_what_cannot_be_recorded_before_the_worker_ends_is_left_to_its_lea
         while not faulty.failures:
             await asyncio.sleep(0.01)
 
-    assert (diary.ids, running.result().broken_off) == ([number], [1])
+    assert (diary.ids, running.result().aborted) == ([number], [1])
     assert (await found(db, number)).status is ActionStatus.EXECUTING

@@ -96,7 +96,7 @@ async def test_the_second_signal_breaks_off_what_runs(db: ActionDB, numbers: tup
         send(numbers[1])
         report = await working
 
-    assert len(report.broken_off) == 1
+    assert len(report.aborted) == 1
     assert await outcome(db, running) is ActionOutcome.UNKNOWN
 
 
@@ -121,7 +121,7 @@ async def test_a_signal_stops_every_worker_of_the_process(db: ActionDB) -> None:
         send(signal.SIGTERM)
         await asyncio.wait({first, second})
 
-    assert first.result().broken_off == second.result().broken_off == []
+    assert first.result().aborted == second.result().aborted == []
 
 
 async def test_a_worker_hears_signals_when_another_has_ended(db: ActionDB) -> None:
@@ -283,7 +283,7 @@ async def test_a_program_that_awaits_run_lets_what_runs_finish_and_ends_by_itsel
         out, err = await asyncio.to_thread(program.communicate, timeout=PATIENCE)
 
         assert (program.returncode, out) == (0, "1 0\n"), err
-        assert await outcome(db, made.id or 0) is ActionOutcome.SUCCEEDED
+        assert await outcome(db, made.id) is ActionOutcome.SUCCEEDED
 
 
 # -- stop --------------------------------------------------------------------------------------------------------------
@@ -340,5 +340,5 @@ async def test_a_stop_ends_in_time_where_the_database_never_answers(
         silent.set()
         await asyncio.sleep(0.1)
 
-    assert working.result().broken_off == []
+    assert working.result().aborted == []
     assert "leaves a call behind: the database does not answer" in caplog.text

@@ -30,7 +30,7 @@ async def test_parameters_that_do_not_fit_are_refused_with_every_reason(db: Acti
     report = await worked(db, diary)
 
     refused = await found(db, made.id)
-    assert (report.refused, diary.ids) == (1, [])
+    assert (report.rejected, diary.ids) == (1, [])
     assert (refused.status, refused.status_by) == (ActionStatus.CANCELLED, "w")
     assert all(f"{field}: " in refused.status_reason for field in ("store", "force"))
 

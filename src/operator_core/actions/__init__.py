@@ -22,6 +22,7 @@ from operator_core.actions.errors import (
     EngineVersionError,
     GuardMissingError,
     IdempotencyKeyError,
+    InvalidArgumentError,
     IsolationLevelError,
     KillSwitchEngagedError,
     LeaseLostError,
@@ -62,7 +63,7 @@ from operator_core.actions.kill_switch import (
     StopRequest,
     StopResponse,
 )
-from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus, Finding
+from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus, Resolution
 from operator_core.actions.types import (
     ActionEvent,
     ActionProposal,
@@ -71,6 +72,8 @@ from operator_core.actions.types import (
     Discrepancy,
     EventKind,
     PruneReport,
+    StoredProposal,
+    StoredRecord,
 )
 
 __all__ = [
@@ -105,9 +108,9 @@ __all__ = [
     "EngineNotConfiguredError",
     "EngineVersionError",
     "EventKind",
-    "Finding",
     "GuardMissingError",
     "IdempotencyKeyError",
+    "InvalidArgumentError",
     "IsolationLevelError",
     "KillSwitchEngagedError",
     "KillSwitchEvent",
@@ -124,6 +127,7 @@ __all__ = [
     "RecordNotAllowedError",
     "RecordNotFoundError",
     "RequiresActionDBError",
+    "Resolution",
     "RetryTransactionError",
     "RevisionUnknownError",
     "RunningAction",
@@ -140,6 +144,8 @@ __all__ = [
     "StopRequestedError",
     "StopResponse",
     "StopUnconfirmedError",
+    "StoredProposal",
+    "StoredRecord",
     "TooManyOpenFilesError",
     "TransitionNotAllowedError",
     "UnreadableRowError",

@@ -4,10 +4,10 @@ import re
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import model_serializer, model_validator
+from pydantic import ValidationError, model_serializer, model_validator
 
-from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.types import ActionType, FrozenModel, Integer, Name, UtcDatetime
+from operator_core.actions.errors import InvalidArgumentError
+from operator_core.actions.types import ActionType, FrozenModel, Integer, Name, UtcDatetime, cause_of
 
 EVERYTHING = "everything"
 
@@ -16,7 +16,7 @@ class Scope(FrozenModel):
     """What a stop covers: everything (`Scope()`), or the proposals that have one value in one of four fields.
 
     Raises:
-        ValueNotStorableError: More than one field is given: engage one stop for each.
+        pydantic.ValidationError: More than one field is given (engage one stop for each), or a value does not fit.
     """
 
     action_type: ActionType | None = None
@@ -28,7 +28,9 @@ class Scope(FrozenModel):
     def _one_field(self) -> Self:
         given = [name for name, value in self if value is not None]
         if len(given) > 1:
-            raise ValueNotStorableError(path="scope", why=f"names {' and '.join(given)}; engage one stop for each")
+            raise InvalidArgumentError(
+                argument="scope", reason=f"names {' and '.join(given)}; engage one stop for each"
+            )
         return self
 
     @property
@@ -56,7 +58,9 @@ class Scope(FrozenModel):
         if isinstance(scope, str):
             return cls.parse(scope)
         if not isinstance(scope, Scope):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-            raise ValueNotStorableError(path="scope", why=f"is a {type(scope).__name__}; a Scope or its text is wanted")
+            raise InvalidArgumentError(
+                argument="scope", reason=f"is a {type(scope).__name__}; a Scope or its text is wanted"
+            )
         return scope
 
     @classmethod
@@ -64,7 +68,7 @@ class Scope(FrozenModel):
         """Return the scope that a row of the latch names, or its text where that is no scope."""
         try:
             return cls.parse(text)
-        except (ValueNotStorableError, ValueError):
+        except ValueError:
             return text
 
     @classmethod
@@ -72,21 +76,29 @@ class Scope(FrozenModel):
         """Read `everything` or `field=value`, as the command line and the table write it.
 
         Raises:
-            ValueNotStorableError: It is neither.
+            InvalidArgumentError: It is neither.
+            ValueNotStorableError: No row could have the value.
         """
         if text == EVERYTHING:
             return cls()
         field, equals, value = text.partition("=")
         if not equals or field not in cls.model_fields or not value:
             fields = ", ".join(f"{name}=..." for name in cls.model_fields)
-            raise ValueNotStorableError(path="scope", why=f"is {text!r}; write {EVERYTHING}, or one of {fields}")
+            raise InvalidArgumentError(argument="scope", reason=f"is {text!r}; write {EVERYTHING}, or one of {fields}")
         if field == "ticket_id":
             if not re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
-                raise ValueNotStorableError(path="scope", why=f"is {text!r}; a ticket_id is a whole number")
-            return cls.model_validate({field: int(value)})
+                raise InvalidArgumentError(argument="scope", reason=f"is {text!r}; a ticket_id is a whole number")
+            return cls._of_field(field, int(value))
         if field == "action_type" and value not in list(ActionType):
-            raise ValueNotStorableError(path="scope", why=f"is {text!r}; the types are {', '.join(ActionType)}")
-        return cls.model_validate({field: value})
+            raise InvalidArgumentError(argument="scope", reason=f"is {text!r}; the types are {', '.join(ActionType)}")
+        return cls._of_field(field, value)
+
+    @classmethod
+    def _of_field(cls, field: str, value: object) -> Self:
+        try:
+            return cls.model_validate({field: value})
+        except ValidationError as error:
+            raise cause_of(error) from error
 
 
 class Stop(FrozenModel):

@@ -25,7 +25,7 @@ class ActionOutcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Finding(StrEnum):
+class Resolution(StrEnum):
     """What a person found out about an execution whose outcome was unknown."""
 
     HAPPENED = "happened"
@@ -33,7 +33,7 @@ class Finding(StrEnum):
     PARTLY = "partly"
 
     @classmethod
-    def _missing_(cls, value: object) -> "Finding | None":
+    def _missing_(cls, value: object) -> "Resolution | None":
         """Take `did_not_happen` too, as it is written where a blank would be quoted."""
         text = str(value).replace("_", " ")
         return next((finding for finding in cls if finding.value == text), None)

@@ -125,7 +125,9 @@ class _JsonForm:
         """Return the JSON form of a value; where it has none its text, with a note of why."""
         self._left -= 1 + (len(value) if isinstance(value, str | bytes) else 0)
         if self._left < 0:
-            raise _TooLargeError(path=_ROOT, why=f"takes more than the {self._largest:,} bytes as JSON that are stored")
+            raise _TooLargeError(
+                path=_ROOT, reason=f"takes more than the {self._largest:,} bytes as JSON that are stored"
+            )
         try:
             return self._form(value, path, depth)
         except _TooLargeError:
@@ -152,15 +154,15 @@ class _JsonForm:
             form = to_jsonable_python(value)
         except Exception as error:
             kind = type(value).__name__
-            raise ValueNotStorableError(path=path, why=f"is a {kind}, which has no JSON form") from error
+            raise ValueNotStorableError(path=path, reason=f"is a {kind}, which has no JSON form") from error
         return self.value(form, path, depth)
 
     def _inside(self, value: object, path: str, depth: int) -> JsonValue:
         identity = id(value)
         if identity in self._around:
-            raise ValueNotStorableError(path=path, why="contains itself")
+            raise ValueNotStorableError(path=path, reason="contains itself")
         if depth > MAX_DEPTH:
-            raise ValueNotStorableError(path=path, why=f"lies deeper than {MAX_DEPTH} levels")
+            raise ValueNotStorableError(path=path, reason=f"lies deeper than {MAX_DEPTH} levels")
         self._around.add(identity)
         try:
             if _has_fields(value):

@@ -15,12 +15,13 @@ from pydantic import (
     FiniteFloat,
     JsonValue,
     StrictStr,
+    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
-from operator_core.actions.errors import ValueNotStorableError
-from operator_core.actions.lifecycle import INITIAL, ActionOutcome, ActionStatus, Finding
+from operator_core.actions.errors import ActionError, InvalidArgumentError, ValueNotStorableError
+from operator_core.actions.lifecycle import INITIAL, ActionOutcome, ActionStatus, Resolution
 from operator_core.actions.validation import (
     MAX_PARAMETERS_BYTES,
     MAX_RESULT_BYTES,
@@ -74,7 +75,7 @@ def _to_utc(value: datetime, info: ValidationInfo) -> datetime:
     if _trusted(info):
         return value
     if not _FIRST_TIME <= value < _LAST_TIME:
-        raise ValueNotStorableError(path=_field(info), why=f"({value}) lies outside the years 1 to 9999, less a day")
+        raise ValueNotStorableError(path=_field(info), reason=f"({value}) lies outside the years 1 to 9999, less a day")
     return value.astimezone(UTC)
 
 
@@ -110,35 +111,30 @@ Result = Annotated[dict[str, Any] | None, BeforeValidator(_result)]
 
 
 class FrozenModel(BaseModel):
-    """Is the base of all DTOs: detached from the ledger, and never changed."""
+    """The base of all DTOs: detached from the ledger, and never changed; an error about one repeats no value of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ActionProposal(FrozenModel):
-    """What an agent wants to do, why, and how far it has come.
-
-    The fields down to `idempotency_key` are given by whoever proposes (`id` and `status` by the database); the others
-    are read only.
+    """What an agent wants to do, and why, as it is given to `create_proposal`, which returns a `StoredProposal`.
 
     Attributes:
-        id: Counts from 1; None until the proposal is stored.
+        id: None: the database gives ids.
         ticket_id: A reference into the host's own ticket system; 0 is an id like any other.
         action_name: What to do, 1 to 255 characters.
+        action_type: A label to filter and to stop by; it changes nothing else.
         parameters: A JSON object of at most 256 KiB and 32 levels; it comes back equal, key order included.
-        proposed_at: When it was proposed, by the clock of whoever proposed; aware, kept in UTC.
+        reason: Why, for the person who decides.
+        status: `proposed`: the other states are reached by steps.
+        proposed_at: When it was proposed, by the clock of the caller; aware, kept in UTC.
+        proposed_by: Who proposes, 1 to 255 characters.
         valid_until: After this moment, by the database's clock, it cannot start and is cancelled as expired.
-        retry_of: The id of the finished proposal that this one tries again; whoever retries gives `proposed_by`.
+        retry_of: The id of the finished proposal that this one tries again; a retry must name its `proposed_by`.
         idempotency_key: Unique in the ledger: a second proposal with the same key is the first one.
-        generation: The number of the last stop when it was stored; a covering stop with a higher one bars its start.
-        status_at: When `status` was reached, by the database's clock.
-        status_by: Who took the last step.
-        status_reason: Why, where a reason was given.
-        repeated: True where `create_proposal` gave back the first proposal of its idempotency key.
 
     Raises:
-        ValueNotStorableError: With the path of a value that the engines would refuse or change.
-        pydantic.ValidationError: For everything else that does not fit.
+        pydantic.ValidationError: A value does not fit, or the engines would refuse or change it; with its path.
     """
 
     id: Integer | None = None
@@ -154,9 +150,30 @@ class ActionProposal(FrozenModel):
     retry_of: Integer | None = None
     idempotency_key: Name | None = None
 
-    generation: int | None = None
-    status_at: UtcDatetime | None = None
-    status_by: str | None = None
+    @model_validator(mode="after")
+    def _require_proposer_of_retry(self) -> Self:
+        if self.retry_of is not None and "proposed_by" not in self.model_fields_set:
+            raise InvalidArgumentError(argument="proposed_by", reason="is not given; a retry says who decided on it")
+        return self
+
+
+class StoredProposal(ActionProposal):
+    """A proposal as the ledger holds it, and how far it has come.
+
+    Attributes:
+        id: Counts from 1.
+        generation: The number of the last stop when it was stored; a covering stop with a higher one blocks its start.
+        status_at: When `status` was reached, by the database's clock.
+        status_by: Who took the last step.
+        status_reason: Why, where a reason was given.
+        validated_at: When it reached that state, as the four that follow; None if it never did.
+        repeated: True where `create_proposal` gave back the first proposal of its idempotency key.
+    """
+
+    id: Integer  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride] - frozen, so it may be narrower
+    generation: int
+    status_at: UtcDatetime
+    status_by: str
     status_reason: str | None = None
     validated_at: UtcDatetime | None = None
     executing_at: UtcDatetime | None = None
@@ -165,28 +182,21 @@ class ActionProposal(FrozenModel):
     cancelled_at: UtcDatetime | None = None
     repeated: bool = False
 
-    @model_validator(mode="after")
-    def _retried_by_somebody(self) -> Self:
-        if self.retry_of is not None and "proposed_by" not in self.model_fields_set:
-            raise ValueNotStorableError(path="proposed_by", why="is not given; a retry says who decided on it")
-        return self
-
 
 class ActionRecord(FrozenModel):
-    """One execution of one proposal; open until it is closed, once, with an outcome.
+    """One execution of one proposal, as it is given to `create_record`, which returns a `StoredRecord`.
 
     Attributes:
+        id: None: the database gives ids.
+        proposal_id: The proposal, which is executing.
         started_at: Aware, kept in UTC.
+        completed_at: None: a record is closed by `update_record` or `finish_execution`, as the three that follow.
         success: None while executing; True exactly when the outcome is `succeeded`.
+        error_message: Why it failed.
         result_data: A JSON object of at most 1 MiB and 32 levels.
-        cancel_requested_at: When a person asked the running action to stop; None when nobody did.
-        stop_generation: The last stop that asked the running action to stop before the record was closed.
-        worker: Who has claimed it under a lease; None where it was started without one.
-        lease_seconds: By how much a heartbeat extends the lease.
-        last_seen_at: The last heartbeat, by the database's clock, as all times here.
-        lease_expires_at: When whoever runs it counts as lost, unless a heartbeat comes before the recovery.
-        claim_key: What the claim was made under, so that it can be repeated.
-        finding: What a person found out about an unknown outcome.
+
+    Raises:
+        pydantic.ValidationError: A value does not fit, or the engines would refuse or change it; with its path.
     """
 
     id: Integer | None = None
@@ -197,6 +207,24 @@ class ActionRecord(FrozenModel):
     error_message: Text | None = None
     result_data: Result = None
 
+
+class StoredRecord(ActionRecord):
+    """A record as the ledger holds it; open until it is closed, once, with an outcome.
+
+    Attributes:
+        id: Counts from 1.
+        outcome: How it ended; None while it is open.
+        cancel_requested_at: When a person asked the running action to stop; None when nobody did.
+        stop_generation: The last stop that asked the running action to stop before the record was closed.
+        worker: Who has claimed it under a lease; None where it was started without one.
+        lease_seconds: By how much a heartbeat extends the lease.
+        last_seen_at: The last heartbeat, by the database's clock, as all times here.
+        lease_expires_at: When its worker counts as lost, unless a heartbeat comes before the recovery.
+        claim_key: What the claim was made under, so that it can be repeated.
+        resolution: What a person found out about an unknown outcome.
+    """
+
+    id: Integer  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride] - frozen, so it may be narrower
     outcome: ActionOutcome | None = None
     cancel_requested_at: UtcDatetime | None = None
     cancel_requested_by: str | None = None
@@ -207,10 +235,10 @@ class ActionRecord(FrozenModel):
     last_seen_at: UtcDatetime | None = None
     lease_expires_at: UtcDatetime | None = None
     claim_key: str | None = None
-    finding: Finding | None = None
-    finding_at: UtcDatetime | None = None
-    finding_by: str | None = None
-    finding_reason: str | None = None
+    resolution: Resolution | None = None
+    resolution_at: UtcDatetime | None = None
+    resolution_by: str | None = None
+    resolution_reason: str | None = None
 
 
 class ActionEvent(FrozenModel):
@@ -283,9 +311,27 @@ class PruneReport(FrozenModel):
     before: UtcDatetime
     proposals: int
     events: int
-    unsettled: int
+    unresolved: int
+
+
+def cause_of(error: ValidationError) -> ActionError:
+    """Return the first thing that is wrong with a DTO as an error of this library, for a call that builds one."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ActionError):
+        return cause
+    return ValueNotStorableError(
+        path=".".join(map(str, first["loc"])) or error.title, reason=f"does not fit: {first['msg']}"
+    )
 
 
 def revalidated_fields(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
-    """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through."""
-    return vars(type(dto).model_validate(vars(dto)))
+    """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through.
+
+    Raises:
+        ValueNotStorableError, InvalidArgumentError: A value does not fit, or the engines would refuse or change it.
+    """
+    try:
+        return vars(type(dto).model_validate(vars(dto)))
+    except ValidationError as error:
+        raise cause_of(error) from error

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from pydantic import JsonValue
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import InvalidArgumentError, ValueNotStorableError
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -40,18 +40,19 @@ def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> s
     """Return `text` as a plain `str`.
 
     Raises:
+        InvalidArgumentError: It is not text.
         ValueNotStorableError: It holds NUL or a lone surrogate, or is longer than `longest` characters.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise _unstorable(path, f"is a {type(text).__name__}; a text is wanted")
+        raise _invalid(path, f"is a {type(text).__name__}; a text is wanted")
     if "\x00" in text:
-        raise _unstorable(path, "holds a NUL character, which PostgreSQL cannot store")
+        raise _not_storable(path, "holds a NUL character, which PostgreSQL cannot store")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise _unstorable(path, "holds a lone surrogate, which is not valid Unicode text") from error
+        raise _not_storable(path, "holds a lone surrogate, which is not valid Unicode text") from error
     if len(text) > longest:
-        raise _unstorable(path, f"has {len(text):,} characters; at most {longest:,} are stored")
+        raise _not_storable(path, f"has {len(text):,} characters; at most {longest:,} are stored")
     return str.__str__(text)
 
 
@@ -59,16 +60,16 @@ def check_name(name: str, path: str) -> str:
     """Return `name`, which must be storable text of 1 to 255 characters with something to read in it."""
     name = check_text(name, path, longest=MAX_NAME_CHARACTERS)
     if not name.strip():
-        raise _unstorable(path, "is empty; give a name")
+        raise _invalid(path, "is empty; give a name")
     return name
 
 
 def check_integer(value: int, path: str) -> int:
     """Return `value`, which must fit a signed 64-bit column."""
     if not isinstance(value, int) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-        raise _unstorable(path, f"is a {type(value).__name__}; a whole number is wanted")
+        raise _invalid(path, f"is a {type(value).__name__}; a whole number is wanted")
     if not -INT64 <= value < INT64:
-        raise _unstorable(path, "does not fit a 64-bit integer column")
+        raise _not_storable(path, "does not fit a 64-bit integer column")
     return value
 
 
@@ -77,17 +78,17 @@ def check_member(value: str, path: str, enum: type[E]) -> E:
     try:
         return enum(value)
     except ValueError as error:
-        raise _unstorable(path, f"is {value!a}; it is one of {', '.join(enum)}") from error
+        raise _invalid(path, f"is {value!a}; it is one of {', '.join(enum)}") from error
 
 
 def check_seconds(value: float, path: str) -> float:
     """Return a number of seconds from 0 to 86,400, a day."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _DAY:  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-        raise _unstorable(path, f"is {value!a}; seconds from 0 to {_DAY:,} are wanted")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_SECONDS:  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise _invalid(path, f"is {value!a}; seconds from 0 to {MAX_SECONDS:,} are wanted")
     return float(value)
 
 
-_DAY = 86_400
+MAX_SECONDS = 86_400
 
 
 def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonValue]:
@@ -98,15 +99,15 @@ def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonVal
             when its JSON text is over `largest` bytes of UTF-8.
     """
     if not isinstance(value, Mapping):
-        raise _unstorable(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
-    checked = _Walk(path, largest).members(cast("Mapping[object, object]", value), path, 1)
+        raise _invalid(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
+    checked = _JsonChecker(path, largest).members(cast("Mapping[object, object]", value), path, 1)
     size = len(dump_json(checked).encode())
     if size > largest:
-        raise _unstorable(path, f"takes {size:,} bytes as JSON; at most {largest:,} are stored")
+        raise _not_storable(path, f"takes {size:,} bytes as JSON; at most {largest:,} are stored")
     return checked
 
 
-class _Walk:
+class _JsonChecker:
     """Copies a value, but no more than `largest` bytes of it: what is shared or circular could be vast."""
 
     def __init__(self, root: str, largest: int) -> None:
@@ -116,7 +117,7 @@ class _Walk:
         checked: dict[str, JsonValue] = {}
         for key, member in value.items():
             if not isinstance(key, str):
-                raise _unstorable(path, f"has a key that is a {type(key).__name__}; JSON keys are strings")
+                raise _not_storable(path, f"has a key that is a {type(key).__name__}; JSON keys are strings")
             name = check_text(key, f"{path}[{key!a}]")
             self._spend(len(name))
             checked[name] = self.value(member, member_path(path, name), depth + 1)
@@ -134,10 +135,10 @@ class _Walk:
                 return _check_big_integer(value, path)
             case float():
                 if not math.isfinite(value):
-                    raise _unstorable(path, f"is {value}; JSON has no such number")
+                    raise _not_storable(path, f"is {value}; JSON has no such number")
                 return float.__float__(value)
             case dict() | list() if depth > MAX_DEPTH:
-                raise _unstorable(path, f"lies deeper than {MAX_DEPTH} levels")
+                raise _not_storable(path, f"lies deeper than {MAX_DEPTH} levels")
             case dict():
                 return self.members(cast("dict[object, object]", value), path, depth)
             case list():
@@ -145,22 +146,22 @@ class _Walk:
                 return [self.value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
             case _:
                 name = type(value).__name__
-                raise _unstorable(path, f"is a {name}; JSON has dict, list, str, int, float, bool and None")
+                raise _not_storable(path, f"is a {name}; JSON has dict, list, str, int, float, bool and None")
 
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _unstorable(self._root, f"takes more than the {self._largest:,} bytes as JSON that are stored")
+            raise _not_storable(self._root, f"takes more than the {self._largest:,} bytes as JSON that are stored")
 
 
 def check_scalar(value: object, path: str) -> JsonValue:
     """Return a text, number, boolean or None as JSON holds it, or raise with its path."""
-    return _Walk(path, MAX_RESULT_BYTES).value(value, path, 1)
+    return _JsonChecker(path, MAX_RESULT_BYTES).value(value, path, 1)
 
 
 def _check_big_integer(value: int, path: str) -> int:
     if value.bit_length() > MAX_INTEGER_BITS:
-        raise _unstorable(
+        raise _not_storable(
             path, f"is an integer of {value.bit_length():,} bits; at most {MAX_INTEGER_BITS:,} are stored"
         )
     return int.__int__(value)
@@ -171,8 +172,12 @@ def member_path(path: str, key: str) -> str:
     return f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
 
 
-def _unstorable(path: str, why: str) -> ValueNotStorableError:
-    return ValueNotStorableError(path=path, why=why)
+def _not_storable(path: str, reason: str) -> ValueNotStorableError:
+    return ValueNotStorableError(path=path, reason=reason)
+
+
+def _invalid(argument: str, reason: str) -> InvalidArgumentError:
+    return InvalidArgumentError(argument=argument, reason=reason)
 
 
 def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:

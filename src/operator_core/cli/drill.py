@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from operator_core.actions import (
     ActionError,
     ActionProposal,
-    ActionRecord,
     ActionStatus,
     ActionType,
     Scope,
     StopReceipt,
+    StoredRecord,
     TransitionNotAllowedError,
 )
 from operator_core.cli import output
@@ -34,7 +34,7 @@ class _Drill:
     by: str
     name: str = field(default_factory=lambda: f"{PREFIX}.{secrets.token_hex(4)}")
     waiting: list[int] = field(default_factory=list)
-    records: list[ActionRecord] = field(default_factory=list)
+    records: list[StoredRecord] = field(default_factory=list)
     moving: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def propose(self, count: int) -> None:
@@ -47,7 +47,7 @@ class _Drill:
                 for _ in range(count)
             ]
         )
-        self.waiting = [proposal.id for proposal in made if proposal.id is not None]
+        self.waiting = [proposal.id for proposal in made]
         for number in self.waiting[count // 10 :]:
             await self.db.update_proposal_status(number, ActionStatus.VALIDATED, by=self.by)
 
@@ -65,7 +65,7 @@ class _Drill:
     async def started(self) -> set[int]:
         """Return every proposal of the drill that has ever been started."""
         found = await self.db.list_proposals(action_name=self.name)
-        return {proposal.id or 0 for proposal in found if proposal.executing_at is not None}
+        return {proposal.id for proposal in found if proposal.executing_at is not None}
 
     async def stop(self) -> StopReceipt:
         """Engage the scope of the drill."""
@@ -85,7 +85,7 @@ class _Drill:
     async def clean_up(self) -> None:
         """Answer the stop for all that runs, so that everything ends cancelled."""
         for record in self.records:
-            await self.db.acknowledge_stop(record.id or 0, by=self.by)
+            await self.db.acknowledge_stop(record.id, by=self.by)
 
 
 async def drill(options: argparse.Namespace) -> int:

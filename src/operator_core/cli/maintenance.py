@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from operator_core.actions import UnreadableRowError, ValueNotStorableError
+from operator_core.actions import InvalidArgumentError, UnreadableRowError
 from operator_core.cli import output
 from operator_core.cli.database import existing, file_path
 from operator_core.cli.options import Commands, Parser, time
@@ -39,7 +39,7 @@ def _written(path: Path | None) -> Generator[TextIO]:
             yield stream
         return
     if path.exists():
-        raise ValueNotStorableError(path=str(path), why="is there already; name a new file")
+        raise InvalidArgumentError(argument=str(path), reason="is there already; name a new file")
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8") as stream:
         yield stream
@@ -58,7 +58,9 @@ async def export(options: argparse.Namespace) -> int:
                     stream.write(json.dumps(output.plain(event), allow_nan=False) + "\n")
                     written += 1
         except OSError as error:
-            raise ValueNotStorableError(path=str(options.output or "standard output"), why=f"broke: {error}") from error
+            raise InvalidArgumentError(
+                argument=str(options.output or "standard output"), reason=f"broke: {error}"
+            ) from error
     output.warn(f"{written} events written to {options.output or 'standard output'}")
     for unreadable in missing:
         output.warn(f"NOT written: {unreadable}")
@@ -84,8 +86,8 @@ async def prune(options: argparse.Namespace) -> int:
         f"finished before {output.moment(report.before)}: {report.proposals} proposals {verb}, with their records"
     )
     output.say("their history stays" if keep else f"{report.events} events {verb}")
-    if report.unsettled:
-        output.say(f"{report.unsettled} stay: nobody has settled their unknown outcome (operator-core unknown)")
+    if report.unresolved:
+        output.say(f"{report.unresolved} stay: nobody has settled their unknown outcome (operator-core unknown)")
     return 0
 
 

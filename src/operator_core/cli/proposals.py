@@ -4,10 +4,10 @@ import argparse
 
 from operator_core.actions import (
     ActionEvent,
-    ActionProposal,
     ActionStatus,
     EventKind,
     ProposalNotFoundError,
+    StoredProposal,
     UnreadableRowError,
 )
 from operator_core.actions.validation import dump_json
@@ -34,7 +34,7 @@ async def list_(options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(proposal: ActionProposal) -> str:
+def _line(proposal: StoredProposal) -> str:
     ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
     reason = proposal.reason.partition("\n")[0][:60]
     return (

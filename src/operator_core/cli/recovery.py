@@ -2,18 +2,18 @@
 
 import argparse
 
-from operator_core.actions import ActionRecord, Finding
+from operator_core.actions import Resolution, StoredRecord
 from operator_core.cli import output
 from operator_core.cli.database import existing
 from operator_core.cli.options import Commands, Parser, seconds
 
 
-def _line(record: ActionRecord) -> str:
+def _line(record: StoredRecord) -> str:
     seen = f"worker {record.worker or '-'}, last seen {output.moment(record.last_seen_at)}"
     return f"record {record.id}, proposal {record.proposal_id}: {record.outcome}, {seen}"
 
 
-def _show(records: list[ActionRecord], nothing: str, *, as_json: bool) -> None:
+def _show(records: list[StoredRecord], nothing: str, *, as_json: bool) -> None:
     if as_json:
         output.emit([output.plain(record) for record in records])
         return
@@ -21,7 +21,7 @@ def _show(records: list[ActionRecord], nothing: str, *, as_json: bool) -> None:
         output.say(_line(record))
     if records:
         output.say(
-            f'find out what happened, then: operator-core resolve {records[0].id} --finding happened --reason "..."'
+            f'find out what happened, then: operator-core resolve {records[0].id} --resolution happened --reason "..."'
         )
     else:
         output.say(nothing)
@@ -46,19 +46,21 @@ async def unknown(options: argparse.Namespace) -> int:
 async def resolve(options: argparse.Namespace) -> int:
     """Settle one of them."""
     async with existing(options.url) as db:
-        record = await db.resolve_unknown(options.record, finding=options.finding, by=options.by, reason=options.reason)
+        record = await db.resolve_unknown(
+            options.record, resolution=options.resolution, by=options.by, reason=options.reason
+        )
     if options.json:
         output.emit(output.plain(record))
     else:
-        output.say(f"record {record.id}, proposal {record.proposal_id}: {record.finding}, says {options.by}")
+        output.say(f"record {record.id}, proposal {record.proposal_id}: {record.resolution}, says {options.by}")
     return 0
 
 
-def _finding(text: str) -> Finding:
+def _resolution(text: str) -> Resolution:
     try:
-        return Finding(text)
+        return Resolution(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of: {', '.join(Finding)}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: {', '.join(Resolution)}") from error
 
 
 def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
@@ -70,6 +72,6 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     parser.set_defaults(run=unknown)
     parser = commands.add_parser("resolve", parents=[common, actor], help="settle an unknown outcome")
     parser.add_argument("record", type=int, help="the id of the record, as `unknown` shows it")
-    parser.add_argument("--finding", required=True, type=_finding, help=", ".join(Finding))
+    parser.add_argument("--resolution", required=True, type=_resolution, help=", ".join(Resolution))
     parser.add_argument("--reason", required=True, help="how you know")
     parser.set_defaults(run=resolve)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from operator_core.actions import ValueNotStorableError
+from operator_core.actions import InvalidArgumentError
 
 
 def occupy_missing() -> None:
@@ -55,13 +55,13 @@ def required_output() -> Generator[TextIO]:
     """Give standard output to a command whose output is its result: here it must take everything.
 
     Raises:
-        ValueNotStorableError: It is closed, or breaks.
+        InvalidArgumentError: It is closed, or breaks.
     """
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - it is, where the process was started without
-        raise ValueNotStorableError(path="standard output", why="is closed")
+        raise InvalidArgumentError(argument="standard output", reason="is closed")
     try:
         yield sys.stdout
         sys.stdout.flush()
     except OSError as error:
         _discard(sys.stdout)
-        raise ValueNotStorableError(path="standard output", why=f"broke: {error}") from error
+        raise InvalidArgumentError(argument="standard output", reason=f"broke: {error}") from error

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from operator_core.actions import ValueNotStorableError
+from operator_core.actions import InvalidArgumentError
 from operator_core.cli import output
 from operator_core.cli.database import existing
 from operator_core.cli.options import Commands, Parser, count, seconds
@@ -39,7 +39,7 @@ async def work(options: argparse.Namespace) -> int:
         output.emit(asdict(report))
     else:
         output.say(f"ended: {report}")
-    return 1 if report.broken_off or report.lost or report.still_running else 0
+    return 1 if report.aborted or report.lost or report.still_running else 0
 
 
 def _log_to_stderr() -> None:
@@ -56,16 +56,16 @@ def _registry(text: str) -> "ActionRegistry":
 
     module, _, name = text.partition(":")
     if any(sign in text for sign in "@/="):
-        raise ValueNotStorableError(
-            path="MODULE:registry", why="is not the name of a module; the database is named with --url"
+        raise InvalidArgumentError(
+            argument="MODULE:registry", reason="is not the name of a module; the database is named with --url"
         )
     sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
     try:
         found = getattr(importlib.import_module(module), name or "registry")
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueNotStorableError(path=text, why=f"cannot be imported: {error}") from error
+        raise InvalidArgumentError(argument=text, reason=f"cannot be imported: {error}") from error
     if not isinstance(found, ActionRegistry):
-        raise ValueNotStorableError(path=text, why=f"is a {type(found).__name__}; an ActionRegistry is wanted")
+        raise InvalidArgumentError(argument=text, reason=f"is a {type(found).__name__}; an ActionRegistry is wanted")
     return found
 
 

@@ -14,7 +14,7 @@ from operator_core.actions.lifecycle import (
     TRANSITIONS,
     ActionOutcome,
     ActionStatus,
-    Finding,
+    Resolution,
     states_always_visited,
     states_possibly_visited,
 )
@@ -167,7 +167,7 @@ class ActionRecordRow(Base):
     last_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, _all_or_none("lease", _LEASE))
     claim_key: Mapped[str | None] = mapped_column(sa.Text)
-    finding: Mapped[Finding | None] = mapped_column(EnumText(Finding), _one_of("finding", Finding))
+    finding: Mapped[Resolution | None] = mapped_column(EnumText(Resolution), _one_of("finding", Resolution))
     finding_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finding_by: Mapped[str | None] = mapped_column(sa.Text)
     finding_reason: Mapped[str | None] = mapped_column(

@@ -12,11 +12,11 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from operator_core.actions.errors import ValueNotStorableError
 from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus, states_possibly_visited
-from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.actions.types import cause_of
 from operator_core.legacy import timestamps
 from operator_core.legacy.report import PROPOSALS, RECORDS, Remark
+from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 from operator_core.legacy.source import HIGHEST_ID, Case, OldRow
 
 BY = "import"
@@ -26,7 +26,7 @@ _UTC = ("created_at", "updated_at")
 _PASSED = {status: states_possibly_visited(status) for status in ActionStatus}
 
 T = TypeVar("T")
-_Judged = tuple[ActionProposal, ActionRecord | None]
+_Judged = tuple[ImportedProposal, ImportedRecord | None]
 _Way = Callable[[OldRow, OldRow | None], _Judged]
 
 
@@ -45,8 +45,8 @@ class Verdict:
     `size` is that of the JSON in the old rows, in characters.
     """
 
-    proposal: ActionProposal | None = None
-    record: ActionRecord | None = None
+    proposal: ImportedProposal | None = None
+    record: ImportedRecord | None = None
     aside: tuple[tuple[OldRow, Remark], ...] = ()
     remarks: tuple[Remark, ...] = ()
     size: int = 0
@@ -213,11 +213,11 @@ class _Judging:
             "error_message": ran.reason if error is None else error,
             "result_data": None if record is None else self._json(record, "result_data"),
         }
-        return proposal, self._checked(record or old, lambda: ActionRecord.model_validate(values))
+        return proposal, self._checked(record or old, lambda: ImportedRecord.model_validate(values))
 
     def _proposal(
         self, old: OldRow, status: ActionStatus, steps: Mapping[str, datetime], reason: str | None = None
-    ) -> ActionProposal:
+    ) -> ImportedProposal:
         for stamped in (ActionStatus.VALIDATED, ActionStatus.CANCELLED):
             if stamped not in _PASSED[status] and old[f"{stamped}_at"] is not None:
                 raise _UntrueError(old, f"is {old['status']}, but has a {stamped}_at")
@@ -239,7 +239,7 @@ class _Judging:
             "status_reason": reason,
             **steps,
         }
-        return self._checked(old, lambda: ActionProposal.model_validate(values))
+        return self._checked(old, lambda: ImportedProposal.model_validate(values))
 
     def _in_order(self, old: OldRow, steps: Mapping[str, datetime]) -> None:
         names = list(steps)
@@ -250,12 +250,8 @@ class _Judging:
     def _checked(self, row: OldRow, made: Callable[[], T]) -> T:
         try:
             return made()
-        except ValueNotStorableError as error:
-            raise _UntrueError(row, f"has a value that no ledger holds: {error}") from error
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            path = ".".join(map(str, first["loc"]))
-            raise _UntrueError(row, f"has a value that no ledger holds: {path}: {first['msg']}") from error
+            raise _UntrueError(row, f"has a value that no ledger holds: {cause_of(error)}") from error
 
     # -- values --------------------------------------------------------------------------------------------------------
 

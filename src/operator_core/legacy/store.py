@@ -12,14 +12,15 @@ import sqlalchemy as sa
 
 from operator_core.actions.kill_switch import Stop
 from operator_core.actions.lifecycle import INITIAL, TRANSITIONS, ActionStatus
-from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards.conditions import COUNTER, FINDING_COLUMNS
 from operator_core.db.schema import events, proposals, records
 from operator_core.db.stores.kill_switch import list_stops
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, to_proposal, to_record
+from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 
-Past = tuple[ActionProposal, ActionRecord | None]
+Past = tuple[ImportedProposal, ImportedRecord | None]
 """A proposal as it shall be in the ledger, with its record; a record without an id is given one."""
 
 ROWS = 500  # of one statement
@@ -89,14 +90,14 @@ def compare(connection: sa.Connection, batch: Sequence[Past]) -> tuple[list[Past
             continue
         differs = [*_differing(proposal, kept, "")]
         if record is not None:
-            differs += _differing(record, by_proposal.get(proposal.id or 0), "record.")
+            differs += _differing(record, by_proposal.get(proposal.id), "record.")
         if differs:
             conflicts.append(f"proposal {proposal.id} is there with another {', '.join(differs)}")
     return new, conflicts
 
 
 def _differing(
-    wanted: ActionProposal | ActionRecord, kept: ActionProposal | ActionRecord | None, of: str
+    wanted: StoredProposal | StoredRecord, kept: StoredProposal | StoredRecord | None, of: str
 ) -> Iterator[str]:
     if kept is None:
         yield of.removesuffix(".")
@@ -180,7 +181,7 @@ def _many(connection: sa.Connection, statement: sa.Executable, values: Iterable[
         connection.execute(statement, given)
 
 
-def _proposed(proposal: ActionProposal) -> dict[str, Any]:
+def _proposed(proposal: ImportedProposal) -> dict[str, Any]:
     return {**dict(proposal), "status_at": proposal.proposed_at, "status_by": proposal.proposed_by}
 
 
@@ -192,9 +193,9 @@ def _steps(batch: Sequence[Past], status: ActionStatus, by: str) -> Iterator[dic
             yield {"of_id": proposal.id, "step_at": at, "step_by": by, "step_reason": reason}
 
 
-def _opening(record: ActionRecord) -> dict[str, Any]:
+def _opening(record: ImportedRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in _OPENED}
 
 
-def _closing(record: ActionRecord) -> dict[str, Any]:
+def _closing(record: ImportedRecord) -> dict[str, Any]:
     return {"of_proposal": record.proposal_id, **{f"new_{name}": getattr(record, name) for name in _CLOSED}}

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import InvalidArgumentError
 
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
@@ -13,13 +13,13 @@ def zone_of(name: str) -> ZoneInfo:
     """Return a time zone by its IANA name, as `Europe/Berlin`.
 
     Raises:
-        ValueNotStorableError: This machine knows no such zone.
+        InvalidArgumentError: This machine knows no such zone.
     """
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as error:
         why = f"is {name!a}, which this machine does not know; write one such as Europe/Berlin"
-        raise ValueNotStorableError(path="timezone", why=why) from error
+        raise InvalidArgumentError(argument="timezone", reason=why) from error
 
 
 def read(text: object) -> datetime:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
-from operator_core.actions.errors import ActionError, ValueNotStorableError
+from operator_core.actions.errors import ActionError, InvalidArgumentError
 from operator_core.actions.validation import check_seconds
 from operator_core.db import ActionLedger
 from operator_core.db.functions import now, now_plus
@@ -44,10 +44,10 @@ async def advance_time(db: ActionLedger, step: timedelta) -> int:
 
     Raises:
         ValidUntilFixedError: A pending proposal would expire meanwhile, which cannot be brought about.
-        ValueNotStorableError: `step` is negative, or longer than a day.
+        InvalidArgumentError: `step` is negative, or longer than a day.
     """
     if not isinstance(step, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise ValueNotStorableError(path="step", why=f"is {step!a}; a timedelta is wanted")
+        raise InvalidArgumentError(argument="step", reason=f"is {step!a}; a timedelta is wanted")
     seconds = check_seconds(step.total_seconds(), "step")
     # There is no public way to a statement of one's own in whatever transaction `db` has.
     return await db._run(_advance, seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

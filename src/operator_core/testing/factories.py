@@ -3,7 +3,7 @@
 from typing import Any
 
 from operator_core.actions.lifecycle import INITIAL, TRANSITIONS, ActionStatus
-from operator_core.actions.types import ActionProposal
+from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.db import ActionLedger
 
 BY = "a test"
@@ -15,7 +15,7 @@ def make_proposal(**given: Any) -> ActionProposal:
     return ActionProposal(**fields)
 
 
-async def store_proposal(db: ActionLedger, status: ActionStatus = INITIAL, **given: Any) -> ActionProposal:
+async def store_proposal(db: ActionLedger, status: ActionStatus = INITIAL, **given: Any) -> StoredProposal:
     """Store a proposal, bring it to a state by the shortest legal way, and return it as it then is.
 
     Args:
@@ -43,13 +43,13 @@ def _way(target: ActionStatus) -> tuple[ActionStatus, ...]:
     raise AssertionError(f"no way leads to {target}")
 
 
-async def _take(db: ActionLedger, proposal: ActionProposal, step: ActionStatus) -> ActionProposal:
-    number = proposal.id or 0
+async def _take(db: ActionLedger, proposal: StoredProposal, step: ActionStatus) -> StoredProposal:
+    number = proposal.id
     if step is ActionStatus.EXECUTING:
         await db.start_execution(number, by=BY)
     elif proposal.status is ActionStatus.EXECUTING:
         (record,) = await db.get_records_for_proposal(number)
-        await db.finish_execution(record.id or 0, success=step is ActionStatus.COMPLETED, by=BY)
+        await db.finish_execution(record.id, success=step is ActionStatus.COMPLETED, by=BY)
     else:
         return await db.update_proposal_status(number, step, by=BY)
     return await db.get_proposal(number) or proposal

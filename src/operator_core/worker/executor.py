@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from operator_core.actions import ActionOutcome, ActionRecord, LeaseLostError, StopRequestedError, UnreadableRowError
+from operator_core.actions import ActionOutcome, LeaseLostError, StopRequestedError, StoredRecord, UnreadableRowError
 from operator_core.actions.failures import is_only
 from operator_core.actions.results import to_result
 from operator_core.db import Execution
@@ -45,13 +45,13 @@ class ActionExecutor:
             async with execution:
                 raised = await self._act(execution)
         except LeaseLostError as error:
-            self._report.lost.append(execution.record.id or 0)
+            self._report.lost.append(execution.record.id)
             self._log(logging.ERROR, execution, f"was lost: {error}", error)
         except UnreadableRowError as error:  # its end is recorded
-            self._report.broken_off.append(execution.record.id or 0)
+            self._report.aborted.append(execution.record.id)
             self._log(logging.ERROR, execution, f"has ended: {error}")
         except UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
-            self._report.broken_off.append(execution.record.id or 0)
+            self._report.aborted.append(execution.record.id)
             self._log(logging.ERROR, execution, f"could not be recorded: {error}")
         except asyncio.CancelledError as cancelled:
             self._count(execution, cancelled)  # the grace is over; what is to be said is recorded
@@ -88,7 +88,7 @@ class ActionExecutor:
             self._log(logging.WARNING, execution, f"returned what cannot be stored as it is: {changes}")
         await self._record(lambda: execution.complete(data))
 
-    async def _record(self, end: Callable[[], Awaitable[ActionRecord]]) -> None:
+    async def _record(self, end: Callable[[], Awaitable[StoredRecord]]) -> None:
         """Record a decided end, however long the database is away; once more at the end of the grace."""
         task = asyncio.current_task()
         self.recording.add(task)
@@ -111,7 +111,7 @@ class ActionExecutor:
             case ActionOutcome.STOPPED:
                 self._report.stopped += 1
             case _:
-                self._report.broken_off.append(record.id or 0)
+                self._report.aborted.append(record.id)
         level = logging.INFO if record.success and error is None else logging.WARNING
         if record.outcome is ActionOutcome.STOPPED:
             error = None  # it was asked to leave
@@ -136,7 +136,7 @@ def _runs_in(task: asyncio.Task[Any] | None) -> bool:
         return False
 
 
-async def _end_with(execution: Execution, error: BaseException) -> ActionRecord:
+async def _end_with(execution: Execution, error: BaseException) -> StoredRecord:
     if execution.ended:
         return execution.record
     if execution.has_pending_outcome:  # by the action itself, which then met no database
@@ -146,7 +146,7 @@ async def _end_with(execution: Execution, error: BaseException) -> ActionRecord:
     return await execution.fail(error)
 
 
-async def _break_off(execution: Execution, why: str) -> ActionRecord:
+async def _break_off(execution: Execution, why: str) -> StoredRecord:
     if execution.ended:
         return execution.record
     if execution.has_pending_outcome:

@@ -139,7 +139,7 @@ class ActionRegistry:
         Raises:
             AlreadyRegisteredError: The name is taken.
             HandlerNotAllowedError: It is not a coroutine function of two arguments, or no model is known.
-            ValueNotStorableError: No proposal can have this name.
+            InvalidArgumentError: No proposal can have this name.
         """
         if callable(name):
             raise HandlerNotAllowedError(

@@ -20,11 +20,11 @@ class WorkerReport:
     """
 
     validated: int = 0
-    refused: int = 0
+    rejected: int = 0
     succeeded: int = 0
     failed: int = 0
     stopped: int = 0
     recovered: int = 0
-    broken_off: list[int] = field(default_factory=list)
+    aborted: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     still_running: list[int] = field(default_factory=list)

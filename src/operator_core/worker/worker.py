@@ -10,11 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 from operator_core.actions import (
-    ActionRecord,
     ActionStatus,
+    InvalidArgumentError,
+    StoredRecord,
     TransitionNotAllowedError,
     UnreadableRowError,
-    ValueNotStorableError,
 )
 from operator_core.actions.validation import check_integer, check_name, check_seconds
 from operator_core.db import ActionDB, Execution
@@ -74,13 +74,15 @@ class Worker:
         validate: bool = True,
     ) -> None:
         if check_integer(concurrency, "concurrency") < 1:
-            raise ValueNotStorableError(path="concurrency", why=f"is {concurrency}; 1 or more")
+            raise InvalidArgumentError(argument="concurrency", reason=f"is {concurrency}; 1 or more")
         if check_seconds(lease_seconds, "lease_seconds") <= 0:
-            raise ValueNotStorableError(path="lease_seconds", why="is 0; give the seconds between heartbeats")
+            raise InvalidArgumentError(argument="lease_seconds", reason="is 0; give the seconds between heartbeats")
         if not isinstance(registry, ActionRegistry):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-            raise ValueNotStorableError(path="registry", why=f"is a {type(registry).__name__}; give an ActionRegistry")
+            raise InvalidArgumentError(
+                argument="registry", reason=f"is a {type(registry).__name__}; give an ActionRegistry"
+            )
         if not registry.names:
-            raise ValueNotStorableError(path="registry", why="is empty: register an action first")
+            raise InvalidArgumentError(argument="registry", reason="is empty: register an action first")
         self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
         self.report = WorkerReport()
         self._db, self._registry, self._concurrency, self._validate = db, registry, concurrency, validate
@@ -194,7 +196,7 @@ class Worker:
             if execution is None:
                 break
             task = asyncio.create_task(self._do(execution), name=f"record {execution.record.id}")
-            self._running[task] = execution.record.id or 0
+            self._running[task] = execution.record.id
             task.add_done_callback(self._has_ended)
             done = True
         return bool(done)
@@ -243,8 +245,8 @@ class Worker:
                 with suppress(
                     TransitionNotAllowedError, UnreadableRowError
                 ):  # somebody else was first; no guard lets it
-                    await tx.update_proposal_status(proposal.id or 0, status, by=self.name, reason=reason)
-                    told.append((proposal.id or 0, proposal.action_name, reason))
+                    await tx.update_proposal_status(proposal.id, status, by=self.name, reason=reason)
+                    told.append((proposal.id, proposal.action_name, reason))
         for one in told:
             self._tell_validated(*one)
         return bool(proposals)
@@ -255,7 +257,7 @@ class Worker:
             self.report.validated += 1
             log.info("proposal %s (%s) is validated", proposal_id, action_name, extra=extra)
         else:
-            self.report.refused += 1
+            self.report.rejected += 1
             log.warning("proposal %s (%s) is refused: %s", proposal_id, action_name, reason, extra=extra)
 
     # -- upkeep and end ------------------------------------------------------------------------------------------------
@@ -279,7 +281,7 @@ class Worker:
                 log.error("worker %s was lost with record %s", record.worker, record.id, extra=extra)
             await asyncio.sleep(self._lease / _RECOVERIES_PER_LEASE)
 
-    async def _recover(self) -> list[ActionRecord]:
+    async def _recover(self) -> list[StoredRecord]:
         # After a pause of this process its own heartbeats come first.
         return await self._db.recover_expired_leases(grace_period=self._lease / 3)
 

@@ -65,11 +65,11 @@ async def write_0002(db: Any) -> None:
     await done.complete({"moved": 2})
     asked = await db.claim(await validated(db), worker="w4")
     await db.request_cancel(asked.proposal.id, by="ann", reason="wait")
-    for finding in (*actions.Finding, None):
+    for finding in (*actions.Resolution, None):
         unknown = await db.claim(await validated(db), worker="w5")
         await unknown.abandon("the line was cut")
         if finding is not None:
-            await db.resolve_unknown(unknown.record.id, finding=finding, by="ann", reason="I looked")
+            await db.resolve_unknown(unknown.record.id, resolution=finding, by="ann", reason="I looked")
     await db.create_proposal(proposal(retry_of=done.proposal.id), idempotency_key="once")
 
 

@@ -20,7 +20,8 @@
     ├── StopFailedError                the stop is NOT engaged
     ├── RequiresActionDBError           a joined session cannot engage or release
     ├── AlreadyStoredError                    an insert was given an id or a state
-    ├── ValueNotStorableError          a value would not come back equal (not a ValueError: Pydantic lets it through)
+    ├── InvalidArgumentError           an argument is wrong; a ValueError too
+    ├── ValueNotStorableError          a value would not come back equal; a ValueError too
     ├── IsolationLevelError            an action was started outside READ COMMITTED
     ├── NotOpenError                   an ActionDB was used before `open` or after `close`
     │   └── OpenedElsewhereError       it was opened in another process or event loop
@@ -60,6 +61,7 @@ from operator_core.actions.errors.actions import (
     AlreadyStoredError,
     EngineNotConfiguredError,
     IdempotencyKeyError,
+    InvalidArgumentError,
     IsolationLevelError,
     KillSwitchEngagedError,
     LeaseLostError,
@@ -132,6 +134,7 @@ __all__ = [
     "EngineVersionError",
     "GuardMissingError",
     "IdempotencyKeyError",
+    "InvalidArgumentError",
     "IsolationLevelError",
     "KillSwitchEngagedError",
     "LeaseLostError",

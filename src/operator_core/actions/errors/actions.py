@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from operator_core.actions.errors.base import ActionError
-from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Finding
+from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Resolution
 
 
 @dataclass(eq=False)
@@ -34,11 +34,11 @@ class TransitionNotAllowedError(ActionError):
 
     id: int
     current: ActionStatus
-    wanted: ActionStatus
+    target: ActionStatus
     detail: str | None = None
 
     def __str__(self) -> str:
-        text = f"proposal {self.id} is {self.current} and cannot become {self.wanted}"
+        text = f"proposal {self.id} is {self.current} and cannot become {self.target}"
         return f"{text}: {self.detail}" if self.detail else text
 
 
@@ -133,12 +133,12 @@ class AlreadyResolvedError(ActionError):
 
     record_id: int
     outcome: ActionOutcome | None
-    finding: Finding | None = None
+    resolution: Resolution | None = None
     by: str | None = None
 
     def __str__(self) -> str:
-        if self.finding is not None:
-            return f"record {self.record_id} was settled by {self.by}: {self.finding}"
+        if self.resolution is not None:
+            return f"record {self.record_id} was settled by {self.by}: {self.resolution}"
         return f"record {self.record_id} is {outcome_text(self.outcome)}; only an unknown outcome is settled"
 
 
@@ -253,14 +253,25 @@ class AlreadyStoredError(ActionError):
 
 
 @dataclass(eq=False)
-class ValueNotStorableError(ActionError):
+class InvalidArgumentError(ActionError, ValueError):
+    """A call is wrong: an argument is of another kind, or outside of what the call can work with."""
+
+    argument: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.reason}"
+
+
+@dataclass(eq=False)
+class ValueNotStorableError(ActionError, ValueError):
     """A value would not come back equal from both engines; `path` leads to it."""
 
     path: str
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.path} {self.why}"
+        return f"{self.path} {self.reason}"
 
 
 @dataclass(eq=False)

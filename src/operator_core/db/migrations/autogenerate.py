@@ -46,7 +46,7 @@ def run_revisions(where: sa.Connection | Operations, start: str, end: str) -> No
         end: The revision that it comes to, or `base`.
 
     Raises:
-        ValueNotStorableError: There is no such revision, or the ledger is at another one.
+        InvalidArgumentError: There is no such revision, or the ledger is at another one.
         NameTakenError: Something of the host's has a name of ours.
     """
     from operator_core.db.migrations.within import run_within

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from operator_core.actions.errors import (
-    ValueNotStorableError,
+    InvalidArgumentError,
 )
 from operator_core.actions.validation import check_seconds
 from operator_core.db.engine.urls import resolve_url
@@ -87,4 +87,4 @@ def _refusing(revision: str) -> Generator[None]:
     try:
         yield
     except environment.CommandError as error:
-        raise ValueNotStorableError(path="revision", why=f"is {revision!r}: {error}") from error
+        raise InvalidArgumentError(argument="revision", reason=f"is {revision!r}: {error}") from error

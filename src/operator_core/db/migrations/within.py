@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import InvalidArgumentError
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards import SEED, Operations, names
 from operator_core.db.migrations.environment import (
@@ -31,7 +31,9 @@ def run_within(where: sa.Connection | Operations, start: str, end: str) -> None:
     for path, revision in (("start", start), ("end", end)):
         if revision not in numbers:
             known = ", ".join(numbers)
-            raise ValueNotStorableError(path=path, why=f"is {revision!r}; this version of operator-core has {known}")
+            raise InvalidArgumentError(
+                argument=path, reason=f"is {revision!r}; this version of operator-core has {known}"
+            )
     steps = plan("upgrade" if numbers.index(start) < numbers.index(end) else "downgrade", end)
     if isinstance(where, sa.Connection):
         _run_on(where, steps, start)
@@ -72,7 +74,7 @@ def _require_revision(connection: sa.Connection, start: str) -> None:
             connection.execute(sa.text(statement.replace(":", r"\:")))
     found = current_revision(connection) or BASE
     if found != start:
-        raise ValueNotStorableError(path="start", why=f"is {start!r}, and the ledger is at {found!r}")
+        raise InvalidArgumentError(argument="start", reason=f"is {start!r}, and the ledger is at {found!r}")
 
 
 def _adopt(revision: str, dialect: str) -> list[str]:

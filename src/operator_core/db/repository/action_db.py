@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from operator_core.actions.errors import (
     DatabaseUnavailableError,
     DatabaseUrlError,
+    InvalidArgumentError,
     NotOpenError,
     RetryTransactionError,
-    ValueNotStorableError,
 )
 from operator_core.actions.kill_switch import KillSwitchStatus, Scope, Stop, StopReceipt
 from operator_core.actions.validation import check_integer, check_name, check_seconds, check_text
@@ -99,7 +99,7 @@ class ActionDB(WaitMixin):
         if not isinstance(target, Path | str | URL | AsyncEngine | None):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise DatabaseUrlError(f"a {type(target).__name__} is no target: give a Path, a URL or an AsyncEngine")
         if migrate not in ("auto", "check"):
-            raise ValueNotStorableError(path="migrate", why=f"is {migrate!a}; it is 'auto' or 'check'")
+            raise InvalidArgumentError(argument="migrate", reason=f"is {migrate!a}; it is 'auto' or 'check'")
         self._host_engine = target if isinstance(target, AsyncEngine) else None
         self._url = with_absolute_path(target.url) if isinstance(target, AsyncEngine) else resolve_url(target)
         if pgbouncer:

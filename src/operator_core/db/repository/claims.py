@@ -9,13 +9,13 @@ from typing import Any, ParamSpec, TypeVar
 from operator_core.actions.errors import (
     ActionError,
     ConstraintError,
+    InvalidArgumentError,
     RetryTransactionError,
     TransitionNotAllowedError,
     UnreadableRowError,
-    ValueNotStorableError,
 )
-from operator_core.actions.lifecycle import Finding
-from operator_core.actions.types import ActionProposal, ActionRecord, ActionType
+from operator_core.actions.lifecycle import Resolution
+from operator_core.actions.types import ActionType, StoredProposal, StoredRecord
 from operator_core.actions.validation import check_integer, check_member, check_name, check_seconds, check_text
 from operator_core.db.modes import Unit
 from operator_core.db.repository.arguments import by_, limit_
@@ -143,7 +143,7 @@ class ClaimMixin(RepositoryBase):
             with suppress(ActionError):  # then its lease runs out
                 await self._to_execution(claim, -math.inf).fail("it never began: who claimed it was cancelled")
 
-    async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[ActionRecord]:
+    async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[StoredRecord]:
         """Fail the executions whose lease ran out more than `grace_period` seconds ago, and return their records.
 
         Their outcome is unknown, and nothing of it runs again by itself: a person looks, and calls `resolve_unknown`.
@@ -151,7 +151,7 @@ class ClaimMixin(RepositoryBase):
         record that cannot be read is recovered with the others and reported (see `on_unreadable`), as is one that the
         database does not let close.
         """
-        seconds, lost = check_seconds(grace_period, "grace_period"), list[ActionRecord]()
+        seconds, lost = check_seconds(grace_period, "grace_period"), list[StoredRecord]()
         try:
             while found := await self._recover(seconds, by_(by)):
                 lost += found.items
@@ -162,14 +162,14 @@ class ClaimMixin(RepositoryBase):
             self._notify()
         return lost
 
-    async def _recover(self, grace: float, by: str, record_id: int | None = None) -> Found[ActionRecord] | None:
+    async def _recover(self, grace: float, by: str, record_id: int | None = None) -> Found[StoredRecord] | None:
         found = await self._run(leases.recover, grace, by, record_id)
         self._unreadable_rows().readable(found)
         return found if found.items or found.unreadable else None
 
-    async def _recover_one_by_one(self, grace: float, by: str) -> list[ActionRecord]:
+    async def _recover_one_by_one(self, grace: float, by: str) -> list[StoredRecord]:
         """Recover each by its id: what the database does not let close keeps none of the others from it."""
-        recovered: list[ActionRecord] = []
+        recovered: list[StoredRecord] = []
         last = 0
         while ids := await self._run(leases.expired_ids, grace, last):
             last = ids[-1]
@@ -189,14 +189,14 @@ class ClaimMixin(RepositoryBase):
             return error
         return UnreadableRowError("action_records", record_id, None, f"it was lost, and cannot be closed: {refused}")
 
-    async def list_unresolved(self) -> list[ActionRecord]:
+    async def list_unresolved(self) -> list[StoredRecord]:
         """Return the records whose outcome is unknown and that nobody has settled, oldest first.
 
         What cannot be read is passed over and reported: see `on_unreadable`.
         """
         return await self._run_many(leases.unresolved)
 
-    async def resolve_unknown(self, record_id: int, *, finding: Finding, by: str, reason: str) -> ActionRecord:
+    async def resolve_unknown(self, record_id: int, *, resolution: Resolution, by: str, reason: str) -> StoredRecord:
         """Write down what a person found out about an execution whose outcome is unknown, once.
 
         The outcome stays unknown; the record gains the finding, and the history an event. To try again, propose it with
@@ -207,11 +207,11 @@ class ClaimMixin(RepositoryBase):
             AlreadyResolvedError: Its outcome is known, or somebody has settled it before.
             UnreadableRowError: The finding is written, and something else of the record cannot be read.
         """
-        number, found = check_integer(record_id, "record_id"), check_member(finding, "finding", Finding)
+        number, found = check_integer(record_id, "record_id"), check_member(resolution, "resolution", Resolution)
         values = (number, found, by_(by), check_text(reason, "reason"))
         return require_readable(await self._run(leases.resolve, *values))
 
-    async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> ActionProposal:
+    async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> StoredProposal:
         """Cancel what is pending at once; ask what is executing to stop, which its execution answers.
 
         Asking again changes nothing: the first request stays.
@@ -227,7 +227,7 @@ class ClaimMixin(RepositoryBase):
         self._notify()
         return require_readable(proposal)
 
-    async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[ActionProposal]:
+    async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[StoredProposal]:
         """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.
 
         Until the transaction ends, nobody else gets them from this call. What cannot be read is passed over and
@@ -244,7 +244,9 @@ class ClaimMixin(RepositoryBase):
 
 def _lease(worker: str, seconds: float, key: str | None) -> Lease:
     if check_seconds(seconds, "lease_seconds") <= 0:
-        raise ValueNotStorableError(path="lease_seconds", why="is 0; give three times the seconds between heartbeats")
+        raise InvalidArgumentError(
+            argument="lease_seconds", reason="is 0; give three times the seconds between heartbeats"
+        )
     key = None if key is None else check_name(key, "idempotency_key")
     return Lease(check_name(worker, "worker"), float(seconds), key)
 
@@ -255,9 +257,9 @@ def _filters(
     filters: dict[str, Any] = {}
     for path, values in (("action_names", action_names), ("action_types", action_types)):
         if isinstance(values, str):
-            raise ValueNotStorableError(path=path, why=f"is one text; give a list: [{values!r}]")
+            raise InvalidArgumentError(argument=path, reason=f"is one text; give a list: [{values!r}]")
         if values is not None and not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as elsewhere
-            raise ValueNotStorableError(path=path, why=f"is {values!r}; give a list")
+            raise InvalidArgumentError(argument=path, reason=f"is {values!r}; give a list")
     if action_names is not None:
         filters["action_name"] = [check_text(name, "action_names") for name in action_names]
     if action_types is not None:

@@ -20,7 +20,7 @@ from operator_core.actions.errors import (
 from operator_core.actions.failures import error_text, is_only
 from operator_core.actions.kill_switch import StopRequest
 from operator_core.actions.lifecycle import ActionOutcome
-from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.repository.arguments import ending_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import executions, kill_switch_status, leases
@@ -53,7 +53,7 @@ class Execution:
     def __init__(
         self,
         repository: RepositoryBase,
-        claim: tuple[ActionProposal, ActionRecord],
+        claim: tuple[StoredProposal, StoredRecord],
         *,
         started_at: float,
     ) -> None:
@@ -101,7 +101,7 @@ class Execution:
 
     @property
     def _id(self) -> int:
-        return self.record.id or 0
+        return self.record.id
 
     def _require_home(self) -> None:
         if self._home is not None:
@@ -183,16 +183,16 @@ class Execution:
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
         )
 
-    async def _who_ended(self) -> tuple[str, ActionRecord]:
+    async def _who_ended(self) -> tuple[str, StoredRecord]:
         by, record = await self._run(executions.ended_by, self._id, self.worker)
         return by, record
 
-    def _was_ended_here(self, by: str, record: ActionRecord) -> bool:
+    def _was_ended_here(self, by: str, record: StoredRecord) -> bool:
         return by == self.worker and record.error_message != leases.RECOVERED
 
     # -- its end -------------------------------------------------------------------------------------------------------
 
-    async def complete(self, result_data: dict[str, Any] | None = None) -> ActionRecord:
+    async def complete(self, result_data: dict[str, Any] | None = None) -> StoredRecord:
         """Record that it succeeded; can be repeated when the answer was lost.
 
         Raises:
@@ -201,7 +201,7 @@ class Execution:
         """
         return await self._end(ActionOutcome.SUCCEEDED, None, result_data)
 
-    async def fail(self, error: object, result_data: dict[str, Any] | None = None) -> ActionRecord:
+    async def fail(self, error: object, result_data: dict[str, Any] | None = None) -> StoredRecord:
         """Record that it failed; an error or a result that cannot be stored is made storable, and says so.
 
         Raises:
@@ -209,7 +209,7 @@ class Execution:
         """
         return await self._end(ActionOutcome.FAILED, error, result_data)
 
-    async def abandon(self, error: object) -> ActionRecord:
+    async def abandon(self, error: object) -> StoredRecord:
         """Record that it was broken off and nobody knows what has happened: a person settles it.
 
         Raises:
@@ -217,7 +217,7 @@ class Execution:
         """
         return await self._end(ActionOutcome.UNKNOWN, error, None)
 
-    async def acknowledge_stop(self, *, outcome: ActionOutcome = ActionOutcome.STOPPED) -> ActionRecord:
+    async def acknowledge_stop(self, *, outcome: ActionOutcome = ActionOutcome.STOPPED) -> StoredRecord:
         """Answer a stop or cancel request: it has stopped.
 
         Raises:
@@ -226,7 +226,7 @@ class Execution:
         """
         return await self._end(outcome, None, None)
 
-    async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> ActionRecord:
+    async def _end(self, outcome: ActionOutcome, error: object, result: dict[str, Any] | None) -> StoredRecord:
         self._require_home()
         self._decided = outcome, ending_(outcome, error, result)
         return await self.flush_outcome()
@@ -236,7 +236,7 @@ class Execution:
         """Whether its end was to be recorded, with success or without."""
         return self._decided is not None
 
-    async def flush_outcome(self) -> ActionRecord:
+    async def flush_outcome(self) -> StoredRecord:
         """Try to record the end that was decided, as the call that decided it does; that one may have met no database.
 
         Raises:
@@ -259,7 +259,7 @@ class Execution:
 
     async def _ended_before(
         self, outcome: ActionOutcome, ending: tuple[str | None, dict[str, Any] | None], refused: Exception
-    ) -> ActionRecord:
+    ) -> StoredRecord:
         """Return the record where it was this worker that ended it, and only heard nothing of it, or was cancelled."""
         by, record = await self._who_ended()
         if record.outcome is None or (self._ended and record.outcome is not outcome):
@@ -343,7 +343,7 @@ class Execution:
         elif not self._ended:
             await self._record_end(self._end_of_block(error), error)
 
-    def _end_of_block(self, error: BaseException | None) -> Coroutine[Any, Any, ActionRecord]:
+    def _end_of_block(self, error: BaseException | None) -> Coroutine[Any, Any, StoredRecord]:
         if self._decided is not None:
             return self.flush_outcome()
         if error is None:
@@ -354,7 +354,7 @@ class Execution:
             return self.fail(error)
         return self.abandon(f"broken off by {error_text(error)}")
 
-    async def _record_end(self, end: Coroutine[Any, Any, ActionRecord], error: BaseException | None) -> None:
+    async def _record_end(self, end: Coroutine[Any, Any, StoredRecord], error: BaseException | None) -> None:
         """Record how it ended; of a task that is cancelled, for no longer than it may settle."""
         if not isinstance(error, asyncio.CancelledError):
             await shielded(end, Limit(SETTLE_TIMEOUT_SECONDS))

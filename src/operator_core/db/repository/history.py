@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import InvalidArgumentError
 from operator_core.actions.types import ActionEvent, Discrepancy, PruneReport, utc_now
 from operator_core.actions.validation import check_integer, check_text
 from operator_core.db.migrations.status import wrong_guards
@@ -105,7 +105,7 @@ class HistoryMixin(RepositoryBase):
             progress: Called after each batch with how many proposals are done, and how many there are.
 
         Raises:
-            ValueNotStorableError: `before` is naive, or in the future.
+            InvalidArgumentError: `before` is naive, or in the future.
         """
         planned = await self.count_prunable(before, keep_events=keep_events)
         moment = planned.before
@@ -117,7 +117,7 @@ class HistoryMixin(RepositoryBase):
             if progress is not None:
                 progress(done, max(done, planned.proposals))
         events = 0 if keep_events else await self._forget(moment)
-        return PruneReport(before=moment, proposals=done, events=events, unsettled=planned.unsettled)
+        return PruneReport(before=moment, proposals=done, events=events, unresolved=planned.unresolved)
 
     async def _forget(self, moment: datetime) -> int:
         deleted, last = 0, 0
@@ -130,7 +130,7 @@ class HistoryMixin(RepositoryBase):
 
 def _moment(before: datetime) -> datetime:
     if not isinstance(before, datetime) or before.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise ValueNotStorableError(path="before", why=f"is {before!r}; an aware datetime is wanted")
+        raise InvalidArgumentError(argument="before", reason=f"is {before!r}; an aware datetime is wanted")
     if before > utc_now():
-        raise ValueNotStorableError(path="before", why=f"is {before.isoformat()}, which is in the future")
+        raise InvalidArgumentError(argument="before", reason=f"is {before.isoformat()}, which is in the future")
     return before

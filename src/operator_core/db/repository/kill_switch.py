@@ -2,7 +2,7 @@
 
 from operator_core.actions.kill_switch import KillSwitchStatus, StopRequest
 from operator_core.actions.lifecycle import ActionOutcome
-from operator_core.actions.types import ActionRecord
+from operator_core.actions.types import StoredRecord
 from operator_core.actions.validation import check_integer, check_member
 from operator_core.db.repository.arguments import by_
 from operator_core.db.repository.base import RepositoryBase
@@ -27,7 +27,7 @@ class KillSwitchMixin(RepositoryBase):
 
     async def acknowledge_stop(
         self, record_id: int, *, outcome: ActionOutcome = ActionOutcome.STOPPED, by: str
-    ) -> ActionRecord:
+    ) -> StoredRecord:
         """Answer a stop or cancel request: `stopped` closes the record and cancels the proposal, in one transaction.
 
         With `succeeded` or `failed` it finishes as usual, which the status shows as `finished anyway`.

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from operator_core.actions.errors import UnreadableRowError, ValueNotStorableError
+from operator_core.actions.errors import InvalidArgumentError, UnreadableRowError
 from operator_core.actions.lifecycle import ActionStatus
-from operator_core.actions.types import ActionProposal, ActionType
+from operator_core.actions.types import ActionProposal, ActionType, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name
 from operator_core.db.repository.arguments import by_, filters_, limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
@@ -16,7 +16,7 @@ from operator_core.db.stores.reading import require_readable
 class ProposalMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
-    async def create_proposal(self, proposal: ActionProposal, *, idempotency_key: str | None = None) -> ActionProposal:
+    async def create_proposal(self, proposal: ActionProposal, *, idempotency_key: str | None = None) -> StoredProposal:
         """Store a proposal and return it with its id; under a stop that covers it, it comes back cancelled.
 
         A second call with the same `idempotency_key` stores nothing and returns the first proposal, marked as
@@ -38,23 +38,25 @@ class ProposalMixin(RepositoryBase):
         self._notify()
         return stored
 
-    async def create_proposals(self, proposals_: Sequence[ActionProposal]) -> list[ActionProposal]:
+    async def create_proposals(self, proposals_: Sequence[ActionProposal]) -> list[StoredProposal]:
         """Store all proposals or none, and return them in the same order with their ids.
 
         Raises:
-            AlreadyStoredError, ValueNotStorableError, NotRetryableError: As `create_proposal`; an idempotency key works
-                only there.
+            AlreadyStoredError, ValueNotStorableError, NotRetryableError: As `create_proposal`.
+            InvalidArgumentError: A proposal has an idempotency key, which works only with `create_proposal`.
         """
         if isinstance(proposals_, ActionProposal):
-            raise ValueNotStorableError(path="proposals", why="is one proposal; give a list, or call create_proposal")
+            raise InvalidArgumentError(
+                argument="proposals", reason="is one proposal; give a list, or call create_proposal"
+            )
         given = list(proposals_)
         if any(getattr(proposal, "idempotency_key", None) is not None for proposal in given):
-            raise ValueNotStorableError(path="idempotency_key", why="works with create_proposal only")
+            raise InvalidArgumentError(argument="idempotency_key", reason="works with create_proposal only")
         stored = await self._run(proposals.insert_many, given)
         self._notify()
         return stored
 
-    async def get_proposal(self, proposal_id: int) -> ActionProposal | None:
+    async def get_proposal(self, proposal_id: int) -> StoredProposal | None:
         """Return a proposal, or None where there is none with this id.
 
         Raises:
@@ -72,7 +74,7 @@ class ProposalMixin(RepositoryBase):
         proposed_by: str | None = None,
         before_id: int | None = None,
         limit: int | None = None,
-    ) -> list[ActionProposal]:
+    ) -> list[StoredProposal]:
         """Return the proposals that match all filters, newest first by id; all of them without a `limit`.
 
         For the next page, pass the id of the last proposal of this one as `before_id`. What cannot be read is passed
@@ -91,7 +93,7 @@ class ProposalMixin(RepositoryBase):
         action_type: ActionType | None = None,
         proposed_by: str | None = None,
         chunk_size: int = 500,
-    ) -> AsyncIterator[ActionProposal]:
+    ) -> AsyncIterator[StoredProposal]:
         """Iterate over the proposals that match all filters, newest first by id, holding `chunk_size` at a time.
 
         Each chunk is read on its own: nothing is locked in between, and what is proposed meanwhile is not seen.
@@ -121,7 +123,7 @@ class ProposalMixin(RepositoryBase):
 
     async def update_proposal_status(
         self, proposal_id: int, status: ActionStatus, *, by: str = "system", reason: str | None = None
-    ) -> ActionProposal:
+    ) -> StoredProposal:
         """Take one step of the lifecycle; of callers at the same moment exactly one succeeds.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from operator_core.actions.types import ActionRecord
+from operator_core.actions.types import ActionRecord, StoredRecord
 from operator_core.actions.validation import check_integer
 from operator_core.db.repository.arguments import by_, ending_, outcome_
 from operator_core.db.repository.base import RepositoryBase
@@ -13,7 +13,7 @@ from operator_core.db.stores.reading import require_readable
 class RecordMixin(RepositoryBase):
     """Is what `ActionRepository` and `ActionDB` offer here."""
 
-    async def create_record(self, record: ActionRecord) -> ActionRecord:
+    async def create_record(self, record: ActionRecord) -> StoredRecord:
         """Open the record of a proposal that is executing, and return it with its id.
 
         Raises:
@@ -23,7 +23,7 @@ class RecordMixin(RepositoryBase):
         """
         return await self._run(records.insert, record)
 
-    async def get_record(self, record_id: int) -> ActionRecord | None:
+    async def get_record(self, record_id: int) -> StoredRecord | None:
         """Return a record, or None where there is none with this id.
 
         Raises:
@@ -31,7 +31,7 @@ class RecordMixin(RepositoryBase):
         """
         return await self._run(records.get, check_integer(record_id, "record_id"))
 
-    async def get_records_for_proposal(self, proposal_id: int) -> list[ActionRecord]:
+    async def get_records_for_proposal(self, proposal_id: int) -> list[StoredRecord]:
         """Return the records of a proposal, newest first: none or one.
 
         Raises:
@@ -45,7 +45,7 @@ class RecordMixin(RepositoryBase):
         success: bool,  # noqa: FBT001 - the oldest way to call it
         error_message: str | None = None,
         result_data: dict[str, Any] | None = None,
-    ) -> ActionRecord:
+    ) -> StoredRecord:
         """Close a record, once; its proposal goes on executing until its own step is taken.
 
         For a failure, what cannot be stored is made storable: recording a failure never fails.
@@ -61,7 +61,7 @@ class RecordMixin(RepositoryBase):
         number = check_integer(record_id, "record_id")
         return require_readable(await self._run(records.close, number, outcome, *ending))
 
-    async def start_execution(self, proposal_id: int, *, by: str = "system") -> ActionRecord:
+    async def start_execution(self, proposal_id: int, *, by: str = "system") -> StoredRecord:
         """Take a validated proposal to `executing` and open its record, in one transaction.
 
         Raises:
@@ -78,7 +78,7 @@ class RecordMixin(RepositoryBase):
         error_message: str | None = None,
         result_data: dict[str, Any] | None = None,
         by: str = "system",
-    ) -> ActionRecord:
+    ) -> StoredRecord:
         """Close a record and take its proposal to completed or failed, in one transaction.
 
         For a failure, what cannot be stored is made storable: recording a failure never fails.

@@ -9,7 +9,7 @@ from typing import Literal
 from operator_core.actions.errors import DatabaseUnavailableError, NotOpenError, ProposalNotFoundError, WaitTimeoutError
 from operator_core.actions.kill_switch import KillSwitchEvent
 from operator_core.actions.lifecycle import TERMINAL, ActionStatus, states_possibly_visited
-from operator_core.actions.types import ActionProposal
+from operator_core.actions.types import StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_seconds
 from operator_core.db.engine.notifier import Notifier
 from operator_core.db.repository.action_ledger import ActionLedger
@@ -51,7 +51,7 @@ class WaitMixin(ActionLedger):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
         poll_interval: float = 0.25,
-    ) -> ActionProposal:
+    ) -> StoredProposal:
         """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
 
         Args:
@@ -69,7 +69,7 @@ class WaitMixin(ActionLedger):
         wanted = None if until == "finished" else check_member(until, "until", ActionStatus)
         pause = check_seconds(poll_interval, "poll_interval")
         deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
-        proposal: ActionProposal | None = None
+        proposal: StoredProposal | None = None
         async with self.notifications() as hint:
             while True:
                 try:
@@ -89,7 +89,7 @@ class WaitMixin(ActionLedger):
                     raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
                 await hint(left)
 
-    async def _get_before(self, proposal_id: int, deadline: float | None) -> ActionProposal | None:
+    async def _get_before(self, proposal_id: int, deadline: float | None) -> StoredProposal | None:
         seconds = None if deadline is None else max(deadline - time.monotonic(), LOOK_TIMEOUT_SECONDS)
         async with asyncio.timeout(seconds):
             return await self.get_proposal(proposal_id)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import ProposalNotFoundError, UnreadableRowError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
-from operator_core.actions.types import ActionProposal
+from operator_core.actions.types import StoredProposal
 from operator_core.db.guards.codes import RECORD_DISAGREES
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import proposals as table
@@ -21,7 +21,7 @@ _CANCEL_PENDING = (
 
 
 @unit(TransactionMode.TRANSACTION)
-def request(connection: sa.Connection, proposal_id: int, by: str, reason: str) -> ActionProposal | UnreadableRowError:
+def request(connection: sa.Connection, proposal_id: int, by: str, reason: str) -> StoredProposal | UnreadableRowError:
     """Cancel a pending proposal, or ask its running execution to stop.
 
     Raises:
@@ -41,7 +41,7 @@ def request(connection: sa.Connection, proposal_id: int, by: str, reason: str) -
     raise diagnose_transition(connection, proposal_id, ActionStatus.CANCELLED, code)
 
 
-def _shown(connection: sa.Connection, proposal_id: int) -> ActionProposal | UnreadableRowError:
+def _shown(connection: sa.Connection, proposal_id: int) -> StoredProposal | UnreadableRowError:
     try:
         proposal = proposals.get(connection, proposal_id)
     except UnreadableRowError as error:

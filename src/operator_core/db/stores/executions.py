@@ -16,7 +16,7 @@ from operator_core.actions.errors import (
     UnreadableRowError,
 )
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
-from operator_core.actions.types import ActionProposal, ActionRecord
+from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
 from operator_core.db.functions import not_among, now, now_plus
@@ -51,7 +51,7 @@ class Lease:
     key: str | None
 
 
-Claim = tuple[ActionProposal, ActionRecord]
+Claim = tuple[StoredProposal, StoredRecord]
 
 
 # -- open --------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease
 
 
 @unit(TransactionMode.MULTI_WRITE)
-def start(connection: sa.Connection, proposal_id: int, by: str) -> ActionRecord:
+def start(connection: sa.Connection, proposal_id: int, by: str) -> StoredRecord:
     """Take a validated proposal to `executing` and open its record, without a lease."""
     return _open_one(connection, proposal_id, by, None)[1]
 
@@ -302,7 +302,7 @@ def finish(
     error_message: str | None,
     result_data: dict[str, Any] | None,
     by: str,
-) -> ActionRecord | UnreadableRowError:
+) -> StoredRecord | UnreadableRowError:
     """Close the record and take its proposal to the state that the outcome means."""
     ending = (outcome, error_message, result_data)
     target = records.status_for_outcome(outcome)
@@ -330,7 +330,7 @@ _ENDING = (
 
 
 @unit(TransactionMode.MULTI_WRITE)
-def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, ActionRecord]:
+def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, StoredRecord]:
     """Return who has ended an execution, and its record; the worker takes the step where only the record is closed.
 
     Raises:

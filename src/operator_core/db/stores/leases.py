@@ -12,8 +12,8 @@ from operator_core.actions.errors import (
     RecordNotFoundError,
     UnreadableRowError,
 )
-from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Finding
-from operator_core.actions.types import ActionRecord, EventKind
+from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Resolution
+from operator_core.actions.types import EventKind, StoredRecord
 from operator_core.db.functions import now, now_plus
 from operator_core.db.guards.codes import MESSAGES
 from operator_core.db.guards.conditions import COUNTER, requested_stop
@@ -38,12 +38,12 @@ _BEAT = (
 
 
 @unit(TransactionMode.WRITE)
-def heartbeat(connection: sa.Connection, record_id: int) -> tuple[ActionRecord, bool] | UnreadableRowError | None:
+def heartbeat(connection: sa.Connection, record_id: int) -> tuple[StoredRecord, bool] | UnreadableRowError | None:
     """Extend a lease, also one that ran out: return the record, and whether it is asked to stop; None when it ended."""
     return reading.written(connection, _BEAT, {"record_id": record_id}, (records, record_id), _beaten)
 
 
-def _beaten(row: sa.Row[Any]) -> tuple[ActionRecord, bool]:
+def _beaten(row: sa.Row[Any]) -> tuple[StoredRecord, bool]:
     return to_record(row[:-1]), (row.stop, row.cancel_requested_at) != (None, None)
 
 
@@ -81,7 +81,7 @@ _RECOVERED = (
 @unit(TransactionMode.TRANSACTION)
 def recover(
     connection: sa.Connection, grace: float, by: str, record_id: int | None = None
-) -> reading.Found[ActionRecord]:
+) -> reading.Found[StoredRecord]:
     """Fail some executions whose lease ran out more than `grace` seconds ago; their outcome is unknown.
 
     They are closed before they are read: one that cannot be read is recovered with the others.
@@ -139,7 +139,7 @@ _UNSETTLED = sa.select(*records.columns).where(sa.text(IS_UNRESOLVED)).order_by(
 
 
 @unit(TransactionMode.READ)
-def unresolved(connection: sa.Connection) -> reading.Found[ActionRecord]:
+def unresolved(connection: sa.Connection) -> reading.Found[StoredRecord]:
     """Return what nobody knows the outcome of, and nobody has settled, oldest first."""
     return reading.many(connection, _UNSETTLED, {}, records.c.id, to_record)
 
@@ -160,8 +160,8 @@ _RECORD = sa.select(*(records.c[name] for name in ("id", "outcome", "finding", "
 
 @unit(TransactionMode.TRANSACTION)
 def resolve(
-    connection: sa.Connection, record_id: int, finding: Finding, by: str, reason: str
-) -> ActionRecord | UnreadableRowError:
+    connection: sa.Connection, record_id: int, resolution: Resolution, by: str, reason: str
+) -> StoredRecord | UnreadableRowError:
     """Write down what a person found out; the outcome stays unknown.
 
     Raises:
@@ -170,7 +170,7 @@ def resolve(
     """
     values = {
         "record_id": record_id,
-        "new_finding": finding,
+        "new_finding": resolution,
         "new_finding_by": by,
         "new_finding_reason": reason,
     }
@@ -184,7 +184,9 @@ def _diagnose_resolve(connection: sa.Connection, record_id: int) -> ActionError:
     found = reading.one(connection, _RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
         return RecordNotFoundError(record_id=record_id)
-    return AlreadyResolvedError(record_id=record_id, outcome=found.outcome, finding=found.finding, by=found.finding_by)
+    return AlreadyResolvedError(
+        record_id=record_id, outcome=found.outcome, resolution=found.finding, by=found.finding_by
+    )
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------------

@@ -8,13 +8,19 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from operator_core.actions.errors import AlreadyStoredError, UnreadableRowError, ValueNotStorableError
+from operator_core.actions.errors import (
+    AlreadyStoredError,
+    InvalidArgumentError,
+    UnreadableRowError,
+)
 from operator_core.actions.types import (
     TRUSTED_CONTEXT,
     ActionEvent,
     ActionProposal,
     ActionRecord,
     EventKind,
+    StoredProposal,
+    StoredRecord,
     revalidated_fields,
 )
 from operator_core.actions.validation import dump_json
@@ -38,32 +44,34 @@ PROPOSER_COLUMNS = (
 
 _PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
 _RECORD_NAMES = tuple(column.name for column in records.columns)
+RECORD_FIELDS = {name: name.replace("finding", "resolution") for name in _RECORD_NAMES}
+"""The field of a DTO for each column: what a person found out has another name in the tables."""
 _EVENT_NAMES = (*(column.name for column in events.columns), "kind", "record_id")
 _GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
 Row = sa.Row[Any] | tuple[Any, ...]
 
 
-def to_proposal(row: Row) -> ActionProposal:
+def to_proposal(row: Row) -> StoredProposal:
     """Return the proposal of a row of all columns of `action_proposals`, in their order.
 
     Raises:
         UnreadableRowError: A column holds what no proposal can.
     """
     try:
-        return ActionProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
+        return StoredProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
     except ValidationError as error:
         raise _unreadable(proposals, _PROPOSAL_NAMES, row, error) from error
 
 
-def to_record(row: Row) -> ActionRecord:
+def to_record(row: Row) -> StoredRecord:
     """Return the record of a row of all columns of `action_records`, in their order.
 
     Raises:
         UnreadableRowError: A column holds what no record can.
     """
     try:
-        return ActionRecord.model_validate(dict(zip(_RECORD_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
+        return StoredRecord.model_validate(dict(zip(RECORD_FIELDS.values(), row, strict=True)), context=TRUSTED_CONTEXT)
     except ValidationError as error:
         raise _unreadable(records, _RECORD_NAMES, row, error) from error
 
@@ -90,9 +98,9 @@ def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: Validati
 
 
 def require_type(value: T, kind: type[T], path: str) -> T:
-    """Return a DTO that an untyped caller may have got wrong; raise `ValueNotStorableError` where it is none."""
+    """Return a DTO that an untyped caller may have got wrong; raise `InvalidArgumentError` where it is not one."""
     if not isinstance(value, kind):
-        raise ValueNotStorableError(path=path, why=f"is a {type(value).__name__}; give an {kind.__name__}")
+        raise InvalidArgumentError(argument=path, reason=f"is a {type(value).__name__}; give an {kind.__name__}")
     return value
 
 
@@ -120,8 +128,8 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
     """
     values = revalidated_fields(require_type(record, ActionRecord, "record"))
     for name in _RECORD_NAMES:
-        if name not in _GIVEN_WITH_A_RECORD and values[name] is not None:
-            raise AlreadyStoredError(kind="record", field=name, value=values[name])
+        if name not in _GIVEN_WITH_A_RECORD and values.get(RECORD_FIELDS[name]) is not None:
+            raise AlreadyStoredError(kind="record", field=name, value=values[RECORD_FIELDS[name]])
     return {name: values[name] for name in _GIVEN_WITH_A_RECORD}
 
 

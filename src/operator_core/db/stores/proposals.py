@@ -16,7 +16,7 @@ from operator_core.actions.errors import (
     RetryTransactionError,
 )
 from operator_core.actions.lifecycle import PENDING, TERMINAL, ActionStatus
-from operator_core.actions.types import ActionProposal
+from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.db.functions import json_item, json_rows, not_among, now
 from operator_core.db.guards.codes import LATCH_UNREADABLE, MESSAGES, NOT_RETRYABLE, UNREADABLE
 from operator_core.db.guards.conditions import COUNTER, KillSwitchConditions
@@ -91,7 +91,7 @@ def _diagnose_insert(connection: sa.Connection, code: str, values: Sequence[Mapp
 
 
 @unit(TransactionMode.WRITE)
-def insert(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
+def insert(connection: sa.Connection, proposal: ActionProposal) -> StoredProposal:
     """Store one proposal."""
     values = new_proposal(proposal)
     with _deferring_diagnosis([values]):
@@ -103,7 +103,7 @@ _MAY_DIFFER = ("proposed_at",)  # whoever repeats a call makes the proposal anew
 
 
 @unit(TransactionMode.TRANSACTION)
-def insert_idempotent(connection: sa.Connection, proposal: ActionProposal) -> ActionProposal:
+def insert_idempotent(connection: sa.Connection, proposal: ActionProposal) -> StoredProposal:
     """Store a proposal, or return the first one of its idempotency key, marked as repeated.
 
     Raises:
@@ -120,7 +120,7 @@ def insert_idempotent(connection: sa.Connection, proposal: ActionProposal) -> Ac
     ]
     if differs:
         key = str(first.idempotency_key)
-        raise IdempotencyKeyError(key=key, proposal_id=first.id or 0, differs=tuple(differs))
+        raise IdempotencyKeyError(key=key, proposal_id=first.id, differs=tuple(differs))
     return first.model_copy(update={"repeated": True})
 
 
@@ -131,10 +131,10 @@ def _same(given: object, kept: object) -> bool:
 
 
 @unit(TransactionMode.TRANSACTION)
-def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> list[ActionProposal]:
+def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> list[StoredProposal]:
     """Store many proposals, in their order."""
     values = [new_proposal(proposal) for proposal in given]
-    stored: list[ActionProposal] = []
+    stored: list[StoredProposal] = []
     for start in range(0, len(values), _BULK_ROWS):
         document = as_json_array(values[start : start + _BULK_ROWS])
         with _deferring_diagnosis(values):
@@ -143,15 +143,15 @@ def insert_many(connection: sa.Connection, given: Sequence[ActionProposal]) -> l
     return stored
 
 
-def _id(proposal: ActionProposal) -> int:
-    return proposal.id or 0
+def _id(proposal: StoredProposal) -> int:
+    return proposal.id
 
 
 _SELECT_ONE = sa.select(*proposals.columns).where(proposals.c.id == sa.bindparam("proposal_id"))
 
 
 @unit(TransactionMode.READ)
-def get(connection: sa.Connection, proposal_id: int) -> ActionProposal | None:
+def get(connection: sa.Connection, proposal_id: int) -> StoredProposal | None:
     """Return one proposal, or None.
 
     Raises:
@@ -193,10 +193,10 @@ _FURTHER = 100  # rows that are read at a time in place of those of a page that 
 @unit(TransactionMode.READ)
 def list_(
     connection: sa.Connection, filters: Filters, before_id: int | None, limit: int | None
-) -> reading.Found[ActionProposal]:
+) -> reading.Found[StoredProposal]:
     """Return the proposals that match, newest first; a page is full where there are enough that can be read."""
     names, status, values = _split(filters)
-    found, wanted = reading.Found[ActionProposal](), limit
+    found, wanted = reading.Found[StoredProposal](), limit
     while True:
         page = {name: value for name, value in {"before_id": before_id, "limit": wanted}.items() if value is not None}
         statement = _selection(names, status, frozenset(page))
@@ -208,7 +208,7 @@ def list_(
         if len(found.items) >= limit or len(part.items) + len(part.unreadable) < wanted:
             del found.items[limit:]
             return found
-        ids = [row.id or 0 for row in part.items] + [error.id or 0 for error in part.unreadable]
+        ids = [row.id for row in part.items] + [error.id or 0 for error in part.unreadable]
         before_id = min(ids)
         wanted = _FURTHER
 
@@ -280,7 +280,7 @@ _PROPOSED_BUT = _PROPOSED.where(not_among(proposals.c.id, "passed_over"))
 @unit(TransactionMode.TRANSACTION)
 def lock_proposed(
     connection: sa.Connection, action_names: Sequence[str], rows: int, passed_over: Collection[int] = ()
-) -> reading.Found[ActionProposal]:
+) -> reading.Found[StoredProposal]:
     """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends.
 
     Args:

@@ -14,7 +14,7 @@ from operator_core.actions.errors import (
     outcome_text,
 )
 from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus
-from operator_core.actions.types import ActionRecord
+from operator_core.actions.types import ActionRecord, StoredRecord
 from operator_core.db.functions import now
 from operator_core.db.guards.conditions import requested_stop
 from operator_core.db.modes import TransactionMode, unit
@@ -31,7 +31,7 @@ _INSERT = (
 
 
 @unit(TransactionMode.WRITE)
-def insert(connection: sa.Connection, record: ActionRecord) -> ActionRecord:
+def insert(connection: sa.Connection, record: ActionRecord) -> StoredRecord:
     """Open the record of a proposal that is executing and has none."""
     values = new_record(record)
     with deferring_diagnosis(lambda later, _: _diagnose_insert(later, record.proposal_id)):
@@ -61,7 +61,7 @@ _SELECT_OF_PROPOSAL = (
 
 
 @unit(TransactionMode.READ)
-def get(connection: sa.Connection, record_id: int) -> ActionRecord | None:
+def get(connection: sa.Connection, record_id: int) -> StoredRecord | None:
     """Return one record, or None.
 
     Raises:
@@ -71,7 +71,7 @@ def get(connection: sa.Connection, record_id: int) -> ActionRecord | None:
 
 
 @unit(TransactionMode.READ)
-def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionRecord]:
+def of_proposal(connection: sa.Connection, proposal_id: int) -> list[StoredRecord]:
     """Return the records of a proposal, newest first: none or one.
 
     Raises:
@@ -116,7 +116,7 @@ def close(
     outcome: ActionOutcome,
     error_message: str | None,
     result_data: dict[str, Any] | None,
-) -> ActionRecord | UnreadableRowError:
+) -> StoredRecord | UnreadableRowError:
     """Close an open record with its outcome; of callers at the same moment exactly one succeeds."""
     values = close_params(record_id, outcome, error_message, result_data)
     with deferring_diagnosis(lambda later, _: diagnose_close(later, record_id, outcome)):
@@ -144,7 +144,7 @@ def diagnose_close(connection: sa.Connection, record_id: int, outcome: ActionOut
         when = found.completed_at.isoformat()
         detail = f"record {record_id} is {outcome_text(found.outcome)} since {when}, and never changes again"
     return TransitionNotAllowedError(
-        id=found.proposal_id, current=found.status, wanted=status_for_outcome(outcome), detail=detail
+        id=found.proposal_id, current=found.status, target=status_for_outcome(outcome), detail=detail
     )
 
 

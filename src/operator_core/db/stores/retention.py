@@ -120,5 +120,5 @@ def count(connection: sa.Connection, before: datetime, *, keep_events: bool) -> 
         before=before,
         proposals=connection.execute(_COUNT_PRUNABLE, values).scalar_one(),
         events=told,
-        unsettled=connection.execute(_COUNT_UNSETTLED, values).scalar_one(),
+        unresolved=connection.execute(_COUNT_UNSETTLED, values).scalar_one(),
     )

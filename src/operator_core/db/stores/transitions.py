@@ -24,7 +24,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.actions.lifecycle import ActionStatus, source_states
-from operator_core.actions.types import ActionProposal
+from operator_core.actions.types import StoredProposal
 from operator_core.db.engine.urls import display_url
 from operator_core.db.errors import GuardRefusal, error_code, guard_code
 from operator_core.db.functions import now
@@ -88,7 +88,7 @@ _TRANSITIONS = {
 @unit(TransactionMode.WRITE)
 def transition(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, by: str, reason: str | None
-) -> ActionProposal | UnreadableRowError:
+) -> StoredProposal | UnreadableRowError:
     """Take one step; of callers at the same moment exactly one succeeds.
 
     Raises:
@@ -127,7 +127,7 @@ def diagnose_transition(
         return diagnose_stop(connection, proposal_id, found.status)
     refusals: dict[str | None, Callable[[], ActionError]] = {
         EXPIRED: lambda: ProposalExpiredError(
-            id=proposal_id, current=found.status, wanted=wanted, valid_until=found.valid_until
+            id=proposal_id, current=found.status, target=wanted, valid_until=found.valid_until
         ),
         ISOLATION_REFUSED: lambda: IsolationLevelError(proposal_id=proposal_id),
         LATCH_UNREADABLE: lambda: latch_unreadable(connection),
@@ -141,7 +141,7 @@ def diagnose_transition(
         detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}{why}"
     else:
         detail = None
-    return TransitionNotAllowedError(id=proposal_id, current=found.status, wanted=wanted, detail=detail)
+    return TransitionNotAllowedError(id=proposal_id, current=found.status, target=wanted, detail=detail)
 
 
 _plain = reading.plain(proposals)
@@ -187,7 +187,7 @@ def diagnose_stop(connection: sa.Connection, proposal_id: int, current: ActionSt
     return KillSwitchEngagedError(
         id=proposal_id,
         current=current,
-        wanted=ActionStatus.EXECUTING,
+        target=ActionStatus.EXECUTING,
         generation=reading.number(stop["generation"]),
         scope=reading.text(stop["scope"]),
         by=reading.text(stop["engaged_by"]),

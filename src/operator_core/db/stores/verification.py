@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import UnreadableRowError
 from operator_core.actions.lifecycle import STEP_PAIRS, TERMINAL, ActionStatus
-from operator_core.actions.types import ActionEvent, ActionProposal, ActionRecord, Discrepancy, EventKind
+from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, StoredProposal, StoredRecord
 from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import events, notes, proposals, prunes, records
 from operator_core.db.stores import history, reading
-from operator_core.db.stores.mapping import to_proposal, to_record
+from operator_core.db.stores.mapping import RECORD_FIELDS, to_proposal, to_record
 from operator_core.db.types import Undecodable, UtcDateTime
 
 CHUNK = 100  # proposals that are compared in one snapshot
@@ -58,7 +58,7 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepanc
     stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal)
     opened = reading.many(connection, _RECORDS, values, records.c.id, to_record)
     pruned = _pruned_before(connection)
-    by_id = {proposal.id or 0: proposal for proposal in stored.items}
+    by_id = {proposal.id: proposal for proposal in stored.items}
     by_proposal = {record.proposal_id: record for record in opened.items}
     by_events = history.by_proposal(told.items)
     unreadable = _by_proposal(connection, [*stored.unreadable, *opened.unreadable, *told.unreadable])
@@ -128,8 +128,8 @@ _Difference = tuple[str, object, object]
 
 def _differences(
     told: Sequence[ActionEvent],
-    proposal: ActionProposal | None,
-    record: ActionRecord | None,
+    proposal: StoredProposal | None,
+    record: StoredRecord | None,
     pruned: datetime | None,
     unreadable: Sequence[UnreadableRowError],
 ) -> Iterator[_Difference]:
@@ -180,9 +180,9 @@ def _proposal_of(steps: Sequence[ActionEvent]) -> dict[str, Any]:
     }
 
 
-def _compared(expected: Mapping[str, Any], found: ActionProposal | ActionRecord, prefix: str) -> Iterator[_Difference]:
+def _compared(expected: Mapping[str, Any], found: StoredProposal | StoredRecord, prefix: str) -> Iterator[_Difference]:
     for name, value in expected.items():
-        kept = getattr(found, name)
+        kept = getattr(found, RECORD_FIELDS.get(name, name))
         if _normal(name, value) != _normal(name, kept):
             yield f"{prefix}{name}", value, kept
 
@@ -198,7 +198,7 @@ def _normal(name: str, value: Any) -> object:
 
 
 def _compared_records(
-    told: Sequence[ActionEvent], steps: Sequence[ActionEvent], record: ActionRecord | None
+    told: Sequence[ActionEvent], steps: Sequence[ActionEvent], record: StoredRecord | None
 ) -> Iterator[_Difference]:
     left = next((step for step in steps if step.from_status is ActionStatus.EXECUTING), None)
     if left is None:
@@ -210,10 +210,10 @@ def _compared_records(
         yield "record", f"record {data.get('record_id')}", "nothing"
         return
     expected = {"id": data.get("record_id"), **{name: data.get(name) for name in OUTCOME_COLUMNS}}
-    yield from _compared({**expected, **_finding(told)}, record, "record.")
+    yield from _compared({**expected, **_resolution(told)}, record, "record.")
 
 
-def _finding(told: Sequence[ActionEvent]) -> dict[str, Any]:
+def _resolution(told: Sequence[ActionEvent]) -> dict[str, Any]:
     settled = next((event for event in told if event.kind is EventKind.RESOLVED), None)
     if settled is None:
         return dict.fromkeys(("finding", "finding_at", "finding_by", "finding_reason"))

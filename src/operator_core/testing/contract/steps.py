@@ -20,13 +20,13 @@ class StepsContract(Contract):
         """Each step is taken in a transaction of the host."""
         async with stage.session() as (session, repository):
             made = await repository.create_proposal(make_proposal())
-            number = made.id or 0
+            number = made.id
             await session.commit()
             await repository.update_proposal_status(number, ActionStatus.VALIDATED)
             await session.commit()
             record = await repository.start_execution(number)
             await session.commit()
-            await repository.finish_execution(record.id or 0, success=True)
+            await repository.finish_execution(record.id, success=True)
             await session.commit()
 
         events = await stage.others.get_events(number)
@@ -40,7 +40,7 @@ class StepsContract(Contract):
 
         async with stage.session() as (session, repository):
             with refused(TransitionNotAllowedError, "what was not validated does not start"):
-                await repository.start_execution(made.id or 0)
+                await repository.start_execution(made.id)
             await session.commit()
 
         expect(await stage.status_of(made.id), ActionStatus.PROPOSED, "a refused step changes nothing")
@@ -52,9 +52,9 @@ class StepsContract(Contract):
 
         async def start() -> str:
             async with stage.session() as (session, repository):
-                await repository.get_proposal(made.id or 0)
+                await repository.get_proposal(made.id)
                 try:
-                    await repository.start_execution(made.id or 0)
+                    await repository.start_execution(made.id)
                     await session.commit()
                 except TransitionNotAllowedError:
                     return "refused"
@@ -95,9 +95,9 @@ class StepsContract(Contract):
         async with stage.session() as (session, repository):
             made = await repository.create_proposal(make_proposal(proposed_at=given))
             await session.commit()
-            found = await repository.get_proposal(made.id or 0)
+            found = await repository.get_proposal(made.id)
 
-        expect(found, await stage.others.get_proposal(made.id or 0), "the host reads what others read")
+        expect(found, await stage.others.get_proposal(made.id), "the host reads what others read")
         expect(found and found.proposed_at, given, "a time comes back")
         dated = (found and found.status_at) or datetime.min.replace(tzinfo=UTC)
         expect(dated.utcoffset(), timedelta(0), "a time comes back in UTC")
@@ -111,6 +111,6 @@ class StepsContract(Contract):
         async with stage.session() as (session, repository):
             made = await repository.create_proposal(make_proposal(parameters=given))
             await session.commit()
-            found = await repository.get_proposal(made.id or 0)
+            found = await repository.get_proposal(made.id)
 
         expect(repr(found and found.parameters), repr(given), "parameters come back equal")

@@ -2,13 +2,13 @@
 
 from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
-from operator_core.actions.types import ActionProposal
+from operator_core.actions.types import StoredProposal
 from operator_core.testing.contract.expectations import expect, refused
 from operator_core.testing.contract.harness import Contract, Stage, on_stage
 from operator_core.testing.factories import make_proposal, store_proposal
 
 
-async def _in_each_state(stage: Stage) -> dict[ActionStatus, ActionProposal]:
+async def _in_each_state(stage: Stage) -> dict[ActionStatus, StoredProposal]:
     """Return a proposal in each state, brought there and committed by the host."""
     async with stage.session() as (session, repository):
         made = {status: await store_proposal(repository, status) for status in ActionStatus}
@@ -26,7 +26,7 @@ class StopsContract(Contract):
 
         receipt = await stage.db.engage_kill_switch(by="a test", reason="the contract")
 
-        cancelled = sorted(made[status].id or 0 for status in PENDING)
+        cancelled = sorted(made[status].id for status in PENDING)
         expect(list(receipt.cancelled), cancelled, "the receipt lists what was pending")
         running = [one.proposal_id for one in receipt.still_executing]
         expect(running, [made[ActionStatus.EXECUTING].id], "the receipt lists what runs")
@@ -35,7 +35,7 @@ class StopsContract(Contract):
     @on_stage
     async def test_nothing_starts_after_a_stop_and_a_release_revives_nothing(self, stage: Stage) -> None:
         """What was validated before starts neither under the stop nor after it; what is proposed after it does."""
-        validated = (await _in_each_state(stage))[ActionStatus.VALIDATED].id or 0
+        validated = (await _in_each_state(stage))[ActionStatus.VALIDATED].id
         receipt = await stage.db.engage_kill_switch(by="a test", reason="the contract")
 
         async with stage.session() as (session, repository):

@@ -53,7 +53,7 @@ class TransactionsContract(Contract):
             first = await repository.create_proposal(make_proposal())
             await session.execute(sa.text(INSERT_NOTE.format(first.id)))
             with refused(TransitionNotAllowedError, "what was not validated does not start"):
-                await repository.start_execution(other.id or 0)
+                await repository.start_execution(other.id)
             second = await repository.create_proposal(make_proposal())
             await session.commit()
 

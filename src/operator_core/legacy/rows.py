@@ -1,0 +1,15 @@
+"""The rows that an import makes of old ones, before they are in the ledger."""
+
+from operator_core.actions.types import Integer, StoredProposal, StoredRecord
+
+
+class ImportedProposal(StoredProposal):
+    """A proposal with its old id; the ledger gives the generation."""
+
+    generation: int = 0
+
+
+class ImportedRecord(StoredRecord):
+    """A record with its old id, or without one where the old file has none of what ran."""
+
+    id: Integer | None = None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
