@@ -10,7 +10,6 @@ from operator_core.actions import (
     EventKind,
     ProposalNotFoundError,
     TransitionNotAllowedError,
-    ValueNotStorableError,
 )
 from operator_core.actions.lifecycle import PENDING, TERMINAL
 from tests.support.claims import claimed
@@ -18,6 +17,7 @@ from tests.support.factories import running, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.stop_steps import stop
+from tests.support.values import REFUSED
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ async def test_what_is_not_there_is_not_cancelled(db):
 async def test_who_asks_and_why_must_be_storable(db, given):
     made = await stored(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(REFUSED) as caught:
         await cancel(db, made.id, **given)
 
     assert caught.value.path in given

@@ -2,11 +2,12 @@
 
 import pytest
 
-from operator_core.actions import ActionStatus, ValueNotStorableError
+from operator_core.actions import ActionStatus, InvalidArgumentError
 from operator_core.db import ActionDB
 from tests.support.claims import claimed
 from tests.support.factories import stored
 from tests.support.plain_sql import on_postgresql
+from tests.support.values import REFUSED
 
 
 @pytest.mark.parametrize("lease", [0, -1, 86_401, float("nan"), float("inf"), "60", None, True])
@@ -14,7 +15,7 @@ async def test_a_lease_is_a_number_of_seconds_up_to_a_day(db, lease):
     number = (await stored(db, ActionStatus.VALIDATED)).id
 
     for claim in (db.claim_next(worker="w1", lease_seconds=lease), db.claim(number, worker="w1", lease_seconds=lease)):
-        with pytest.raises(ValueNotStorableError) as caught:
+        with pytest.raises(InvalidArgumentError) as caught:
             await claim
         assert caught.value.path == "lease_seconds"
 
@@ -31,7 +32,7 @@ async def test_the_shortest_and_the_longest_lease_can_be_stored(db, lease):
 async def test_a_worker_and_a_key_must_be_names(db, name, value):
     await stored(db, ActionStatus.VALIDATED)
 
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(REFUSED) as caught:
         await db.claim_next(**{"worker": "w1", name: value})
 
     assert caught.value.path == name
@@ -41,7 +42,7 @@ async def test_one_text_is_no_list_of_names_for_who_validates(db):
     await stored(db, action_name="a")
 
     async with db.transaction() as tx:
-        with pytest.raises(ValueNotStorableError):
+        with pytest.raises(InvalidArgumentError):
             await tx.lock_proposed("a")
 
 
@@ -50,7 +51,7 @@ async def test_who_validates_asks_for_one_or_more(db, limit):
     await stored(db, action_name="a")
 
     async with db.transaction() as tx:
-        with pytest.raises(ValueNotStorableError):
+        with pytest.raises(InvalidArgumentError):
             await tx.lock_proposed(["a"], limit=limit)
 
 

@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from operator_core.actions import (
     ActionStatus,
     ActionType,
+    InvalidArgumentError,
     IsolationLevelError,
     KillSwitchEngagedError,
     ProposalExpiredError,
     ProposalNotFoundError,
     Scope,
     TransitionNotAllowedError,
-    ValueNotStorableError,
 )
 from operator_core.actions.types import utc_now
 from operator_core.db import ActionDB, ActionRepository
@@ -133,7 +133,7 @@ async def test_of_no_name_nothing_is_claimed(db: ActionDB, name: str) -> None:
 async def test_one_text_is_no_list_of_names(db: ActionDB, name: str) -> None:
     await waiting(db, action_type=ActionType.TOOL, action_name="tool")
 
-    with pytest.raises(ValueNotStorableError, match="is one text; give a list") as caught:
+    with pytest.raises(InvalidArgumentError, match="is one text; give a list") as caught:
         await db.claim_next(worker="w1", **{name: "tool"})
 
     assert caught.value.path == name

@@ -8,13 +8,13 @@ from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
     TransitionNotAllowedError,
-    ValueNotStorableError,
 )
 from tests.contract.test_records import MESSAGES, UNSTORABLE
 from tests.support.claims import ENDINGS, UnprintableError, claimed
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.stop_steps import stop
+from tests.support.values import REFUSED
 
 every_ending = pytest.mark.parametrize("ending", ENDINGS)
 
@@ -66,7 +66,7 @@ async def test_another_ending_than_the_first_is_refused(db, ending):
 async def test_a_success_with_a_result_that_cannot_be_stored_is_refused_and_goes_on_executing(db, name):
     execution = await claimed(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(REFUSED) as caught:
         await execution.complete(UNSTORABLE[name])
 
     assert caught.value.path.startswith("result_data")

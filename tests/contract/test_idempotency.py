@@ -11,7 +11,7 @@ from operator_core.actions import (
     ActionStatus,
     ActionType,
     IdempotencyKeyError,
-    ValueNotStorableError,
+    InvalidArgumentError,
 )
 from operator_core.actions.lifecycle import TERMINAL
 from operator_core.actions.types import utc_now
@@ -21,6 +21,7 @@ from tests.support.history import check_history
 from tests.support.host import hosted
 from tests.support.ledger import Ledger
 from tests.support.stop_steps import stop
+from tests.support.values import REFUSED
 
 SOON = utc_now() + timedelta(days=1)
 GIVEN = {"ticket_id": 7, "parameters": {"store": 4}, "valid_until": SOON}
@@ -180,7 +181,7 @@ async def test_of_many_that_propose_under_one_key_at_once_one_is_stored(db, ledg
 
 @pytest.mark.parametrize("value", ["", " ", "a\0b", "x" * 256, 7])
 async def test_a_key_must_be_a_name(db, value):
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(REFUSED) as caught:
         await db.create_proposal(proposal(), idempotency_key=value)
 
     assert caught.value.path == "idempotency_key"
@@ -188,7 +189,7 @@ async def test_a_key_must_be_a_name(db, value):
 
 
 async def test_a_key_among_many_proposals_is_refused_and_nothing_is_stored(db):
-    with pytest.raises(ValueNotStorableError, match="works with create_proposal only") as caught:
+    with pytest.raises(InvalidArgumentError, match="works with create_proposal only") as caught:
         await db.create_proposals([proposal(), proposal(idempotency_key="k")])
 
     assert caught.value.path == "idempotency_key"

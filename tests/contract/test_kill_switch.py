@@ -14,7 +14,6 @@ from operator_core.actions import (
     Scope,
     StopNotEngagedError,
     TransitionNotAllowedError,
-    ValueNotStorableError,
 )
 from operator_core.db import ActionDB
 from tests.support import latch
@@ -22,6 +21,7 @@ from tests.support.factories import proposal, running, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.stop_steps import engaged, stop
+from tests.support.values import REFUSED
 
 REASON = "smoke in hall 3"
 
@@ -148,7 +148,7 @@ async def test_engaging_after_a_release_stops_again(db):
 
 @pytest.mark.parametrize("given", [{"by": ""}, {"reason": "\0"}, {"by": "\ud800"}])
 async def test_a_stop_without_a_name_or_with_a_reason_that_cannot_be_stored_is_refused(db, plain, given):
-    with pytest.raises(ValueNotStorableError):
+    with pytest.raises(REFUSED):
         await stop(db, **given)
 
     assert engaged(plain) == []
@@ -234,7 +234,7 @@ async def test_a_stop_is_released_once(db):
 async def test_a_release_without_a_name_or_with_a_reason_that_cannot_be_stored_is_refused(db, plain, given):
     receipt = await stop(db)
 
-    with pytest.raises(ValueNotStorableError):
+    with pytest.raises(REFUSED):
         await db.release_kill_switch(**{"by": "bob", "reason": "all clear", "generation": receipt.generation, **given})
 
     assert engaged(plain) == [("everything", receipt.generation)]

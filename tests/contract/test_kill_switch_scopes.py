@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
 from operator_core.actions import (
     ActionStatus,
     KillSwitchEngagedError,
     Scope,
     StopNotEngagedError,
-    ValueNotStorableError,
 )
 from operator_core.db import ActionDB
 from operator_core.db.schema import SCOPE_FIELDS
@@ -180,7 +180,7 @@ async def test_a_scope_with_any_value_covers_exactly_this_value(db, field):
 
 
 async def test_a_scope_names_one_field(db, plain):
-    with pytest.raises(ValueNotStorableError):
+    with pytest.raises(ValidationError, match="engage one stop for each"):
         await stop(db, scope=Scope(action_name="drain", ticket_id=1))
 
     assert engaged(plain) == []

@@ -9,9 +9,9 @@ from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
     EventKind,
+    InvalidArgumentError,
     LeaseLostError,
     TransitionNotAllowedError,
-    ValueNotStorableError,
 )
 from operator_core.actions.lifecycle import OUTCOMES
 from operator_core.db import ActionDB
@@ -178,7 +178,7 @@ async def test_what_ran_out_is_recovered_after_the_grace(db, plain):
 
 @pytest.mark.parametrize("grace_period", [-1, DAY + 1, float("nan"), "1", True])
 async def test_a_grace_period_is_a_number_of_seconds_up_to_a_day(db, grace_period):
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         await db.recover_expired_leases(grace_period=grace_period)
 
     assert caught.value.path == "grace_period"

@@ -11,6 +11,7 @@ from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
     EventKind,
+    InvalidArgumentError,
     ProposalNotFoundError,
     TransitionNotAllowedError,
     ValueNotStorableError,
@@ -18,6 +19,7 @@ from operator_core.actions import (
 from operator_core.actions.lifecycle import OUTCOMES, STEP_PAIRS, TERMINAL, states_always_visited
 from operator_core.db import ActionDB
 from tests.support.factories import running, stored
+from tests.support.values import REFUSED
 
 Plain = sqlite3.Connection | psycopg.Connection
 
@@ -206,7 +208,7 @@ async def test_a_state_may_be_given_as_its_text(db: ActionDB) -> None:
 async def test_a_text_that_is_no_state_is_refused(db: ActionDB) -> None:
     made = await stored(db)
 
-    with pytest.raises(ValueNotStorableError, match="status is 'done'; it is one of proposed, validated"):
+    with pytest.raises(InvalidArgumentError, match="status is 'done'; it is one of proposed, validated"):
         await db.update_proposal_status(made.id, "done")
 
     assert await db.get_proposal(made.id) == made
@@ -226,7 +228,7 @@ async def test_a_text_that_is_no_state_is_refused(db: ActionDB) -> None:
 async def test_who_and_why_must_be_storable(db: ActionDB, given: dict[str, str], path: str) -> None:
     made = await stored(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(REFUSED) as caught:
         await db.update_proposal_status(made.id, ActionStatus.VALIDATED, **given)
 
     assert caught.value.path == path

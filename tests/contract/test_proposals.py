@@ -3,9 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import ValidationError
 
-from operator_core.actions import ActionProposal, ActionStatus, ActionType, AlreadyStoredError, ValueNotStorableError
+from operator_core.actions import (
+    ActionProposal,
+    ActionStatus,
+    ActionType,
+    AlreadyStoredError,
+    InvalidArgumentError,
+    ValueNotStorableError,
+)
 from operator_core.actions.lifecycle import PENDING
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS
@@ -15,13 +21,13 @@ UNPENDING = [status for status in ActionStatus if status not in PENDING]
 SMUGGLED = [
     ({"parameters": {"a": float("nan")}}, ValueNotStorableError),
     ({"reason": "a\0b"}, ValueNotStorableError),
-    ({"proposed_by": ""}, ValueNotStorableError),
+    ({"proposed_by": ""}, InvalidArgumentError),
     ({"ticket_id": 2**63}, ValueNotStorableError),
     ({"id": 7}, AlreadyStoredError),
     ({"status": ActionStatus.EXECUTING}, AlreadyStoredError),
-    ({"proposed_at": datetime(2026, 1, 2)}, ValidationError),  # noqa: DTZ001 - naive is what is refused
-    ({"action_type": "weapon"}, ValidationError),
-    ({"action_name": None}, ValidationError),
+    ({"proposed_at": datetime(2026, 1, 2)}, ValueNotStorableError),  # noqa: DTZ001 - naive is what is refused
+    ({"action_type": "weapon"}, ValueNotStorableError),
+    ({"action_name": None}, ValueNotStorableError),
 ]
 
 
@@ -212,7 +218,7 @@ async def test_pages_by_key_show_each_proposal_once_also_when_new_ones_come(db: 
 
 @pytest.mark.parametrize("limit", [0, -1])
 async def test_a_page_without_room_is_refused(db: ActionDB, limit: int) -> None:
-    with pytest.raises(ValueNotStorableError, match=f"limit is {limit}; ask for 1 or more"):
+    with pytest.raises(InvalidArgumentError, match=f"limit is {limit}; ask for 1 or more"):
         await db.list_proposals(limit=limit)
 
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import TRANSITIONS, ActionRecord, ActionStatus, Resolution, ValueNotStorableError
+from operator_core.actions import (
+    TRANSITIONS,
+    ActionRecord,
+    ActionStatus,
+    InvalidArgumentError,
+    Resolution,
+)
 from operator_core.actions.lifecycle import TERMINAL
 from operator_core.db import ActionDB
 from operator_core.db.stores import retention
@@ -213,7 +219,7 @@ async def test_the_history_of_more_than_a_batch_goes(db: ActionDB, plain: Plain)
 async def test_a_moment_that_nobody_can_mean_is_refused(db: ActionDB, call: str, before: Any, why: str) -> None:
     made = await stored(db, ActionStatus.COMPLETED)
 
-    with pytest.raises(ValueNotStorableError, match=why):
+    with pytest.raises(InvalidArgumentError, match=why):
         await getattr(db, call)(before)
 
     assert await db.get_proposal(made.id) == made

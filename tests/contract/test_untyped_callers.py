@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from operator_core.actions import ActionRecord, DatabaseUrlError, ValueNotStorableError
+from operator_core.actions import ActionRecord, DatabaseUrlError, InvalidArgumentError
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, running, stored
 
@@ -60,7 +60,7 @@ async def test_a_wrong_argument_is_named_and_nothing_changes(db: ActionDB, call:
     made = await stored(db)
     act, message = CALLS[call]
 
-    with pytest.raises(ValueNotStorableError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         await act(db, made)
 
     assert await db.list_proposals() == [made]
@@ -70,7 +70,7 @@ async def test_a_wrong_argument_is_named_and_nothing_changes(db: ActionDB, call:
 async def test_a_success_that_is_a_text_is_refused(db: ActionDB) -> None:
     record = await running(db)
 
-    with pytest.raises(ValueNotStorableError, match="success is 'false'; True or False is wanted"):
+    with pytest.raises(InvalidArgumentError, match="success is 'false'; True or False is wanted"):
         await db.finish_execution(record.id, success="false")
 
     assert (await db.get_record(record.id)).outcome is None
@@ -89,5 +89,5 @@ def test_a_target_that_is_none_is_refused(target: object) -> None:
 
 
 def test_a_mode_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueNotStorableError, match="migrate is 'chek'; it is 'auto' or 'check'"):
+    with pytest.raises(InvalidArgumentError, match="migrate is 'chek'; it is 'auto' or 'check'"):
         ActionDB(tmp_path / "ops.db", migrate="chek")

@@ -5,7 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from operator_core.actions import TRANSITIONS, ActionStatus, Discrepancy, EventKind, Resolution, ValueNotStorableError
+from operator_core.actions import (
+    TRANSITIONS,
+    ActionStatus,
+    Discrepancy,
+    EventKind,
+    InvalidArgumentError,
+    Resolution,
+)
 from operator_core.db import ActionDB
 from operator_core.db.stores import verification
 from tests.support.factories import proposal, running, stored
@@ -262,5 +269,5 @@ async def test_the_history_before_a_moment_is_of_those_that_began_before_it(db: 
     ids=["naive", "future"],
 )
 async def test_a_moment_that_nobody_can_mean_is_refused(db: ActionDB, before: datetime) -> None:
-    with pytest.raises(ValueNotStorableError, match=r"^before is"):
+    with pytest.raises(InvalidArgumentError, match=r"^before is"):
         [event async for event in db.iter_events(before=before)]

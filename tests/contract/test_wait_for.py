@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from operator_core.actions import (
     ActionStatus,
+    InvalidArgumentError,
     ProposalNotFoundError,
-    ValueNotStorableError,
     WaitTimeoutError,
 )
 from operator_core.actions.lifecycle import TERMINAL, states_possibly_visited
@@ -134,7 +134,7 @@ async def test_what_is_not_there_is_not_waited_for(db, until):
 async def test_what_is_waited_for_must_make_sense(db, given, path):
     made = await stored(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         await db.wait_for(made.id, **given)
 
     assert caught.value.path == path
@@ -144,7 +144,7 @@ async def test_what_is_waited_for_must_make_sense(db, given, path):
 async def test_a_poll_is_a_number_of_seconds(db, poll):
     made = await stored(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         await db.wait_for(made.id, timeout=0.01, poll_interval=poll)
 
     assert caught.value.path == "poll_interval"

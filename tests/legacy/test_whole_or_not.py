@@ -10,9 +10,9 @@ from operator_core.actions import (
     ActionOutcome,
     ActionRecord,
     ActionStatus,
+    InvalidArgumentError,
     Resolution,
     SchemaOutOfDateError,
-    ValueNotStorableError,
 )
 from operator_core.db import ActionDB
 from operator_core.legacy import ImportRefusedError, import_legacy, store
@@ -290,5 +290,5 @@ async def test_a_ledger_that_is_behind_is_not_upgraded(old: Predecessor, postgre
 
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "", "Europe", "../../etc/passwd", "/etc/passwd"])
 async def test_a_zone_that_nobody_knows_is_refused(take_over: Import, name: str) -> None:
-    with pytest.raises(ValueNotStorableError, match="write one such as Europe/Berlin"):
+    with pytest.raises(InvalidArgumentError, match="write one such as Europe/Berlin"):
         await take_over(timezone=name)

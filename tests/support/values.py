@@ -12,7 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from operator_core.actions import InvalidArgumentError, ValueNotStorableError
 from operator_core.actions.validation import MAX_INTEGER_BITS
+
+REFUSED = (InvalidArgumentError, ValueNotStorableError)
+"""What a call raises for a value, whether nobody could mean it or no engine could keep it; both name its path."""
 
 # Derandomized: the examples are the same in every run, so no seed is needed to see a failure again.
 examples = settings(

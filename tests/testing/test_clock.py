@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
+    InvalidArgumentError,
     LeaseLostError,
     ProposalExpiredError,
     Resolution,
-    ValueNotStorableError,
 )
 from operator_core.actions.types import utc_now
 from operator_core.db import ActionRepository, configure_engine
@@ -195,5 +195,5 @@ async def test_a_host_that_rolls_back_takes_time_back(db, ledger):
 
 @pytest.mark.parametrize("step", [-MINUTES, timedelta(days=1, seconds=1), 600, None])
 async def test_what_is_no_step_is_refused(db, step):
-    with pytest.raises(ValueNotStorableError, match="step is"):
+    with pytest.raises(InvalidArgumentError, match="step is"):
         await advance_time(db, step)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from operator_core.actions import ActionOutcome, ActionStatus, ValueNotStorableError
+from operator_core.actions import ActionOutcome, ActionStatus, InvalidArgumentError
 from operator_core.db import ActionDB, Execution
 from operator_core.worker import ActionRegistry, Worker
 from tests.support.factories import stored
@@ -244,12 +244,12 @@ async def test_a_refusal_is_logged_with_its_ids(db: ActionDB, caplog: pytest.Log
     ],
 )
 async def test_a_setting_that_makes_no_sense_is_refused_by_name(db: ActionDB, given: Any, path: str) -> None:
-    with pytest.raises(ValueNotStorableError, match=f"^{path} "):
+    with pytest.raises(InvalidArgumentError, match=f"^{path} "):
         Worker(db, registry_of(Diary()), **given)
 
 
 async def test_an_empty_registry_is_refused(db: ActionDB) -> None:
-    with pytest.raises(ValueNotStorableError, match="registry is empty"):
+    with pytest.raises(InvalidArgumentError, match="registry is empty"):
         Worker(db, ActionRegistry())
 
 

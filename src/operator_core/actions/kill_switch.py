@@ -28,9 +28,7 @@ class Scope(FrozenModel):
     def _one_field(self) -> Self:
         given = [name for name, value in self if value is not None]
         if len(given) > 1:
-            raise InvalidArgumentError(
-                argument="scope", reason=f"names {' and '.join(given)}; engage one stop for each"
-            )
+            raise InvalidArgumentError(path="scope", reason=f"names {' and '.join(given)}; engage one stop for each")
         return self
 
     @property
@@ -59,7 +57,7 @@ class Scope(FrozenModel):
             return cls.parse(scope)
         if not isinstance(scope, Scope):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise InvalidArgumentError(
-                argument="scope", reason=f"is a {type(scope).__name__}; a Scope or its text is wanted"
+                path="scope", reason=f"is a {type(scope).__name__}; a Scope or its text is wanted"
             )
         return scope
 
@@ -84,13 +82,13 @@ class Scope(FrozenModel):
         field, equals, value = text.partition("=")
         if not equals or field not in cls.model_fields or not value:
             fields = ", ".join(f"{name}=..." for name in cls.model_fields)
-            raise InvalidArgumentError(argument="scope", reason=f"is {text!r}; write {EVERYTHING}, or one of {fields}")
+            raise InvalidArgumentError(path="scope", reason=f"is {text!r}; write {EVERYTHING}, or one of {fields}")
         if field == "ticket_id":
             if not re.fullmatch(r"0|-?[1-9][0-9]{0,18}", value):
-                raise InvalidArgumentError(argument="scope", reason=f"is {text!r}; a ticket_id is a whole number")
+                raise InvalidArgumentError(path="scope", reason=f"is {text!r}; a ticket_id is a whole number")
             return cls._of_field(field, int(value))
         if field == "action_type" and value not in list(ActionType):
-            raise InvalidArgumentError(argument="scope", reason=f"is {text!r}; the types are {', '.join(ActionType)}")
+            raise InvalidArgumentError(path="scope", reason=f"is {text!r}; the types are {', '.join(ActionType)}")
         return cls._of_field(field, value)
 
     @classmethod

@@ -153,7 +153,7 @@ class ActionProposal(FrozenModel):
     @model_validator(mode="after")
     def _require_proposer_of_retry(self) -> Self:
         if self.retry_of is not None and "proposed_by" not in self.model_fields_set:
-            raise InvalidArgumentError(argument="proposed_by", reason="is not given; a retry says who decided on it")
+            raise InvalidArgumentError(path="proposed_by", reason="is not given; a retry says who decided on it")
         return self
 
 

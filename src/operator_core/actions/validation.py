@@ -177,7 +177,7 @@ def _not_storable(path: str, reason: str) -> ValueNotStorableError:
 
 
 def _invalid(argument: str, reason: str) -> InvalidArgumentError:
-    return InvalidArgumentError(argument=argument, reason=reason)
+    return InvalidArgumentError(path=argument, reason=reason)
 
 
 def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:

@@ -39,7 +39,7 @@ def _written(path: Path | None) -> Generator[TextIO]:
             yield stream
         return
     if path.exists():
-        raise InvalidArgumentError(argument=str(path), reason="is there already; name a new file")
+        raise InvalidArgumentError(path=str(path), reason="is there already; name a new file")
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8") as stream:
         yield stream
@@ -59,7 +59,7 @@ async def export(options: argparse.Namespace) -> int:
                     written += 1
         except OSError as error:
             raise InvalidArgumentError(
-                argument=str(options.output or "standard output"), reason=f"broke: {error}"
+                path=str(options.output or "standard output"), reason=f"broke: {error}"
             ) from error
     output.warn(f"{written} events written to {options.output or 'standard output'}")
     for unreadable in missing:

@@ -58,10 +58,10 @@ def required_output() -> Generator[TextIO]:
         InvalidArgumentError: It is closed, or breaks.
     """
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - it is, where the process was started without
-        raise InvalidArgumentError(argument="standard output", reason="is closed")
+        raise InvalidArgumentError(path="standard output", reason="is closed")
     try:
         yield sys.stdout
         sys.stdout.flush()
     except OSError as error:
         _discard(sys.stdout)
-        raise InvalidArgumentError(argument="standard output", reason=f"broke: {error}") from error
+        raise InvalidArgumentError(path="standard output", reason=f"broke: {error}") from error

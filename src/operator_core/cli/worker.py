@@ -57,15 +57,15 @@ def _registry(text: str) -> "ActionRegistry":
     module, _, name = text.partition(":")
     if any(sign in text for sign in "@/="):
         raise InvalidArgumentError(
-            argument="MODULE:registry", reason="is not the name of a module; the database is named with --url"
+            path="MODULE:registry", reason="is not the name of a module; the database is named with --url"
         )
     sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
     try:
         found = getattr(importlib.import_module(module), name or "registry")
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidArgumentError(argument=text, reason=f"cannot be imported: {error}") from error
+        raise InvalidArgumentError(path=text, reason=f"cannot be imported: {error}") from error
     if not isinstance(found, ActionRegistry):
-        raise InvalidArgumentError(argument=text, reason=f"is a {type(found).__name__}; an ActionRegistry is wanted")
+        raise InvalidArgumentError(path=text, reason=f"is a {type(found).__name__}; an ActionRegistry is wanted")
     return found
 
 

@@ -19,7 +19,7 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as error:
         why = f"is {name!a}, which this machine does not know; write one such as Europe/Berlin"
-        raise InvalidArgumentError(argument="timezone", reason=why) from error
+        raise InvalidArgumentError(path="timezone", reason=why) from error
 
 
 def read(text: object) -> datetime:

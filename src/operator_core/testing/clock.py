@@ -47,7 +47,7 @@ async def advance_time(db: ActionLedger, step: timedelta) -> int:
         InvalidArgumentError: `step` is negative, or longer than a day.
     """
     if not isinstance(step, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise InvalidArgumentError(argument="step", reason=f"is {step!a}; a timedelta is wanted")
+        raise InvalidArgumentError(path="step", reason=f"is {step!a}; a timedelta is wanted")
     seconds = check_seconds(step.total_seconds(), "step")
     # There is no public way to a statement of one's own in whatever transaction `db` has.
     return await db._run(_advance, seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -74,15 +74,15 @@ class Worker:
         validate: bool = True,
     ) -> None:
         if check_integer(concurrency, "concurrency") < 1:
-            raise InvalidArgumentError(argument="concurrency", reason=f"is {concurrency}; 1 or more")
+            raise InvalidArgumentError(path="concurrency", reason=f"is {concurrency}; 1 or more")
         if check_seconds(lease_seconds, "lease_seconds") <= 0:
-            raise InvalidArgumentError(argument="lease_seconds", reason="is 0; give the seconds between heartbeats")
+            raise InvalidArgumentError(path="lease_seconds", reason="is 0; give the seconds between heartbeats")
         if not isinstance(registry, ActionRegistry):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise InvalidArgumentError(
-                argument="registry", reason=f"is a {type(registry).__name__}; give an ActionRegistry"
+                path="registry", reason=f"is a {type(registry).__name__}; give an ActionRegistry"
             )
         if not registry.names:
-            raise InvalidArgumentError(argument="registry", reason="is empty: register an action first")
+            raise InvalidArgumentError(path="registry", reason="is empty: register an action first")
         self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
         self.report = WorkerReport()
         self._db, self._registry, self._concurrency, self._validate = db, registry, concurrency, validate

@@ -254,13 +254,13 @@ class AlreadyStoredError(ActionError):
 
 @dataclass(eq=False)
 class InvalidArgumentError(ActionError, ValueError):
-    """A call is wrong: an argument is of another kind, or outside of what the call can work with."""
+    """A call is wrong: the argument that `path` names is of another kind, or outside of what the call can work with."""
 
-    argument: str
+    path: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.argument} {self.reason}"
+        return f"{self.path} {self.reason}"
 
 
 @dataclass(eq=False)

@@ -87,4 +87,4 @@ def _refusing(revision: str) -> Generator[None]:
     try:
         yield
     except environment.CommandError as error:
-        raise InvalidArgumentError(argument="revision", reason=f"is {revision!r}: {error}") from error
+        raise InvalidArgumentError(path="revision", reason=f"is {revision!r}: {error}") from error

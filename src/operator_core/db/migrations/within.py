@@ -31,9 +31,7 @@ def run_within(where: sa.Connection | Operations, start: str, end: str) -> None:
     for path, revision in (("start", start), ("end", end)):
         if revision not in numbers:
             known = ", ".join(numbers)
-            raise InvalidArgumentError(
-                argument=path, reason=f"is {revision!r}; this version of operator-core has {known}"
-            )
+            raise InvalidArgumentError(path=path, reason=f"is {revision!r}; this version of operator-core has {known}")
     steps = plan("upgrade" if numbers.index(start) < numbers.index(end) else "downgrade", end)
     if isinstance(where, sa.Connection):
         _run_on(where, steps, start)
@@ -74,7 +72,7 @@ def _require_revision(connection: sa.Connection, start: str) -> None:
             connection.execute(sa.text(statement.replace(":", r"\:")))
     found = current_revision(connection) or BASE
     if found != start:
-        raise InvalidArgumentError(argument="start", reason=f"is {start!r}, and the ledger is at {found!r}")
+        raise InvalidArgumentError(path="start", reason=f"is {start!r}, and the ledger is at {found!r}")
 
 
 def _adopt(revision: str, dialect: str) -> list[str]:

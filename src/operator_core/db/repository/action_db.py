@@ -85,7 +85,7 @@ class ActionDB(WaitMixin):
         DatabaseUrlError: The target is a text that is no URL, or a database that this library does not work with.
     """
 
-    _joined = False
+    _joins_transaction = False
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class ActionDB(WaitMixin):
         if not isinstance(target, Path | str | URL | AsyncEngine | None):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
             raise DatabaseUrlError(f"a {type(target).__name__} is no target: give a Path, a URL or an AsyncEngine")
         if migrate not in ("auto", "check"):
-            raise InvalidArgumentError(argument="migrate", reason=f"is {migrate!a}; it is 'auto' or 'check'")
+            raise InvalidArgumentError(path="migrate", reason=f"is {migrate!a}; it is 'auto' or 'check'")
         self._host_engine = target if isinstance(target, AsyncEngine) else None
         self._url = with_absolute_path(target.url) if isinstance(target, AsyncEngine) else resolve_url(target)
         if pgbouncer:

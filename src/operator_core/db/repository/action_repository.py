@@ -13,17 +13,8 @@ from operator_core.db.transactions.joined import run_in_session
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NEEDS_OWN_TRANSACTIONS = frozenset(
-    {
-        "engage_kill_switch",
-        "release_kill_switch",
-        "notifications",
-        "transaction",
-        "wait_for",
-        "watch_kill_switch",
-    }
-)
-"""The calls of `ActionDB` that a session cannot offer: a stop must not wait for a host's commit."""
+NEEDS_OWN_TRANSACTIONS = ("engage_kill_switch", "release_kill_switch")
+"""Calls that only `ActionDB` has, and that somebody may look for here: a stop must not wait for a host's commit."""
 
 
 class ActionRepository(ActionLedger):

@@ -31,7 +31,7 @@ def reason_(reason: str | None) -> str | None:
 def limit_(limit: int | None, path: str = "limit") -> int | None:
     """Return how many rows are wanted: 1 or more, or None for all."""
     if limit is not None and check_integer(limit, path) < 1:
-        raise InvalidArgumentError(argument=path, reason=f"is {limit}; ask for 1 or more")
+        raise InvalidArgumentError(path=path, reason=f"is {limit}; ask for 1 or more")
     return limit
 
 
@@ -55,7 +55,7 @@ def filters_(
 def flag_(value: bool, path: str) -> bool:  # noqa: FBT001 - it is the value itself
     """Return a value that must be True or False: "no" would be true."""
     if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise InvalidArgumentError(argument=path, reason=f"is {value!a}; True or False is wanted")
+        raise InvalidArgumentError(path=path, reason=f"is {value!a}; True or False is wanted")
     return value
 
 

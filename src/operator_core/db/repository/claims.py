@@ -244,9 +244,7 @@ class ClaimMixin(RepositoryBase):
 
 def _lease(worker: str, seconds: float, key: str | None) -> Lease:
     if check_seconds(seconds, "lease_seconds") <= 0:
-        raise InvalidArgumentError(
-            argument="lease_seconds", reason="is 0; give three times the seconds between heartbeats"
-        )
+        raise InvalidArgumentError(path="lease_seconds", reason="is 0; give three times the seconds between heartbeats")
     key = None if key is None else check_name(key, "idempotency_key")
     return Lease(check_name(worker, "worker"), float(seconds), key)
 
@@ -257,9 +255,9 @@ def _filters(
     filters: dict[str, Any] = {}
     for path, values in (("action_names", action_names), ("action_types", action_types)):
         if isinstance(values, str):
-            raise InvalidArgumentError(argument=path, reason=f"is one text; give a list: [{values!r}]")
+            raise InvalidArgumentError(path=path, reason=f"is one text; give a list: [{values!r}]")
         if values is not None and not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as elsewhere
-            raise InvalidArgumentError(argument=path, reason=f"is {values!r}; give a list")
+            raise InvalidArgumentError(path=path, reason=f"is {values!r}; give a list")
     if action_names is not None:
         filters["action_name"] = [check_text(name, "action_names") for name in action_names]
     if action_types is not None:

@@ -130,7 +130,7 @@ class HistoryMixin(RepositoryBase):
 
 def _moment(before: datetime) -> datetime:
     if not isinstance(before, datetime) or before.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
-        raise InvalidArgumentError(argument="before", reason=f"is {before!r}; an aware datetime is wanted")
+        raise InvalidArgumentError(path="before", reason=f"is {before!r}; an aware datetime is wanted")
     if before > utc_now():
-        raise InvalidArgumentError(argument="before", reason=f"is {before.isoformat()}, which is in the future")
+        raise InvalidArgumentError(path="before", reason=f"is {before.isoformat()}, which is in the future")
     return before

@@ -46,12 +46,10 @@ class ProposalMixin(RepositoryBase):
             InvalidArgumentError: A proposal has an idempotency key, which works only with `create_proposal`.
         """
         if isinstance(proposals_, ActionProposal):
-            raise InvalidArgumentError(
-                argument="proposals", reason="is one proposal; give a list, or call create_proposal"
-            )
+            raise InvalidArgumentError(path="proposals", reason="is one proposal; give a list, or call create_proposal")
         given = list(proposals_)
         if any(getattr(proposal, "idempotency_key", None) is not None for proposal in given):
-            raise InvalidArgumentError(argument="idempotency_key", reason="works with create_proposal only")
+            raise InvalidArgumentError(path="idempotency_key", reason="works with create_proposal only")
         stored = await self._run(proposals.insert_many, given)
         self._notify()
         return stored

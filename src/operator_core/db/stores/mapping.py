@@ -100,7 +100,7 @@ def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: Validati
 def require_type(value: T, kind: type[T], path: str) -> T:
     """Return a DTO that an untyped caller may have got wrong; raise `InvalidArgumentError` where it is not one."""
     if not isinstance(value, kind):
-        raise InvalidArgumentError(argument=path, reason=f"is a {type(value).__name__}; give an {kind.__name__}")
+        raise InvalidArgumentError(path=path, reason=f"is a {type(value).__name__}; give an {kind.__name__}")
     return value
 
 

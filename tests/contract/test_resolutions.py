@@ -9,9 +9,9 @@ from operator_core.actions import (
     ActionOutcome,
     AlreadyResolvedError,
     EventKind,
+    InvalidArgumentError,
     RecordNotFoundError,
     Resolution,
-    ValueNotStorableError,
 )
 from operator_core.actions.lifecycle import OUTCOMES
 from tests.support.claims import claimed, recovered, unknown
@@ -19,6 +19,7 @@ from tests.support.factories import running
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.stop_steps import stop
+from tests.support.values import REFUSED
 
 KNOWN = [outcome for outcomes in OUTCOMES.values() for outcome in outcomes if outcome is not ActionOutcome.UNKNOWN]
 
@@ -29,8 +30,8 @@ def _history(ledger: Ledger) -> Iterator[None]:
     assert check_history(ledger) == []
 
 
-async def settle(db, record_id, finding=Resolution.HAPPENED, **given):
-    return await db.resolve_unknown(record_id, **{"finding": finding, "by": "ann", "reason": "I looked", **given})
+async def resolve(db, record_id, resolution=Resolution.HAPPENED, **given):
+    return await db.resolve_unknown(record_id, **{"resolution": resolution, "by": "ann", "reason": "I looked", **given})
 
 
 async def test_what_nobody_knows_is_unsettled_oldest_first(db, plain):
@@ -51,7 +52,7 @@ async def test_what_is_known_or_still_runs_is_not_unsettled(db):
 async def test_a_finding_is_written_into_the_record(db, finding):
     record = await unknown(db)
 
-    settled = await settle(db, record.id, finding)
+    settled = await resolve(db, record.id, finding)
 
     assert (settled.resolution, settled.resolution_by, settled.resolution_reason) == (finding, "ann", "I looked")
     assert settled == await db.get_record(record.id)
@@ -60,7 +61,7 @@ async def test_a_finding_is_written_into_the_record(db, finding):
 async def test_a_finding_changes_nothing_else_of_the_record(db):
     record = await unknown(db)
 
-    settled = await settle(db, record.id)
+    settled = await resolve(db, record.id)
 
     same = dict.fromkeys(("finding", "finding_at", "finding_by", "finding_reason"))
     assert settled.model_copy(update=same) == record
@@ -70,7 +71,7 @@ async def test_a_finding_changes_nothing_of_the_proposal(db):
     record = await unknown(db)
     before = await db.get_proposal(record.proposal_id)
 
-    await settle(db, record.id)
+    await resolve(db, record.id)
 
     assert await db.get_proposal(record.proposal_id) == before
 
@@ -78,7 +79,7 @@ async def test_a_finding_changes_nothing_of_the_proposal(db):
 async def test_what_is_settled_is_unsettled_no_more(db):
     record, other = await unknown(db), await unknown(db)
 
-    await settle(db, record.id)
+    await resolve(db, record.id)
 
     assert await db.list_unresolved() == [other]
 
@@ -86,7 +87,7 @@ async def test_what_is_settled_is_unsettled_no_more(db):
 @pytest.mark.parametrize("finding", Resolution)
 async def test_a_finding_is_an_event_with_who_and_why(db, finding):
     record = await unknown(db)
-    settled = await settle(db, record.id, finding)
+    settled = await resolve(db, record.id, finding)
 
     last = (await db.get_events(record.proposal_id))[-1]
 
@@ -100,7 +101,7 @@ async def test_a_finding_is_an_event_with_who_and_why(db, finding):
 async def test_a_finding_may_be_given_as_its_text(db, text):
     record = await unknown(db)
 
-    settled = await settle(db, record.id, text)
+    settled = await resolve(db, record.id, text)
 
     assert settled.resolution == text.replace("_", " ")
 
@@ -109,10 +110,10 @@ async def test_a_finding_may_be_given_as_its_text(db, text):
 async def test_what_is_no_finding_is_refused(db, text):
     record = await unknown(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
-        await settle(db, record.id, text)
+    with pytest.raises(InvalidArgumentError) as caught:
+        await resolve(db, record.id, text)
 
-    assert caught.value.path == "finding"
+    assert caught.value.path == "resolution"
     assert await db.get_record(record.id) == record
 
 
@@ -120,8 +121,8 @@ async def test_what_is_no_finding_is_refused(db, text):
 async def test_who_found_out_and_how_must_be_storable(db, given):
     record = await unknown(db)
 
-    with pytest.raises(ValueNotStorableError) as caught:
-        await settle(db, record.id, **given)
+    with pytest.raises(REFUSED) as caught:
+        await resolve(db, record.id, **given)
 
     assert caught.value.path in given
     assert await db.get_record(record.id) == record
@@ -129,10 +130,10 @@ async def test_who_found_out_and_how_must_be_storable(db, given):
 
 async def test_a_finding_is_written_once(db):
     record = await unknown(db)
-    settled = await settle(db, record.id, Resolution.PARTLY)
+    settled = await resolve(db, record.id, Resolution.PARTLY)
 
     with pytest.raises(AlreadyResolvedError, match="was settled by ann: partly") as caught:
-        await settle(db, record.id, Resolution.HAPPENED, by="bob")
+        await resolve(db, record.id, Resolution.HAPPENED, by="bob")
 
     assert (caught.value.resolution, caught.value.by) == (Resolution.PARTLY, "ann")
     assert await db.get_record(record.id) == settled
@@ -141,7 +142,7 @@ async def test_a_finding_is_written_once(db):
 async def test_of_many_findings_at_once_one_is_written(db):
     record = await unknown(db)
 
-    found = await asyncio.gather(*(settle(db, record.id) for _ in range(4)), return_exceptions=True)
+    found = await asyncio.gather(*(resolve(db, record.id) for _ in range(4)), return_exceptions=True)
 
     assert [type(one) for one in found].count(AlreadyResolvedError) == 3
 
@@ -153,7 +154,7 @@ async def test_a_known_outcome_is_not_settled(db, outcome):
     record = await execution.acknowledge_stop(outcome=outcome)
 
     with pytest.raises(AlreadyResolvedError, match=f"is closed as {outcome}; only an unknown") as caught:
-        await settle(db, record.id)
+        await resolve(db, record.id)
 
     assert (caught.value.outcome, caught.value.resolution) == (outcome, None)
     assert await db.get_record(record.id) == record
@@ -163,13 +164,13 @@ async def test_what_still_runs_is_not_settled(db):
     record = await running(db)
 
     with pytest.raises(AlreadyResolvedError, match="is open; only an unknown outcome"):
-        await settle(db, record.id)
+        await resolve(db, record.id)
 
     assert await db.get_record(record.id) == record
 
 
 async def test_a_record_that_is_not_there_is_not_settled(db):
     with pytest.raises(RecordNotFoundError) as caught:
-        await settle(db, 4711)
+        await resolve(db, 4711)
 
     assert caught.value.record_id == 4711
