@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 INSTALL_BENCH = $(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench && \
 	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
 
-.PHONY: help demo test test-lowest test-psycopg race soak bench bench-large lint check lock migration clean
+.PHONY: help demo test test-lowest test-psycopg race soak bench bench-large lint docs check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -13,6 +14,10 @@ help: ## Show what can be made.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(STAMP) ## Run the main job on SQLite: propose, validate, execute, and what an incident left behind.
@@ -50,7 +55,11 @@ bench-large: $(STAMP) ## Measure whether calls stay flat at 10,000,000 rows; tak
 	$(INSTALL_BENCH)
 	.venv-bench/bin/python benchmarks/scale.py --large
 
-check: lint test ## All that must be green before a merge.
+docs: $(DOCS_STAMP) ## Build the documentation into site/; a broken link, or a public name without an entry, fails.
+	@rm -rf site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env --doctree-dir .venv/doctrees . site
+
+check: lint docs test ## All that must be green before a merge.
 
 lock: ## Write the newest versions of all dependencies to constraints.txt.
 	$(BIN)/uv pip compile --universal --all-extras --no-emit-index-url --no-header --no-annotate \
@@ -60,4 +69,4 @@ migration: $(STAMP) ## Start a new revision: make migration m="what it adds".
 	$(BIN)/alembic revision -m "$(m)" --rev-id $$(printf '%04d' $$(( $$(ls alembic/versions/*.py | wc -l) + 1 )))
 
 clean: ## Remove the virtual environment and all caches.
-	rm -rf .venv .venv-lowest .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-lowest .venv-bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build site
