@@ -6,7 +6,7 @@ DOCS_STAMP := .venv/.installed-docs
 INSTALL_BENCH = $(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench && \
 	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
 
-.PHONY: help demo test test-lowest test-psycopg race soak bench bench-large lint docs check lock migration clean
+.PHONY: help demo test test-lowest test-psycopg race soak bench bench-large lint docs picture check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench-large: $(STAMP) ## Measure whether calls stay flat at 10,000,000 rows; tak
 docs: $(DOCS_STAMP) ## Build the documentation into site/; a broken link, or a public name without an entry, fails.
 	@rm -rf site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env --doctree-dir .venv/doctrees . site
+
+picture: $(DOCS_STAMP) ## Draw docs/demo.svg from the output of the demo.
+	$(BIN)/python examples/picture.py
 
 check: lint docs test ## All that must be green before a merge.
 
