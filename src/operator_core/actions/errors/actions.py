@@ -12,6 +12,9 @@ from operator_core.actions.lifecycle import ActionOutcome, ActionStatus, Resolut
 class ProposalNotFoundError(ActionError):
     """There is no proposal with this id."""
 
+    http_status = 404
+    advice = "check the id; a pruned proposal is gone, and its history may be kept"
+
     proposal_id: int
 
     def __str__(self) -> str:
@@ -22,6 +25,9 @@ class ProposalNotFoundError(ActionError):
 class RecordNotFoundError(ActionError):
     """There is no record with this id."""
 
+    http_status = 404
+    advice = "check the id: a record has ids of its own, not those of its proposal"
+
     record_id: int
 
     def __str__(self) -> str:
@@ -30,7 +36,10 @@ class RecordNotFoundError(ActionError):
 
 @dataclass(eq=False)
 class TransitionNotAllowedError(ActionError):
-    """The proposal `id` is `current` and may not become `wanted`: what every loser of a race gets."""
+    """The proposal `id` is `current` and may not become `target`; every loser of a race gets this."""
+
+    http_status = 409
+    advice = "read the proposal: somebody was faster, or a step before this one is missing"
 
     id: int
     current: ActionStatus
@@ -45,6 +54,9 @@ class TransitionNotAllowedError(ActionError):
 @dataclass(eq=False)
 class RecordNotAllowedError(ActionError):
     """A record is made only for a proposal that is executing, and one proposal has at most one."""
+
+    http_status = 409
+    advice = "start the proposal first; to run it once more, propose it again with `retry_of`"
 
     proposal_id: int
     current: ActionStatus
@@ -62,6 +74,9 @@ class KillSwitchEngagedError(TransitionNotAllowedError):
 
     `released_at` is set when the stop is over: what was proposed before a stop can never start after it.
     """
+
+    http_status = 423
+    advice = "wait for the release, then propose the action again; never retry in a loop"
 
     generation: int
     scope: str
@@ -84,6 +99,9 @@ class KillSwitchEngagedError(TransitionNotAllowedError):
 class ProposalExpiredError(TransitionNotAllowedError):
     """The start of proposal `id` was refused, because it was valid only until then."""
 
+    http_status = 409
+    advice = "propose the action again"
+
     valid_until: datetime
 
     def __str__(self) -> str:
@@ -99,6 +117,9 @@ class LeaseLostError(ActionError):
 
     What the worker tried to report is kept in the history; the record stays as it is.
     """
+
+    http_status = 409
+    advice = "stop the action at once; what it reported is kept in the history"
 
     record_id: int
     worker: str | None
@@ -118,6 +139,9 @@ class LeaseLostError(ActionError):
 class StopRequestedError(ActionError):
     """The running action is asked to stop; raised within the action, to leave it."""
 
+    http_status = 409
+    advice = "let it leave the block: that answers the stop"
+
     record_id: int
     by: str
     reason: str | None
@@ -130,6 +154,9 @@ class StopRequestedError(ActionError):
 @dataclass(eq=False)
 class AlreadyResolvedError(ActionError):
     """Only an outcome that nobody knows can be settled, and only once."""
+
+    http_status = 409
+    advice = "read the record: its outcome is known, or a person has resolved it"
 
     record_id: int
     outcome: ActionOutcome | None
@@ -146,6 +173,9 @@ class AlreadyResolvedError(ActionError):
 class IdempotencyKeyError(ActionError):
     """Another proposal was made under the same idempotency key; `differs` names the fields that are not the same."""
 
+    http_status = 409
+    advice = "repeat the proposal as it was, or take a new key"
+
     key: str
     proposal_id: int
     differs: tuple[str, ...]
@@ -161,6 +191,9 @@ class IdempotencyKeyError(ActionError):
 class NotRetryableError(ActionError):
     """A proposal is to try again what is not finished, or was never there (`current` is None)."""
 
+    http_status = 409
+    advice = "wait until the first proposal is finished, or cancel it"
+
     retry_of: int
     current: ActionStatus | None
 
@@ -174,6 +207,9 @@ class NotRetryableError(ActionError):
 class WaitTimeoutError(ActionError, TimeoutError):
     """A proposal has not come so far in time."""
 
+    http_status = 504
+    advice = "wait again, with a longer timeout"
+
     proposal_id: int
     current: ActionStatus
     seconds: float
@@ -185,6 +221,9 @@ class WaitTimeoutError(ActionError, TimeoutError):
 @dataclass(eq=False)
 class StopNotEngagedError(ActionError):
     """A release names a stop that is not engaged; `engaged` lists (generation, scope) of those that are."""
+
+    http_status = 409
+    advice = "look at `kill_switch_status` and name the generation that is engaged"
 
     generation: int
     engaged: tuple[tuple[int, str], ...]
@@ -206,6 +245,9 @@ class StopUnconfirmedError(ActionError):
             is to cancel what is pending, or to see what runs.
     """
 
+    http_status = 503
+    advice = "treat it as engaged; look at `problems`, and stop again with `terminate_blockers=True`"
+
     receipt: Any
     problems: tuple[str, ...]
     pids: tuple[int, ...] = ()
@@ -220,6 +262,9 @@ class StopUnconfirmedError(ActionError):
 class StopFailedError(ActionError):
     """The stop is NOT engaged; `sql` is the statement with which a DBA engages it by hand."""
 
+    http_status = 503
+    advice = "nothing is stopped: try again, or have a DBA run the statement in `sql`"
+
     problem: str
     sql: str
 
@@ -230,6 +275,9 @@ class StopFailedError(ActionError):
 @dataclass(eq=False)
 class RequiresActionDBError(ActionError):
     """A session that joins a host's transaction cannot do this: it needs commits of its own."""
+
+    http_status = 500
+    advice = "call it on an `ActionDB`, which can be made from the same engine"
 
     call: str
 
@@ -244,6 +292,9 @@ class RequiresActionDBError(ActionError):
 class AlreadyStoredError(ActionError):
     """What was to be inserted carries a value that only the database gives."""
 
+    http_status = 422
+    advice = "leave out what only the database gives"
+
     kind: str
     field: str
     value: object
@@ -256,6 +307,9 @@ class AlreadyStoredError(ActionError):
 class InvalidArgumentError(ActionError, ValueError):
     """A call is wrong: the argument that `path` names is of another kind, or outside of what the call can work with."""
 
+    http_status = 422
+    advice = "correct the argument that the message names"
+
     path: str
     reason: str
 
@@ -267,6 +321,9 @@ class InvalidArgumentError(ActionError, ValueError):
 class ValueNotStorableError(ActionError, ValueError):
     """A value would not come back equal from both engines; `path` leads to it."""
 
+    http_status = 422
+    advice = "correct the value at the path that the message names"
+
     path: str
     reason: str
 
@@ -277,6 +334,9 @@ class ValueNotStorableError(ActionError, ValueError):
 @dataclass(eq=False)
 class IsolationLevelError(ActionError):
     """An action was started in a transaction that cannot see a stop (REPEATABLE READ or SERIALIZABLE)."""
+
+    http_status = 500
+    advice = "start actions under READ COMMITTED"
 
     proposal_id: int | None
 
@@ -293,6 +353,9 @@ class IsolationLevelError(ActionError):
 class NotOpenError(ActionError):
     """An `ActionDB` was used before it was opened or after it was closed."""
 
+    http_status = 500
+    advice = "use `async with ActionDB(...) as db:`, or `await db.open()`"
+
     target: str
 
     def __str__(self) -> str:
@@ -302,6 +365,9 @@ class NotOpenError(ActionError):
 @dataclass(eq=False)
 class OpenedElsewhereError(NotOpenError):
     """An `ActionDB`, or what it has given out, was used in another process or event loop than it was opened in."""
+
+    http_status = 500
+    advice = "open an `ActionDB` in each process and each event loop"
 
     where: str
 
@@ -313,6 +379,9 @@ class OpenedElsewhereError(NotOpenError):
 class SessionBusyError(ActionError):
     """Two tasks use one session at the same moment, where one of them cannot wait for the other; nothing was done."""
 
+    http_status = 500
+    advice = "await the other task first, or give each task a session"
+
     detail: str
 
     def __str__(self) -> str:
@@ -322,6 +391,9 @@ class SessionBusyError(ActionError):
 @dataclass(eq=False)
 class EngineNotConfiguredError(ActionError):
     """A host's engine has not the settings that the promises rest on."""
+
+    http_status = 500
+    advice = "call `configure_engine` right after creating the engine; on PostgreSQL give its sessions what is named"
 
     detail: str
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
 from operator_core.actions.text import printable
 
@@ -22,10 +22,17 @@ def _shown(message: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 class ActionError(Exception):
-    """Is the root of all errors of this library.
+    """The root of all errors of this library.
 
     Messages repeat names, reasons and values of others, and end in logs and on terminals: each is one printable line.
+
+    Attributes:
+        http_status: The status with which a web service answers when a call raises it.
+        advice: What to do about it, for a person.
     """
+
+    http_status: ClassVar[int] = 500
+    advice: ClassVar[str] = "read the message: it says what to do"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Have the message of a subclass shown as printable text, whatever its attributes hold."""

@@ -6,12 +6,15 @@ from operator_core.actions.errors.base import ActionError
 
 
 class DatabaseError(ActionError):
-    """Is the root of what can be wrong with a database."""
+    """The root of what can be wrong with a database."""
 
 
 @dataclass(eq=False)
 class DatabaseUrlError(DatabaseError):
     """The target of an `ActionDB` is not one that this library can use."""
+
+    http_status = 500
+    advice = "correct the URL; a file is given as a `Path`"
 
     problem: str
 
@@ -23,6 +26,9 @@ class DatabaseUrlError(DatabaseError):
 class MissingDriverError(DatabaseError):
     """The driver that a URL names is not installed."""
 
+    http_status = 500
+    advice = "install the extra that the message names"
+
     driver: str
     extra: str
 
@@ -33,6 +39,9 @@ class MissingDriverError(DatabaseError):
 @dataclass(eq=False)
 class EngineVersionError(DatabaseError):
     """The database engine is older than the lowest version that keeps the promises."""
+
+    http_status = 500
+    advice = "upgrade SQLite or PostgreSQL"
 
     engine: str
     version: str
@@ -46,6 +55,9 @@ class EngineVersionError(DatabaseError):
 class DatabaseEncodingError(DatabaseError):
     """The database cannot keep every text: its encoding is not UTF-8."""
 
+    http_status = 500
+    advice = "create the database with the encoding UTF8"
+
     url: str
     encoding: str
 
@@ -57,12 +69,17 @@ class DatabaseEncodingError(DatabaseError):
 
 
 class SchemaError(DatabaseError):
-    """Is the root of what can be wrong with a schema."""
+    """The root of what can be wrong with a schema."""
+
+    http_status = 503
 
 
 @dataclass(eq=False)
 class SchemaOutOfDateError(SchemaError):
     """The schema is behind this library; `current` is None when there is no ledger at all."""
+
+    http_status = 503
+    advice = "run the command that the message names, as a step of the deploy"
 
     url: str
     current: str | None
@@ -77,6 +94,9 @@ class SchemaOutOfDateError(SchemaError):
 @dataclass(eq=False)
 class SchemaTooNewError(SchemaError):
     """The schema is ahead of this library by more than the one revision that it can work with."""
+
+    http_status = 503
+    advice = "upgrade operator-core"
 
     url: str
     current: str
@@ -93,6 +113,9 @@ class SchemaTooNewError(SchemaError):
 class GuardMissingError(SchemaError):
     """Guards, tables or the latch of the database are missing or altered: no guard, no start."""
 
+    http_status = 503
+    advice = "find out who changed the database, then run `operator-core db repair`"
+
     url: str
     guards: tuple[str, ...]
 
@@ -106,6 +129,9 @@ class GuardMissingError(SchemaError):
 @dataclass(eq=False)
 class NameTakenError(SchemaError):
     """The database has something with a name of ours that is not part of a ledger: a host's own `action_events`."""
+
+    http_status = 500
+    advice = "give the ledger a database or a schema of its own"
 
     url: str
     names: tuple[str, ...]
@@ -121,6 +147,9 @@ class NameTakenError(SchemaError):
 @dataclass(eq=False)
 class RevisionUnknownError(SchemaError):
     """The tables of a ledger are there, but not the row that says at which revision they are."""
+
+    http_status = 503
+    advice = "restore the row of `operator_core_version`, or take the next revision in the host's migrations"
 
     url: str
     expected: str
@@ -138,6 +167,9 @@ class RevisionUnknownError(SchemaError):
 class RetryTransactionError(DatabaseError):
     """The database gave up one of two transactions that met; nothing of this one was kept."""
 
+    http_status = 503
+    advice = "run your transaction again"
+
     code: str
 
     def __str__(self) -> str:
@@ -147,6 +179,9 @@ class RetryTransactionError(DatabaseError):
 @dataclass(eq=False)
 class ConstraintError(DatabaseError):
     """The database refused a row by one of its constraints."""
+
+    http_status = 409
+    advice = "read the message: a constraint of the database, or a trigger of the host, refused the row"
 
     code: str
     detail: str
@@ -166,6 +201,9 @@ class UnreadableRowError(DatabaseError):
         detail: What is wrong with the value.
         kept: Whether what the call was to write is written all the same.
     """
+
+    http_status = 500
+    advice = "look at the row in plain SQL; nothing else depends on it"
 
     table: str
     id: int | None
@@ -191,6 +229,7 @@ class DatabaseUnavailableError(DatabaseError):
     detail: str
     code: str | None = None
 
+    http_status = 503
     advice = "see that the server runs and the URL is right"
 
     def __str__(self) -> str:
@@ -234,6 +273,7 @@ class DatabaseReadOnlyError(DatabaseUnavailableError):
 class DatabaseFullError(DatabaseUnavailableError):
     """No room is left for the database; nothing was changed."""
 
+    http_status = 507
     advice = "make room on the disk and try again"
 
 
