@@ -6,7 +6,7 @@ DOCS_STAMP := .venv/.installed-docs
 INSTALL_BENCH = $(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench && \
 	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
 
-.PHONY: help demo test test-lowest test-psycopg race soak bench bench-large lint docs picture check lock migration clean
+.PHONY: help demo incident test test-lowest test-psycopg race soak bench bench-large lint docs picture check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,10 @@ $(DOCS_STAMP): $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
-demo: $(STAMP) ## Run the main job on SQLite: propose, validate, execute, and what an incident left behind.
+demo: $(STAMP) ## See what it does, on SQLite: propose, check, approve, run, and a stop in the middle of the work.
+	$(BIN)/python examples/demo.py
+
+incident: $(STAMP) ## Replay the tool calls of an agent in an incident, all of them accounted for.
 	$(BIN)/python examples/incident.py
 
 test: $(STAMP) ## Run every test, on SQLite and on a real PostgreSQL.
