@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionStatus
-from operator_core.db import ActionDB, install_guards, metadata, migrations
+from operator_core.db import ActionDB, metadata, migrations
 from operator_core.db.engine.urls import resolve_url
+from operator_core.db.migrations import revisions
 from tests.support.factories import stored
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -127,7 +128,6 @@ async def within(ledger: Ledger, act: Callable[[sa.Connection], T], driver: str 
 
 def create_from_models(connection: sa.Connection) -> None:
     metadata.create_all(connection)
-    install_guards(connection)
 
 
 def add_revision(monkeypatch: pytest.MonkeyPatch, folder: Path, upgrade: str, downgrade: str = "pass") -> Path:
@@ -141,9 +141,11 @@ def add_revision(monkeypatch: pytest.MonkeyPatch, folder: Path, upgrade: str, do
     (scripts / "versions" / f"{number}_next.py").write_text(
         f"import sqlalchemy as sa\nfrom alembic import op\n{head}{body}"
     )
-    monkeypatch.setattr(migrations, "REVISIONS", (*migrations.REVISIONS, number))
-    monkeypatch.setattr(migrations, "HEAD", number)
-    monkeypatch.setattr(migrations, "scripts", lambda: scripts)
+    known = (*migrations.REVISIONS, number)
+    for module in (revisions, migrations):
+        monkeypatch.setattr(module, "REVISIONS", known)
+        monkeypatch.setattr(module, "HEAD", number)
+        monkeypatch.setattr(module, "scripts", lambda: scripts)
     return scripts
 
 

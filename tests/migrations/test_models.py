@@ -7,11 +7,12 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from operator_core.db import guards, install_guards, metadata, migrations, upgrade
+from operator_core.db import ActionDB, guards, install_guards, metadata, migrations, upgrade
 from operator_core.db.guards import statements
 from operator_core.db.guards.postgresql_inspection import CATALOG
 from tests.migrations.freeze_catalog import catalog_of
 from tests.migrations.support import create_from_models, schema_of, within
+from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 
 
@@ -86,3 +87,22 @@ def test_a_revision_imports_nothing_of_this_library_and_of_alembic_only_what_is_
     assert "operator_core" not in " ".join(re.findall(r"^\s*(?:from|import) .*", text, re.MULTILINE))
     assert set(re.findall(r"^.*\balembic\b.*$", text, re.MULTILINE)) == {"from alembic import op"}
     assert len(migrations.REVISIONS) == len(list(migrations.scripts().glob("versions/*.py")))
+
+
+async def test_tables_from_our_metadata_have_their_guards_and_a_second_call_changes_nothing(empty):
+    await within(empty, metadata.create_all)
+    made = schema_of(empty)
+
+    await within(empty, metadata.create_all)
+
+    assert schema_of(empty) == made
+    async with ActionDB(empty.target, migrate="check") as db:
+        assert (await db.create_proposal(proposal())).id == 1
+
+
+async def test_a_part_of_our_tables_gets_no_guards(empty):
+    part = [metadata.tables["kill_switch"]]
+
+    await within(empty, lambda connection: metadata.create_all(connection, tables=part))
+
+    assert [name for name in schema_of(empty) if name.startswith("trigger")] == []

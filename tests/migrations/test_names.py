@@ -4,11 +4,10 @@ import asyncio
 from contextlib import closing
 
 import pytest
-import sqlalchemy as sa
 
 from operator_core.actions import DatabaseUrlError, NameTakenError
 from operator_core.cli.main import main
-from operator_core.db import ActionDB, install_guards, metadata, migrations, upgrade
+from operator_core.db import ActionDB, metadata, migrations, upgrade
 from operator_core.db.schema import Base
 from tests.migrations.support import add_revision, contents_of, schema_of, version_of, within
 from tests.support.factories import stored
@@ -123,12 +122,8 @@ def test_what_only_looks_like_a_name_of_ours_is_in_nobodys_way(empty):
 async def test_guards_are_not_installed_on_a_table_of_a_host(empty):
     run(empty, TAKEN["table action_events"])
 
-    def create(connection: sa.Connection) -> None:
-        metadata.create_all(connection)
-        install_guards(connection)
-
     with pytest.raises(NameTakenError, match="table action_events"):
-        await within(empty, create)
+        await within(empty, metadata.create_all)
 
     assert [name for name in schema_of(empty) if name.startswith("trigger")] == []
 

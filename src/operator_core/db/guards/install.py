@@ -3,11 +3,13 @@
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from operator_core.actions.errors import NameTakenError
 from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.db.engine.urls import display_url
 from operator_core.db.guards import names, postgresql, sqlite
+from operator_core.db.schema import Base
 
 SEED = (
     f"INSERT INTO kill_switch (scope, generation) SELECT '{EVERYTHING}', 0 "
@@ -38,7 +40,9 @@ class Operations(Protocol):
 
 
 def install_guards(where: sa.Connection | Operations) -> None:
-    """Create the guards and the first row of the latch beside tables that a host has made from our metadata.
+    """Create the guards and the first row of the latch beside tables that a host's migration has made.
+
+    `metadata.create_all` calls it by itself.
 
     What is there already is replaced, so that the call can be repeated. Runs in the transaction of the connection. In a
     migration give it Alembic's `op`: in offline mode (`--sql`) the statements are printed.
@@ -57,6 +61,18 @@ def install_guards(where: sa.Connection | Operations) -> None:
         raise NameTakenError(url=display_url(connection.engine.url), names=taken)
     for statement in _installed_by(connection.dialect.name):
         connection.execute(sa.text(statement.replace(":", r"\:")))  # some drivers read % as a placeholder
+
+
+def _install_after_create(_metadata: sa.MetaData, connection: object, *, tables: Any = (), **_options: Any) -> None:
+    """Install the guards with the tables that `metadata.create_all` creates: without guards nothing starts."""
+    if not tables or not isinstance(connection, sa.Connection):  # nothing was missing, or the statements are printed
+        return
+    there = sa.inspect(connection).get_table_names()
+    if set(Base.metadata.tables) <= set(there):
+        install_guards(connection)
+
+
+event.listen(Base.metadata, "after_create", _install_after_create)
 
 
 def drop_guards(connection: sa.Connection) -> None:

@@ -23,8 +23,9 @@ from operator_core.actions.errors import ConstraintError, DatabaseLockedError, D
 from operator_core.db.engine.capabilities import check_version, is_sqlite
 from operator_core.db.engine.factory import require_configured
 from operator_core.db.engine.urls import display_url, resolve_url
+from operator_core.db.migrations import revisions
 from operator_core.db.migrations.blocking import run_blocking
-from operator_core.db.migrations.revisions import DDL_LOCK_TIMEOUT, VERSION_TABLE, scripts
+from operator_core.db.migrations.revisions import DDL_LOCK_TIMEOUT, VERSION_TABLE
 from operator_core.db.migrations.sqlite_triggers import TriggerRestorer
 from operator_core.db.migrations.status import require_chain
 from operator_core.db.schema import Base
@@ -56,7 +57,7 @@ Plan = Callable[[tuple[str, ...], MigrationContext], Iterable[RevisionStep]]
 
 def plan(direction: Direction, revision: str) -> Plan:
     """Return what chooses the steps to a revision; it has loaded the scripts anew, and gives them their own `op`."""
-    directory = ScriptDirectory(str(scripts()))
+    directory = ScriptDirectory(str(revisions.scripts()))
 
     def choose(heads: tuple[str, ...], context: MigrationContext) -> Iterable[RevisionStep]:
         op: Any = Operations(context)
@@ -70,7 +71,7 @@ def plan(direction: Direction, revision: str) -> Plan:
 
 def history() -> list[tuple[str, str]]:
     """Return every revision with what it brings, oldest first."""
-    found = ScriptDirectory(str(scripts())).walk_revisions()
+    found = ScriptDirectory(str(revisions.scripts())).walk_revisions()
     return [(script.revision, script.doc) for script in found][::-1]
 
 

@@ -23,8 +23,9 @@ from operator_core.db.engine.capabilities import check_version
 from operator_core.db.engine.file_watch import require_safe_to_open
 from operator_core.db.engine.urls import URL_VARIABLE, display_url, require_ledger_file, resolve_url, sqlite_path
 from operator_core.db.guards import inspect, names
+from operator_core.db.migrations import revisions
 from operator_core.db.migrations.blocking import run_blocking
-from operator_core.db.migrations.revisions import HEAD, REVISIONS, VERSION_TABLE
+from operator_core.db.migrations.revisions import VERSION_TABLE
 from operator_core.db.schema import kill_switch
 from operator_core.db.stores import kill_switch_verification
 
@@ -51,8 +52,8 @@ def current_revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table(kill_switch.name):
         return None
     if versioned:
-        raise RevisionUnknownError(url=display_url(connection.engine.url), expected=HEAD)
-    return HEAD
+        raise RevisionUnknownError(url=display_url(connection.engine.url), expected=revisions.HEAD)
+    return revisions.HEAD
 
 
 def require_chain(connection: sa.Connection) -> None:
@@ -63,7 +64,7 @@ def require_chain(connection: sa.Connection) -> None:
         RevisionUnknownError: Only a host knows the revision of its tables.
     """
     if current_revision(connection) is not None and not names.has_version(connection):
-        raise RevisionUnknownError(url=display_url(connection.engine.url), expected=HEAD)
+        raise RevisionUnknownError(url=display_url(connection.engine.url), expected=revisions.HEAD)
 
 
 def require_free_names(connection: sa.Connection) -> None:
@@ -115,15 +116,15 @@ def require_compatible(connection: sa.Connection, url: URL) -> None:
         GuardMissingError: A guard is missing, disabled or altered, or something else that a promise rests on.
         NameTakenError: There is no ledger, and something of a host's has a name that one needs.
     """
-    found = require_revision(connection, url, f"{int(HEAD) + 1:04d}")
-    missing = _wrong_guards(connection, exactly=found == HEAD)
+    found = require_revision(connection, url, f"{int(revisions.HEAD) + 1:04d}")
+    missing = _wrong_guards(connection, exactly=found == revisions.HEAD)
     if missing:
         raise GuardMissingError(url=display_url(url), guards=missing)
 
 
 def wrong_guards(connection: sa.Connection) -> tuple[str, ...]:
     """Return what is wrong with the guards and the tables, as far as this version knows their revision."""
-    return _wrong_guards(connection, exactly=current_revision(connection) == HEAD)
+    return _wrong_guards(connection, exactly=current_revision(connection) == revisions.HEAD)
 
 
 def require_revision(connection: sa.Connection, url: URL, *others: str) -> str:
@@ -134,10 +135,11 @@ def require_revision(connection: sa.Connection, url: URL, *others: str) -> str:
         SchemaTooNewError: It is ahead.
     """
     found = current_revision(connection)
-    if found is None or (found in REVISIONS and found != HEAD):
-        raise SchemaOutOfDateError(url=display_url(url), current=found, expected=HEAD, command=_upgrade_command(url))
-    if found not in (HEAD, *others):
-        raise SchemaTooNewError(url=display_url(url), current=found, expected=HEAD)
+    if found is None or (found in revisions.REVISIONS and found != revisions.HEAD):
+        command = _upgrade_command(url)
+        raise SchemaOutOfDateError(url=display_url(url), current=found, expected=revisions.HEAD, command=command)
+    if found not in (revisions.HEAD, *others):
+        raise SchemaTooNewError(url=display_url(url), current=found, expected=revisions.HEAD)
     return found
 
 
@@ -202,11 +204,11 @@ def schema_status_on(connection: sa.Connection) -> SchemaStatus:
     """Look how a database stands, besides its guards and tables at its latch and its counters of ids."""
     check_version(connection)
     found = current_revision(connection)
-    if found is None or (found in REVISIONS and found != HEAD):
+    if found is None or (found in revisions.REVISIONS and found != revisions.HEAD):
         return SchemaStatus(found, SchemaState.BEHIND)
     missing = wrong_guards(connection)
-    if found != HEAD:
-        later = found.isdecimal() and found > HEAD
+    if found != revisions.HEAD:
+        later = found.isdecimal() and found > revisions.HEAD
         return SchemaStatus(found, SchemaState.AHEAD if later else SchemaState.UNKNOWN, missing)
     if not missing:
         different = [

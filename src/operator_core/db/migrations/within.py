@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from operator_core.actions.errors import InvalidArgumentError
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards import SEED, Operations, names
+from operator_core.db.migrations import revisions
 from operator_core.db.migrations.environment import (
     OPTIONS,
     Plan,
@@ -18,7 +19,7 @@ from operator_core.db.migrations.environment import (
     require_schema,
     wait_for_lock,
 )
-from operator_core.db.migrations.revisions import REVISIONS, VERSION_TABLE, scripts
+from operator_core.db.migrations.revisions import VERSION_TABLE
 from operator_core.db.migrations.status import current_revision, require_free_names
 
 BASE = "base"
@@ -27,7 +28,7 @@ BASE = "base"
 
 def run_within(where: sa.Connection | Operations, start: str, end: str) -> None:
     """Run our revisions from `start` to `end`; see `host.run_revisions`."""
-    numbers = [BASE, *REVISIONS]
+    numbers = [BASE, *revisions.REVISIONS]
     for path, revision in (("start", start), ("end", end)):
         if revision not in numbers:
             known = ", ".join(numbers)
@@ -97,7 +98,7 @@ def _drop_guards(revision: str, dialect: str) -> list[str]:
 
     The others are replaced, so that whoever may call them still may.
     """
-    texts = [text for number in REVISIONS for text in _frozen_guards(number, dialect)]
+    texts = [text for number in revisions.REVISIONS for text in _frozen_guards(number, dialect)]
     triggers = {found[1]: found[2] for text in texts if (found := _TRIGGER.match(text))}
     if dialect == "sqlite":
         return [f"DROP TRIGGER IF EXISTS {name}" for name in triggers]
@@ -113,6 +114,6 @@ _FUNCTION = re.compile(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)")
 
 def _frozen_guards(revision: str, dialect: str) -> list[str]:
     """Return the guards of a revision, which are those of the last one that changed any."""
-    files = sorted((scripts() / "guards").glob(f"*_{dialect}.sql"))
+    files = sorted((revisions.scripts() / "guards").glob(f"*_{dialect}.sql"))
     (*_, last) = (file for file in files if file.name <= f"{revision}_{dialect}.sql")
     return last.read_text(encoding="utf-8").partition("\n")[2].removesuffix("\n").split("\n-- next\n")

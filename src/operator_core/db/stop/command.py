@@ -11,7 +11,7 @@ from operator_core.actions.errors import ActionError, StopFailedError
 from operator_core.actions.kill_switch import RunningAction, Scope, Stop
 from operator_core.db.guards import missing_guards
 from operator_core.db.guards.conditions import stop_statement
-from operator_core.db.migrations.revisions import HEAD
+from operator_core.db.migrations import revisions
 from operator_core.db.migrations.status import current_revision
 from operator_core.db.stores import kill_switch, kill_switch_status
 
@@ -88,7 +88,7 @@ def _release_since(connection: sa.Connection, stop: Stop) -> list[str]:
 
 def _wrong_guards(connection: sa.Connection) -> list[str]:
     try:
-        missing = missing_guards(connection, exactly=current_revision(connection) == HEAD)
+        missing = missing_guards(connection, exactly=current_revision(connection) == revisions.HEAD)
     except (ActionError, DBAPIError) as error:
         return [f"the guards of the database could not be looked at: {error}"]
     return [f"the guards of the database do not hold: {guard}" for guard in missing]
