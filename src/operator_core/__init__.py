@@ -1,3 +1,3 @@
-"""Keep what an AI agent wants to do to live systems, and the kill switch that stops all of it."""
+"""A ledger of the actions that AI agents propose on live systems, and the kill switch that stops all of them."""
 
 __version__ = "0.1.0"

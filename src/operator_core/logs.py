@@ -1,4 +1,4 @@
-"""Loggers whose lines nobody else can write: whatever text of others is logged, one entry stays one entry."""
+"""Loggers with forgery-proof lines: whatever text from outside is logged, one entry stays one entry."""
 
 import logging
 import traceback
@@ -10,18 +10,18 @@ _OF_OTHERS = ("worker", "action_name")  # what entries carry in their `extra`
 _CAUSED = "The above exception was the direct cause of the following exception:"
 _DURING = "During handling of the above exception, another exception occurred:"
 _MOST_INNER, _DEEPEST = 15, 10  # errors of a group; causes of causes, and groups within groups
-_LONGEST = 8_000  # characters of one message: whoever writes to the ledger decides how long it is
+_LONGEST = 8_000  # characters of one message: clients of the ledger could write any number
 
 
 class PrintableFilter(logging.Filter):
-    """Makes the message, the extra and the traceback of each entry printable; lets every entry pass."""
+    """A filter that makes the message, the extra and the traceback of each entry printable, and drops none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Escape what an entry repeats; one that is printable already keeps its template and arguments."""
+        """Escape an entry's text from outside; an entry that is already printable keeps its template and arguments."""
         try:
             message = record.getMessage()
             shown = _one_line(message)
-        except Exception as error:  # noqa: BLE001 - what cannot be formatted must not break off what is logged
+        except Exception as error:  # noqa: BLE001 - an entry that cannot be formatted must not interrupt the caller
             message, shown = "", printable(f"{record.msg!a} (its values cannot be shown: {type(error).__name__})")
         if shown != message:
             record.msg, record.args = shown, None
@@ -30,7 +30,7 @@ class PrintableFilter(logging.Filter):
             if isinstance(value, str):
                 setattr(record, name, printable(value))
         if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = traceback_text(record.exc_info[1])  # formatters take it as it is
+            record.exc_text = traceback_text(record.exc_info[1])  # formatters use it unchanged
         return True
 
 

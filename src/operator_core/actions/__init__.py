@@ -1,4 +1,4 @@
-"""What an action is, without a database: states, DTOs and errors."""
+"""The model of an action, without a database: states, DTOs and errors."""
 
 from operator_core.actions.errors import (
     ActionError,

@@ -1,16 +1,16 @@
-"""Errors as a ledger keeps them: the type and message, the notes, the cause, and what a group of errors holds."""
+"""Errors as a ledger stores them: type and message, notes, cause, and the members of a group."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from operator_core.actions.validation import sanitise_text
 
-_DEEPEST, _MOST = 10, 50  # causes of causes and groups in groups; errors in all
+_DEEPEST, _MOST = 10, 50  # nesting of causes and groups; number of errors in total
 _LONGEST_NOTE = 4_000  # characters of a note, a cause or an inner error
 
 
 def error_text(error: BaseException) -> str:
-    """Return what is recorded of an error: `ValueError: too hot (note: store 4) (caused by KeyError: 4)`.
+    """Return the stored text of an error: `ValueError: too hot (note: store 4) (caused by KeyError: 4)`.
 
     The errors of a group follow its message in brackets. A context that was not named with `from` is left to the log.
     """
@@ -28,7 +28,7 @@ def is_only(error: BaseException, kind: type[BaseException]) -> bool:
 
 
 class _Description:
-    """Describes an error and what hangs on it, as far as the bounds go: causes may form a ring, and groups be vast."""
+    """A bounded description of an error with its causes and members: causes may form a ring, and groups be huge."""
 
     def __init__(self) -> None:
         self._left = _MOST

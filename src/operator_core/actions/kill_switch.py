@@ -1,4 +1,4 @@
-"""What a stop is: its scope, its receipt, and how it stands."""
+"""The model of a stop: its scope, its receipt, and its status."""
 
 import re
 from enum import StrEnum
@@ -13,10 +13,10 @@ EVERYTHING = "everything"
 
 
 class Scope(FrozenModel):
-    """What a stop covers: everything (`Scope()`), or the proposals that have one value in one of four fields.
+    """The scope of a stop: everything (`Scope()`), or the proposals that have one value in one of four fields.
 
     Raises:
-        pydantic.ValidationError: More than one field is given (engage one stop for each), or a value does not fit.
+        pydantic.ValidationError: More than one field is set (engage one stop for each), or a value is invalid.
     """
 
     action_type: ActionType | None = None
@@ -50,7 +50,7 @@ class Scope(FrozenModel):
 
     @classmethod
     def coerce(cls, scope: "Scope | str | None") -> "Scope":
-        """Return a scope that was given as one, as its text, or not at all, which means everything."""
+        """Return the scope for a `Scope`, for its text, or for None, which means everything."""
         if scope is None:
             return cls()
         if isinstance(scope, str):
@@ -63,7 +63,7 @@ class Scope(FrozenModel):
 
     @classmethod
     def read(cls, text: str) -> "Scope | str":
-        """Return the scope that a row of the latch names, or its text where that is no scope."""
+        """Return the scope that a row of the latch names, or the text itself if it is not a scope."""
         try:
             return cls.parse(text)
         except ValueError:
@@ -71,10 +71,10 @@ class Scope(FrozenModel):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `everything` or `field=value`, as the command line and the table write it.
+        """Parse `everything` or `field=value`, the form of the command line and of the table.
 
         Raises:
-            InvalidArgumentError: It is neither.
+            InvalidArgumentError: The text is neither.
             ValueNotStorableError: No row could have the value.
         """
         if text == EVERYTHING:
@@ -100,13 +100,13 @@ class Scope(FrozenModel):
 
 
 class Stop(FrozenModel):
-    """One engagement of the kill switch; `generation` is its name.
+    """One engagement of the kill switch; `generation` identifies it.
 
-    A row that somebody wrote past the guards may hold values that cannot be read. They are shown as the text
-    "(cannot be read)", as 1970-01-01, or as generation 0, and `verify` names each of them.
+    A row that was written past the guards may hold unreadable values. They are shown as the text "(cannot be read)", as
+    1970-01-01, or as generation 0, and `verify` names each of them.
 
     Attributes:
-        scope: A text where the database holds one that is no scope, from before its guard refused such; it covers
+        scope: A text if the database holds one that is not a scope, from before its guard refused such rows. It covers
             nothing that this library proposes, and can be released like any other.
     """
 
@@ -121,10 +121,10 @@ class Stop(FrozenModel):
 
 
 class RunningAction(FrozenModel):
-    """An action that was running when it was looked at; `worker` is who started it.
+    """An action that was running when the status was read; `worker` names the worker that started it.
 
     Attributes:
-        lease_expires_at: None where it was started without a lease: no recovery touches it.
+        lease_expires_at: None if it was started without a lease: no recovery touches it.
         last_seen_at: The last heartbeat of its worker.
     """
 
@@ -142,14 +142,14 @@ class StopReceipt(FrozenModel):
 
     Attributes:
         cancelled: The ids of the proposals that this stop cancelled.
-        still_executing: What runs on: ask it, wait for it, or end it by hand.
+        still_executing: The actions that still run: ask them to stop, wait for them, or end them by hand.
         not_yet_cancelled: The ids of pending proposals that another client holds locked. They cannot start either, and
             the next sweep cancels them.
         publish_ms: Milliseconds from the call until new starts were refused.
         stop_ms: Milliseconds from the call until the receipt.
-        on_standby: False where a synchronous standby did not answer: a failover would lose this stop.
+        on_standby: False if a synchronous standby did not answer: a failover would lose this stop.
         scope_warning: A sentence if no proposal has ever matched the scope, which may be a typo; else None.
-        similar_values: Similar values that proposals do have in that field, the closest first.
+        similar_values: Similar values that proposals have in that field, closest first.
     """
 
     generation: int
@@ -166,7 +166,7 @@ class StopReceipt(FrozenModel):
 
 
 class StopRequest(FrozenModel):
-    """What a running action is asked: by a stop (with its generation and scope), or by a person who cancels it."""
+    """A request to a running action, made by a stop (with its generation and scope), or by a person."""
 
     generation: int | None = None
     scope: Scope | str | None = None
@@ -176,7 +176,7 @@ class StopRequest(FrozenModel):
 
 
 class Answer(StrEnum):
-    """How a running action met a stop."""
+    """How a running action responded to a stop."""
 
     STOPPED = "stopped"
     FINISHED_ANYWAY = "finished anyway"
@@ -184,10 +184,10 @@ class Answer(StrEnum):
 
 
 class StopResponse(FrozenModel):
-    """How one running action met one stop.
+    """How one running action responded to one stop.
 
     Attributes:
-        seconds: From the stop to the answer; for a silent one, until now. By the database's clock.
+        seconds: Seconds from the stop to the answer, or until now if it is silent, by the database's clock.
     """
 
     generation: int
@@ -200,14 +200,14 @@ class StopResponse(FrozenModel):
 
 
 class KillSwitchStatus(FrozenModel):
-    """How the kill switch stands.
+    """The status of the kill switch.
 
     Attributes:
-        generation: The number of the last stop; 0 where there was none.
+        generation: The number of the last stop; 0 if there was none.
         still_executing: Everything that runs, whether a stop covers it or not.
-        answers: Of what ran at the stops in `engaged` and `last_stops`.
-        last_stops: The newest first, engaged ones included.
-        not_yet_cancelled: The ids of proposals that are pending and can never start.
+        answers: The answers of the actions that ran during the stops in `engaged` and `last_stops`.
+        last_stops: The newest stops first, including engaged ones.
+        not_yet_cancelled: The ids of pending proposals that can never start.
     """
 
     generation: int
@@ -220,7 +220,7 @@ class KillSwitchStatus(FrozenModel):
 
 
 class KillSwitchEvent(FrozenModel):
-    """One engage or release, as the database wrote it down."""
+    """One engage or release, as the database recorded it."""
 
     id: int
     generation: int

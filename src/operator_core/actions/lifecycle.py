@@ -1,4 +1,4 @@
-"""The states of an action, and the one table of steps from which everything else about states is derived."""
+"""The states of an action, and the one transition table from which everything else about states is derived."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 
 class ActionStatus(StrEnum):
-    """Where a proposal stands in its life."""
+    """The state of a proposal in its lifecycle."""
 
     PROPOSED = "proposed"
     VALIDATED = "validated"
@@ -17,7 +17,7 @@ class ActionStatus(StrEnum):
 
 
 class ActionOutcome(StrEnum):
-    """How an execution ended; an open record has none."""
+    """The outcome of an execution; an open record has none."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -26,7 +26,7 @@ class ActionOutcome(StrEnum):
 
 
 class Resolution(StrEnum):
-    """What a person found out about an execution whose outcome was unknown."""
+    """What a person found out about an execution of unknown outcome."""
 
     HAPPENED = "happened"
     DID_NOT_HAPPEN = "did not happen"
@@ -34,18 +34,18 @@ class Resolution(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Resolution | None":
-        """Take `did_not_happen` too, as it is written where a blank would be quoted."""
+        """Accept `did_not_happen` too, for places where a space would need quotes."""
         text = str(value).replace("_", " ")
         return next((finding for finding in cls if finding.value == text), None)
 
 
 TRANSITIONS: Mapping[ActionStatus, tuple[ActionStatus, ...]] = MappingProxyType(
     {
-        # Someone wants it. It is checked and approved, or dropped by a person, a check or a stop.
+        # An agent proposed it. It is checked and approved, or cancelled by a person, a check or a stop.
         ActionStatus.PROPOSED: (ActionStatus.VALIDATED, ActionStatus.CANCELLED),
-        # It may run. It is started, or dropped by a person or a stop.
+        # It may run. It is started, or cancelled by a person or a stop.
         ActionStatus.VALIDATED: (ActionStatus.EXECUTING, ActionStatus.CANCELLED),
-        # It runs. It ends well or badly, or its worker answers a stop or a cancel request.
+        # It runs. It succeeds or fails, or its worker answers a stop or a cancel request.
         ActionStatus.EXECUTING: (ActionStatus.COMPLETED, ActionStatus.FAILED, ActionStatus.CANCELLED),
         # Final: a retry is a new proposal.
         ActionStatus.COMPLETED: (),
@@ -61,7 +61,7 @@ OUTCOMES: Mapping[ActionStatus, tuple[ActionOutcome, ...]] = MappingProxyType(
         ActionStatus.CANCELLED: (ActionOutcome.STOPPED,),
     }
 )
-"""What the closed record must say before a proposal may leave `executing` for a state."""
+"""The outcomes that a closed record may have when its proposal leaves `executing` for a state."""
 
 INITIAL = ActionStatus.PROPOSED
 TERMINAL = tuple(status for status, targets in TRANSITIONS.items() if not targets)
@@ -97,11 +97,11 @@ PENDING = tuple(
     for status in TRANSITIONS
     if status not in TERMINAL and ActionStatus.EXECUTING not in states_possibly_visited(status)
 )
-"""Not started and not final: what a stop sweeps."""
+"""The states that are neither started nor final: a stop sweeps them."""
 
 
 def mermaid() -> str:
-    """Draw the table as a Mermaid state diagram, as the documentation shows it."""
+    """Return the transition table as a Mermaid state diagram, for the documentation."""
     lines = ["stateDiagram-v2", f"    [*] --> {INITIAL}"]
     lines += [f"    {source} --> {target}" for source, target in STEP_PAIRS]
     lines += [f"    {status} --> [*]" for status in TERMINAL]

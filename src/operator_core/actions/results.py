@@ -1,4 +1,4 @@
-"""Results as they are stored: the JSON form of what an action returned, and what had to be changed to store it."""
+"""Results as they are stored: the JSON form of what an action returned, and the changes that storing took."""
 
 import dataclasses
 from collections import deque
@@ -28,36 +28,36 @@ _MOST_NOTES, _LONGEST_NOTE = 10, 1_000
 
 
 class StoredResult(NamedTuple):
-    """A result that can be stored, and the changes that this took, with the path of each; None where it took none."""
+    """A storable result and the changes made to it, each with its path; None if there were none."""
 
     data: dict[str, JsonValue] | None
     changes: str | None
 
 
 def to_result(value: object, *, largest: int = MAX_RESULT_BYTES) -> StoredResult:
-    """Return the JSON object that is stored for what an action returned, whatever that is.
+    """Return the JSON object that is stored for any value that an action returned.
 
-    Models, dataclasses, dates, decimals, UUIDs, enums, paths, sets and tuples have the JSON form that Pydantic gives
-    them; what is not an object becomes `{"value": ...}`. What has no such form is stored as text, named in the changes,
+    Models, dataclasses, dates, decimals, UUIDs, enums, paths, sets and tuples take Pydantic's JSON form; a value that
+    is not an object becomes `{"value": ...}`. A value without such a form is stored as text and named in the changes
     and under `"_sanitised"`.
     """
     if value is None:
         return StoredResult(None, None)
     try:
-        with suppress(Exception):  # most results are objects of JSON already
+        with suppress(Exception):  # most results are JSON objects already
             return StoredResult(check_object(value, _ROOT, largest=largest), None)
         form = _JsonForm(largest)
         data = form.whole(value)
         changes = form.changes
         kept = data if changes is None else {**data, "_sanitised": changes}
         return StoredResult(check_object(kept, _ROOT, largest=largest), changes)
-    except BaseException as error:  # noqa: BLE001 - whatever is wrong with it must not hide how the action ended
+    except BaseException as error:  # noqa: BLE001 - nothing wrong with a result may hide how the action ended
         why = _why(error)
         return StoredResult({**_as_text(value, largest), "_sanitised": why}, why)
 
 
 def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[str, JsonValue] | None:
-    """Return a storable JSON object for anything at all; where it is not one, why is named under `"_sanitised"`."""
+    """Return a storable JSON object for any value; if it had to be changed, `"_sanitised"` gives the reason."""
     if value is None:
         return None
     try:
@@ -97,20 +97,20 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LONGEST_NOTE
 
 
 class _TooLargeError(ValueNotStorableError):
-    """A value whose JSON form takes more room than there is."""
+    """A value whose JSON form exceeds the size limit."""
 
 
 class _JsonForm:
-    """Copies a value in its JSON form, and notes what has none; it gives up on what takes more than `largest` bytes."""
+    """A copy of a value in its JSON form, with notes on what has none; limited to `largest` bytes."""
 
     def __init__(self, largest: int) -> None:
         self._largest, self._left = largest, largest
         self._notes: list[str] = []
-        self._around: set[int] = set()  # what the value lies in, by identity
+        self._around: set[int] = set()  # the ids of the values that enclose the current one
 
     @property
     def changes(self) -> str | None:
-        """What was changed, as far as it fits; None where nothing was."""
+        """The changes, within the length limit; None if there were none."""
         more = len(self._notes) - _MOST_NOTES
         named = [*self._notes[:_MOST_NOTES], *([f"and {more} more"] if more > 0 else [])]
         return sanitise_text("; ".join(named), longest=_LONGEST_NOTE) or None
@@ -122,7 +122,7 @@ class _JsonForm:
         return data if is_object and isinstance(data, dict) else {"value": data}
 
     def value(self, value: object, path: str, depth: int) -> JsonValue:
-        """Return the JSON form of a value; where it has none its text, with a note of why."""
+        """Return the JSON form of a value; if it has none, its text, with a note of the reason."""
         self._left -= 1 + (len(value) if isinstance(value, str | bytes) else 0)
         if self._left < 0:
             raise _TooLargeError(
@@ -132,7 +132,7 @@ class _JsonForm:
             return self._form(value, path, depth)
         except _TooLargeError:
             raise
-        except Exception as error:  # noqa: BLE001 - it runs the code of whoever made the value
+        except Exception as error:  # noqa: BLE001 - it runs code that comes with the value
             known = isinstance(error, ValueNotStorableError)
             return self._text(value, str(error) if known else f"{path} cannot be read: {_named(error)}")
 
@@ -201,7 +201,7 @@ def _has_fields(value: object) -> bool:
 
 
 def _fields(value: Any) -> object:
-    """Return the JSON form of a model or dataclass, or its fields as they are, to be converted one by one."""
+    """Return the JSON form of a model or dataclass, or its raw fields, to be converted one by one."""
     if hasattr(value, "__pydantic_serializer__"):
         with suppress(Exception):  # then one of its fields has no JSON form: the others are kept
             return value.__pydantic_serializer__.to_python(value, mode="json")

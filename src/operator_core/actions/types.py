@@ -1,4 +1,4 @@
-"""What an action is: the DTOs that go into and come out of a ledger, all frozen and detached from it."""
+"""The DTOs that go into and come out of a ledger, all frozen and detached from it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class ActionType(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What an event tells: a step of the lifecycle, or something that was said without changing the state."""
+    """The kind of an event: a step of the lifecycle, or a remark that leaves the state unchanged."""
 
     STEP = "step"
     CANCEL_REQUESTED = "cancel_requested"
@@ -50,10 +50,10 @@ class EventKind(StrEnum):
 
 
 TRUSTED_CONTEXT: Final[dict[str, bool]] = {"from_ledger": True}
-"""Validation context of values that were checked when they were stored: they are not walked again."""
+"""Validation context of values that were checked when they were stored, so that they are not checked again."""
 
 
-# A day less at both ends: every session can read the time in its own zone.
+# One day less at both ends, so that every session can read the time in its own zone.
 _FIRST_TIME = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -105,36 +105,36 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 Text = Annotated[StrictStr, AfterValidator(_text)]
 Name = Annotated[StrictStr, AfterValidator(_name)]
 Integer = Annotated[int, Field(strict=True), AfterValidator(_integer)]
-# Any: the values were walked by the validator; a second walk by Pydantic would only cost time.
+# Any: our validator has checked the values; a second pass by Pydantic would only cost time.
 Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters)]
 Result = Annotated[dict[str, Any] | None, BeforeValidator(_result)]
 
 
 class FrozenModel(BaseModel):
-    """The base of all DTOs: detached from the ledger, and never changed; an error about one repeats no value of it."""
+    """The base of all DTOs: detached from the ledger and immutable. Their validation errors repeat no values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ActionProposal(FrozenModel):
-    """What an agent wants to do, and why, as it is given to `create_proposal`, which returns a `StoredProposal`.
+    """An action that an agent proposes, with its reason. `create_proposal` returns it as a `StoredProposal`.
 
     Attributes:
-        id: None: the database gives ids.
+        id: None: the database assigns ids.
         ticket_id: A reference into the host's own ticket system; 0 is an id like any other.
         action_name: What to do, 1 to 255 characters.
         action_type: A label to filter and to stop by; it changes nothing else.
-        parameters: A JSON object of at most 256 KiB and 32 levels; it comes back equal, key order included.
-        reason: Why, for the person who decides.
+        parameters: A JSON object of at most 256 KiB and 32 levels; it comes back equal, including its key order.
+        reason: The reason, for the person that decides.
         status: `proposed`: the other states are reached by steps.
-        proposed_at: When it was proposed, by the clock of the caller; aware, kept in UTC.
-        proposed_by: Who proposes, 1 to 255 characters.
+        proposed_at: When it was proposed, by the caller's clock; aware, stored in UTC.
+        proposed_by: The name of the proposer, 1 to 255 characters.
         valid_until: After this moment, by the database's clock, it cannot start and is cancelled as expired.
         retry_of: The id of the finished proposal that this one tries again; a retry must name its `proposed_by`.
-        idempotency_key: Unique in the ledger: a second proposal with the same key is the first one.
+        idempotency_key: Unique in the ledger: a second proposal with the same key returns the first one.
 
     Raises:
-        pydantic.ValidationError: A value does not fit, or the engines would refuse or change it; with its path.
+        pydantic.ValidationError: A value is invalid, or the engines would refuse or change it; with its path.
     """
 
     id: Integer | None = None
@@ -158,16 +158,16 @@ class ActionProposal(FrozenModel):
 
 
 class StoredProposal(ActionProposal):
-    """A proposal as the ledger holds it, and how far it has come.
+    """A proposal as the ledger stores it, with its progress.
 
     Attributes:
         id: Counts from 1.
         generation: The number of the last stop when it was stored; a covering stop with a higher one blocks its start.
         status_at: When `status` was reached, by the database's clock.
-        status_by: Who took the last step.
-        status_reason: Why, where a reason was given.
-        validated_at: When it reached that state, as the four that follow; None if it never did.
-        repeated: True where `create_proposal` gave back the first proposal of its idempotency key.
+        status_by: The actor of the last step.
+        status_reason: The reason for the last step, if one was given.
+        validated_at: When it reached that state, like the four that follow; None if it never did.
+        repeated: True if `create_proposal` returned the first proposal of its idempotency key.
     """
 
     id: Integer  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride] - frozen, so it may be narrower
@@ -184,19 +184,19 @@ class StoredProposal(ActionProposal):
 
 
 class ActionRecord(FrozenModel):
-    """One execution of one proposal, as it is given to `create_record`, which returns a `StoredRecord`.
+    """One execution of one proposal. `create_record` returns it as a `StoredRecord`.
 
     Attributes:
-        id: None: the database gives ids.
+        id: None: the database assigns ids.
         proposal_id: The proposal, which is executing.
-        started_at: Aware, kept in UTC.
-        completed_at: None: a record is closed by `update_record` or `finish_execution`, as the three that follow.
-        success: None while executing; True exactly when the outcome is `succeeded`.
-        error_message: Why it failed.
+        started_at: When it started; aware, stored in UTC.
+        completed_at: None: `update_record` or `finish_execution` sets it on closing, like the three that follow.
+        success: None while executing; True exactly if the outcome is `succeeded`.
+        error_message: The reason for a failure.
         result_data: A JSON object of at most 1 MiB and 32 levels.
 
     Raises:
-        pydantic.ValidationError: A value does not fit, or the engines would refuse or change it; with its path.
+        pydantic.ValidationError: A value is invalid, or the engines would refuse or change it; with its path.
     """
 
     id: Integer | None = None
@@ -209,18 +209,18 @@ class ActionRecord(FrozenModel):
 
 
 class StoredRecord(ActionRecord):
-    """A record as the ledger holds it; open until it is closed, once, with an outcome.
+    """A record as the ledger stores it; open until it is closed, once, with an outcome.
 
     Attributes:
         id: Counts from 1.
         outcome: How it ended; None while it is open.
-        cancel_requested_at: When a person asked the running action to stop; None when nobody did.
+        cancel_requested_at: When a person asked the running action to stop; None if no person did.
         stop_generation: The last stop that asked the running action to stop before the record was closed.
-        worker: Who has claimed it under a lease; None where it was started without one.
-        lease_seconds: By how much a heartbeat extends the lease.
-        last_seen_at: The last heartbeat, by the database's clock, as all times here.
-        lease_expires_at: When its worker counts as lost, unless a heartbeat comes before the recovery.
-        claim_key: What the claim was made under, so that it can be repeated.
+        worker: The worker that claimed it under a lease; None if it was started without one.
+        lease_seconds: The seconds by which a heartbeat extends the lease.
+        last_seen_at: The last heartbeat, by the database's clock, like all times here.
+        lease_expires_at: When the lease expires, unless a heartbeat comes before the recovery.
+        claim_key: The idempotency key of the claim, so that the claim can be repeated.
         resolution: What a person found out about an unknown outcome.
     """
 
@@ -242,19 +242,19 @@ class StoredRecord(ActionRecord):
 
 
 class ActionEvent(FrozenModel):
-    """One step of one proposal, written by the database in the transaction of the step; or what was said about it.
+    """One step of one proposal, recorded by the database in the step's transaction; or a remark about it.
 
     Attributes:
-        id: Counts from 1, among the steps and among all else apart.
-        kind: `step`, or what was said while the state stayed: then `from_status` and `to_status` are that state.
+        id: Counts from 1; steps and remarks have separate counters.
+        kind: `step`, or a remark that left the state unchanged: then `from_status` and `to_status` are that state.
         from_status: None for the first event.
-        by: Who took the step; `sql:` and a role where a client spoke plain SQL to PostgreSQL.
+        by: The actor of the step; `sql:` and a role if a client used plain SQL on PostgreSQL.
         generation: The number of the last stop at that moment.
-        data: What was proposed (first event), how the execution ended (the event out of `executing`), what a worker
-            reported too late, or what a person found out.
-        recorded_at: When the database recorded a step, by its own clock, whatever time the step claims; None for what
-            is not a step, and for steps from before revision 0003.
-        record_id: Which execution it is about, where it is not a step.
+        data: The content of the proposal (first event), how the execution ended (the event out of `executing`), what a
+            worker reported too late, or what a person found out.
+        recorded_at: When the database recorded a step, by its own clock, whatever time the step claims; None for
+            remarks, and for steps from before revision 0003.
+        record_id: The execution that a remark is about; None for steps.
     """
 
     id: int
@@ -272,15 +272,15 @@ class ActionEvent(FrozenModel):
 
 
 class Discrepancy(FrozenModel):
-    """One contradiction between what a database holds and what it can be compared with.
+    """One contradiction between the contents of a database and what they are compared with.
 
     Attributes:
         proposal_id: The proposal that it is about, or None.
-        scope: The scope of the latch that it is about, or None. Where both are None it is about the schema.
-        field: The column, or `row` where the whole row is missing or has no history; of the schema, the object.
+        scope: The scope of the latch that it is about, or None. If both are None, it is about the schema.
+        field: The column, or `row` if the whole row is missing or has no history; for the schema, the object.
         expected: What the history, or this version of the library, says, as text.
         found: What the table says.
-        mend: The command or the statement that mends it, where there is one.
+        mend: The command or the statement that repairs it, if there is one.
     """
 
     proposal_id: int | None = None
@@ -302,10 +302,10 @@ class PruneReport(FrozenModel):
     """What a prune has deleted, or would delete.
 
     Attributes:
-        before: What was finished before this moment is old.
-        proposals: How many proposals, with their records.
-        events: How many events; 0 where they are kept.
-        unsettled: How many old ones stay, because nobody has settled their unknown outcome.
+        before: The moment before which a proposal must have been finished.
+        proposals: The number of proposals, each with its record.
+        events: The number of events; 0 if they are kept.
+        unresolved: The number of old proposals that stay because their unknown outcome is unresolved.
     """
 
     before: UtcDatetime
@@ -315,7 +315,7 @@ class PruneReport(FrozenModel):
 
 
 def cause_of(error: ValidationError) -> ActionError:
-    """Return the first thing that is wrong with a DTO as an error of this library, for a call that builds one."""
+    """Return the first problem of an invalid DTO as an error of this library, for a call that builds one."""
     first = error.errors(include_url=False, include_input=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, ActionError):
@@ -326,10 +326,10 @@ def cause_of(error: ValidationError) -> ActionError:
 
 
 def revalidated_fields(dto: "ActionProposal | ActionRecord") -> Mapping[str, Any]:
-    """Return the fields of a DTO, validated anew: `model_copy(update=...)` lets anything through.
+    """Return the fields of a DTO, validated again, because `model_copy(update=...)` accepts anything.
 
     Raises:
-        ValueNotStorableError, InvalidArgumentError: A value does not fit, or the engines would refuse or change it.
+        ValueNotStorableError, InvalidArgumentError: A value is invalid, or the engines would refuse or change it.
     """
     try:
         return vars(type(dto).model_validate(vars(dto)))

@@ -1,4 +1,4 @@
-"""Which values both engines store and give back unchanged; the DTOs refuse the others by path.
+"""The values that both engines store and return unchanged; the DTOs refuse all others by path.
 
 The rules are the sum of what PostgreSQL and SQLite refuse or change: PostgreSQL text holds no NUL and no lone
 surrogates, JSON (RFC 8259) has no NaN and no infinities, its keys are strings, and Python itself refuses to turn
@@ -29,7 +29,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def dump_json(value: object) -> str:
-    """Return the JSON text of a checked value, as the tables hold it."""
+    """Return the JSON text of a checked value, as the tables store it."""
     return _ENCODER.encode(value)
 
 
@@ -57,7 +57,7 @@ def check_text(text: str, path: str, *, longest: int = MAX_TEXT_CHARACTERS) -> s
 
 
 def check_name(name: str, path: str) -> str:
-    """Return `name`, which must be storable text of 1 to 255 characters with something to read in it."""
+    """Return `name`, which must be storable text of 1 to 255 characters that is not blank."""
     name = check_text(name, path, longest=MAX_NAME_CHARACTERS)
     if not name.strip():
         raise _invalid(path, "is empty; give a name")
@@ -74,7 +74,7 @@ def check_integer(value: int, path: str) -> int:
 
 
 def check_member(value: str, path: str, enum: type[E]) -> E:
-    """Return the member of an enum that `value` is or names."""
+    """Return the enum member that `value` is or names."""
     try:
         return enum(value)
     except ValueError as error:
@@ -92,11 +92,11 @@ MAX_SECONDS = 86_400
 
 
 def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonValue]:
-    """Return a deep copy of a JSON object in plain types, equal to what both engines will give back.
+    """Return a deep copy of a JSON object in plain types, equal to what both engines will return.
 
     Raises:
-        ValueNotStorableError: With the path of the first value that would not come back equal, or of `value` itself
-            when its JSON text is over `largest` bytes of UTF-8.
+        ValueNotStorableError: A value would not come back equal, or the JSON text of `value` exceeds `largest` bytes of
+            UTF-8; with the path of the first such value.
     """
     if not isinstance(value, Mapping):
         raise _invalid(path, f"is a {type(value).__name__}; a JSON object (dict) is wanted")
@@ -108,7 +108,7 @@ def check_object(value: object, path: str, *, largest: int) -> dict[str, JsonVal
 
 
 class _JsonChecker:
-    """Copies a value, but no more than `largest` bytes of it: what is shared or circular could be vast."""
+    """A copy of a value, limited to `largest` bytes, because shared or circular values could become huge."""
 
     def __init__(self, root: str, largest: int) -> None:
         self._root, self._largest, self._left = root, largest, largest
@@ -155,7 +155,7 @@ class _JsonChecker:
 
 
 def check_scalar(value: object, path: str) -> JsonValue:
-    """Return a text, number, boolean or None as JSON holds it, or raise with its path."""
+    """Return a text, number, boolean or None as JSON holds it; otherwise raise with its path."""
     return _JsonChecker(path, MAX_RESULT_BYTES).value(value, path, 1)
 
 
@@ -181,10 +181,10 @@ def _invalid(argument: str, reason: str) -> InvalidArgumentError:
 
 
 def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:
-    """Return storable text for anything at all: recording a failure must never fail."""
+    """Return storable text for any object: recording a failure must never fail."""
     try:
         text = str(value)
-    except Exception as error:  # noqa: BLE001 - a broken __str__ must not hide the failure that it was to describe
+    except Exception as error:  # noqa: BLE001 - a broken __str__ must not hide the failure that it describes
         text = f"<{type(value).__name__}, whose text failed with {type(error).__name__}>"
     text = text.replace("\x00", _REPLACEMENT).encode("utf-8", "replace").decode()
     if len(text) <= longest:

@@ -1,4 +1,4 @@
-"""Which database a command works on, and how a URL in the wrong place is kept from being repeated."""
+"""The database of a command, and the protection of a misplaced URL from being repeated."""
 
 import argparse
 import os
@@ -24,7 +24,7 @@ def database_url(given: str | None) -> URL:
     """Return the URL of `--url` or of the environment, each of which may also be the path of a file.
 
     Raises:
-        DatabaseUrlError: `--url` is empty, as from a variable that is not set: it must not mean another database.
+        DatabaseUrlError: `--url` is empty, as from an unset variable: it must not mean another database.
     """
     if given is None:
         given = os.environ.get(URL_VARIABLE) or str(DEFAULT_PATH)
@@ -34,7 +34,7 @@ def database_url(given: str | None) -> URL:
 
 
 def existing(given: str | None, on_unreadable: Callable[[UnreadableRowError], Any] | None = None) -> ActionDB:
-    """Return a ledger that must be there: nothing is created or migrated; a row that cannot be read is warned of."""
+    """Return a ledger that must exist: nothing is created or migrated, and unreadable rows cause warnings."""
     return ActionDB(database_url(given), migrate="check", on_unreadable=on_unreadable or _warn)
 
 
@@ -43,7 +43,7 @@ def _warn(error: UnreadableRowError) -> None:
 
 
 def file_path(text: str) -> Path:
-    """Return the path of a file that a command reads or writes beside the database."""
+    """Return the path of a file, other than the database, that a command reads or writes."""
     if "://" in text or looks_like_a_url(text):
         raise argparse.ArgumentTypeError(
             "this looks like a database URL, which is named with --url; a file of such a name is written ./name"
@@ -59,11 +59,11 @@ def revision(text: str) -> str:
 
 
 def hide_urls(message: str, words: Sequence[str]) -> str:
-    """Return the message of argparse without those of the words typed that may hold a password."""
+    """Return argparse's message without the typed words that may hold a password."""
     misplaced = any(text in message for text in _MISPLACED)
     for word in sorted(words, key=len, reverse=True):
         value = word.partition("=")[2] if word.startswith("-") else word
-        # What is wrong with a scope is told by its value, action_name=x, which has a sign of a URL in it.
+        # A wrong scope is reported by its value, action_name=x, which looks like a part of a URL.
         is_url = looks_like_a_url(value) and not (message.startswith("argument --scope") and ":" not in value)
         if value and (is_url or (misplaced and value != word)):
             message = message.replace(value, _HIDDEN).replace(repr(value)[1:-1], _HIDDEN)

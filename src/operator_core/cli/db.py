@@ -1,4 +1,4 @@
-"""`db ...`: look after the schema; only `upgrade`, `downgrade` and `repair` change anything."""
+"""`db ...`: maintain the schema; only `upgrade`, `downgrade` and `repair` change anything."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ CODES = {
     SchemaState.AHEAD: AHEAD,
     SchemaState.UNKNOWN: AHEAD,
 }
-_PAUSE = 0.5  # seconds between two looks
+_PAUSE = 0.5  # seconds between two checks
 
 
 async def upgrade(options: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ async def downgrade(options: argparse.Namespace) -> int:
 
 
 async def current(options: argparse.Namespace) -> int:
-    """Say which revision a database is at."""
+    """Print the revision of a database."""
     url = database_url(options.url)
     found = await asyncio.to_thread(migrations.schema_status, url)
     if options.json:
@@ -75,14 +75,14 @@ async def history(options: argparse.Namespace) -> int:
 
 
 async def check(options: argparse.Namespace) -> int:
-    """Say how a database stands, by the exit code too; with `--timeout`, wait until it is up to date."""
+    """Print the status of a database, and exit with its code; with `--timeout`, wait until it is up to date."""
     url = database_url(options.url)
     found = await _patiently(lambda: migrations.schema_status(url), options.timeout)
     return _show(url, found, as_json=options.json)
 
 
 async def repair(options: argparse.Namespace) -> int:
-    """Restore guards, lost stops and counters, and say what is left."""
+    """Restore guards, lost stops and counters, and print what remains wrong."""
     url = database_url(options.url)
     return _show(url, await asyncio.to_thread(restore, url), as_json=options.json)
 

@@ -1,4 +1,4 @@
-"""`drill`: practise a stop on the real ledger, in a scope that nothing else is ever handed."""
+"""`drill`: practise a stop on the real ledger, in a scope that no real proposal ever has."""
 
 import argparse
 import asyncio
@@ -23,12 +23,12 @@ from operator_core.db import ActionDB
 
 PREFIX = "operator_core.drill"
 FAILED = 1
-_RUNNING_BEFORE_STOP = 3  # starts that the drill waits for, so that it stops something that moves
+_RUNNING_BEFORE_STOP = 3  # starts that the drill waits for, so that it stops running work
 
 
 @dataclass
 class _Drill:
-    """One drill: its proposals have a name of their own, and so has its scope."""
+    """One drill, with its own name for its proposals and its scope."""
 
     db: ActionDB
     by: str
@@ -38,7 +38,7 @@ class _Drill:
     moving: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def propose(self, count: int) -> None:
-        """Make proposals and validate all of them but a few, so that the stop sweeps both kinds."""
+        """Create proposals and validate most of them, so that the stop sweeps both kinds."""
         made = await self.db.create_proposals(
             [
                 ActionProposal(
@@ -52,7 +52,7 @@ class _Drill:
             await self.db.update_proposal_status(number, ActionStatus.VALIDATED, by=self.by)
 
     async def start_all(self, order: list[int]) -> None:
-        """Start what can be started, as a worker would; what the stop has taken is refused."""
+        """Start proposals as a worker would; those that the stop has cancelled are refused."""
         for number in order:
             try:
                 self.records.append(await self.db.start_execution(number, by=self.by))
@@ -76,14 +76,14 @@ class _Drill:
         await self.db.release_kill_switch(by=self.by, reason=reason, generation=receipt.generation)
 
     async def abandon(self) -> None:
-        """Leave nothing of a drill that was broken off pending."""
+        """Leave nothing of an aborted drill pending."""
         with suppress(ActionError):
             receipt = await self.stop()
             await self.clean_up()
             await self.release(receipt, "the drill was broken off")
 
     async def clean_up(self) -> None:
-        """Answer the stop for all that runs, so that everything ends cancelled."""
+        """Answer the stop for all running actions, so that everything ends cancelled."""
         for record in self.records:
             await self.db.acknowledge_stop(record.id, by=self.by)
 
@@ -108,7 +108,7 @@ async def drill(options: argparse.Namespace) -> int:
 
 
 async def _practise(practice: _Drill, options: argparse.Namespace) -> tuple[StopReceipt, set[int]]:
-    """Return the receipt of the stop, and what had started when it was given."""
+    """Return the receipt of the stop, and the proposals that had started by then."""
     await practice.propose(max(options.proposals, 2 * _RUNNING_BEFORE_STOP))
     order = practice.waiting[len(practice.waiting) // 10 :]
     starters = [asyncio.create_task(practice.start_all(order[i :: options.starters])) for i in range(options.starters)]

@@ -22,9 +22,9 @@ _FIELDS = ", ".join(Scope.model_fields)
 
 
 async def stop(options: argparse.Namespace) -> int:
-    """Engage a stop without looking at revisions first: it works also on a schema that is newer, or damaged."""
+    """Engage a stop without checking the revision first: it also works on a newer or damaged schema."""
     url = database_url(options.url)
-    # An emergency is no time to refuse a reason: what cannot be stored is made storable.
+    # In an emergency no reason may be refused: what cannot be stored is sanitised.
     by = sanitise_text(options.by, longest=_LONGEST_NAME).strip() or "unknown"
     order = StopCommand(options.scope, by, sanitise_text(options.reason), options.timeout, options.terminate)
     engine = create_engine(url, lock_timeout=options.timeout, needs_session_state=False)
@@ -85,7 +85,7 @@ async def release(options: argparse.Namespace) -> int:
 
 
 async def status(options: argparse.Namespace) -> int:
-    """Show how the kill switch stands; with `--watch`, again at every change."""
+    """Show the status of the kill switch; with `--watch`, again at every change."""
     async with existing(options.url) as db:
         await _show(db, as_json=options.json)
         if options.watch:
@@ -94,7 +94,7 @@ async def status(options: argparse.Namespace) -> int:
 
 
 async def _watch(db: ActionDB, *, as_json: bool) -> None:
-    """Print the status again whenever a stop, what runs, or an answer has changed."""
+    """Print the status again whenever a stop, a running action, or an answer has changed."""
     last = await db.kill_switch_status()
     while True:
         await asyncio.sleep(_LOOK_AGAIN)

@@ -1,4 +1,4 @@
-"""`import-legacy`: take over the database of the predecessor, all of it or nothing."""
+"""`import-legacy`: import the predecessor's database, completely or not at all."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ INTERRUPTED = (
 
 
 async def import_legacy(options: argparse.Namespace) -> int:
-    """Import it, and report each row that was not taken over as it stood."""
+    """Import a database, and report each row that was not imported unchanged."""
     from operator_core import legacy  # noqa: PLC0415 - a stop must not wait for it
 
     remarks: list[Remark] = []

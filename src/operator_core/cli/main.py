@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.interrupted:
             output.warn(options.interrupted)
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - it is a fault of ours: its traceback repeats text of others
+    except Exception as error:  # noqa: BLE001 - a fault of ours: its traceback may repeat text from outside
         lines = [*traceback_text(error).split("\n"), options.interrupted or "broke off: NOT KNOWN TO BE DONE"]
         output.complain(*lines, error=error, as_json=options.json)
         return FAILED

@@ -1,4 +1,4 @@
-"""`verify`, `export` and `prune`: see that the ledger is sound, keep its history, let go of what is old."""
+"""`verify`, `export` and `prune`: check the ledger, export its history, delete what is old."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ DIFFERENT = INCOMPLETE = 1
 
 
 async def verify(options: argparse.Namespace) -> int:
-    """Compare the schema, the latch and the tables with what they must be; 1 where they differ."""
+    """Compare the schema, the latch and the tables with what they must be; exit with 1 if they differ."""
     async with existing(options.url) as db:
         with output.Progress("verify") as progress:
             differences = await db.verify(progress=progress)
@@ -33,7 +33,7 @@ async def verify(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _written(path: Path | None) -> Generator[TextIO]:
-    """Give a new file that is there only when it is whole, or standard output."""
+    """Yield a new file that appears only once it is complete, or standard output."""
     if path is None:
         with required_output() as stream:
             yield stream
@@ -49,7 +49,7 @@ def _written(path: Path | None) -> Generator[TextIO]:
 
 
 async def export(options: argparse.Namespace) -> int:
-    """Write one event a line, in the order of proposals and of their steps; 1 where one cannot be read."""
+    """Write one event per line, in the order of proposals and of their steps; exit with 1 if one is unreadable."""
     written, missing = 0, list[UnreadableRowError]()
     async with existing(options.url, missing.append) as db:
         try:
@@ -68,7 +68,7 @@ async def export(options: argparse.Namespace) -> int:
 
 
 async def prune(options: argparse.Namespace) -> int:
-    """Delete what was finished before a moment, or only say what would go."""
+    """Delete what was finished before a moment, or only print what would be deleted."""
     keep = not options.events_too
     async with existing(options.url) as db:
         if options.dry_run:

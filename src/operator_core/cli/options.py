@@ -1,4 +1,4 @@
-"""What the parsers of all commands share: argparse's own class, options and types of arguments."""
+"""The common base of all parsers: our class, options and argument types."""
 
 import argparse
 import getpass
@@ -17,12 +17,12 @@ _MAX_COUNT = 10_000
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that ends with 1 on a mistyped command: argparse's own 2 would read as "engaged, but not confirmed"."""
+    """A parser that exits with 1 on a mistyped command: argparse's own 2 would mean "engaged, but not confirmed"."""
 
     _words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - it has overloads
-        """Remember what was typed: a URL in the wrong place must not be repeated with its password."""
+        """Remember what was typed: a misplaced URL must not be repeated with its password."""
         self._words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILED)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        streams.write(message, file)  # argparse's own raises where a standard stream is closed
+        streams.write(message, file)  # argparse's own raises if a standard stream is closed
 
 
 Commands = argparse._SubParsersAction  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - argparse has no public name for it
@@ -48,7 +48,7 @@ def common_options() -> Parser:
 
 
 def actor_options() -> Parser:
-    """Return the options of a command that acts in somebody's name."""
+    """Return the options of a command that acts in a person's name."""
     actor = Parser(add_help=False)
     actor.add_argument("--by", default=_login(), help="who does it (default: the login name)")
     return actor
@@ -82,7 +82,7 @@ def count(text: str) -> int:
 
 
 def time(text: str) -> datetime:
-    """Parse a date or a time; UTC where it names no zone."""
+    """Parse a date or a time; UTC if it names no zone."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""How the command line speaks: plain words or JSON on standard output, complaints on standard error."""
+"""The output of the command line: plain text or JSON on standard output, warnings and errors on standard error."""
 
 import json
 import sys
@@ -16,12 +16,12 @@ _MANY = 20
 
 
 def say(*lines: str) -> None:
-    """Print lines for a person; whatever text of others they hold, they stay these lines."""
+    """Print lines for a person; text from outside cannot break them into more lines."""
     write(_shown(lines), sys.stdout)
 
 
 def emit(value: Any) -> None:
-    """Print one JSON object on one line, in ASCII: it must get through any pipe."""
+    """Print one JSON object on one line, in ASCII, so that it passes through any pipe."""
     write(json.dumps(value) + "\n", sys.stdout)
 
 
@@ -35,14 +35,14 @@ def _shown(lines: Sequence[str]) -> str:
 
 
 def complain(*lines: str, error: BaseException, as_json: bool, **more: Any) -> None:
-    """Print an error for a person on standard error; with `as_json` as an object on standard output besides."""
+    """Print an error for a person on standard error; with `as_json`, also as a JSON object on standard output."""
     warn(*lines)
     if as_json:
         emit({"error": type(error).__name__, "message": "\n".join(lines), **more})
 
 
 class Progress:
-    """Shows on a terminal, and only there, how far a command has come; a context manager."""
+    """A progress bar that appears only on a terminal; a context manager."""
 
     def __init__(self, what: str) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - few commands need it
@@ -56,7 +56,7 @@ class Progress:
         self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that so many of all are done."""
+        """Show how many of how many are done."""
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
@@ -77,12 +77,12 @@ def plain(model: BaseModel) -> dict[str, Any]:
 
 
 def moment(at: datetime | None) -> str:
-    """Return a time as a person reads it, in UTC."""
+    """Return a time for a person, in UTC."""
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def some(ids: Sequence[int]) -> str:
-    """Return ids as a list that fits a line."""
+    """Return ids as a list that fits on a line."""
     listed = ", ".join(map(str, ids[:_MANY]))
     return f"{listed} and {len(ids) - _MANY} more" if len(ids) > _MANY else listed
 
@@ -100,7 +100,7 @@ def _executing_line(running: RunningAction) -> str:
 
 
 def receipt_lines(receipt: StopReceipt) -> list[str]:
-    """Return a receipt in plain words."""
+    """Return a receipt as text for a person."""
     lines = [
         f"stop {receipt.generation} ({receipt.scope}), engaged {moment(receipt.engaged_at)}",
         f"cancelled: {len(receipt.cancelled)}" + (f" ({some(receipt.cancelled)})" if receipt.cancelled else ""),
@@ -124,7 +124,7 @@ def stop_line(stop: Stop) -> str:
 
 
 def status_lines(status: KillSwitchStatus) -> list[str]:
-    """Return the status in plain words."""
+    """Return the status as text for a person."""
     lines = [f"ENGAGED: {stop_line(stop)}" for stop in status.engaged] or ["not engaged"]
     lines += _executing_lines(status.still_executing)
     engaged = {stop.generation for stop in status.engaged}

@@ -76,7 +76,7 @@ def _event_line(event: ActionEvent) -> str:
 
 
 async def cancel(options: argparse.Namespace) -> int:
-    """Cancel one proposal that is pending, or ask the one that is executing to stop."""
+    """Cancel one pending proposal, or ask an executing one to stop."""
     async with existing(options.url) as db:
         try:
             cancelled = await db.request_cancel(options.id, by=options.by, reason=options.reason)

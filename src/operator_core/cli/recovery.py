@@ -1,4 +1,4 @@
-"""`recover`, `unknown` and `resolve`: what lost workers left, and what a person found out about it."""
+"""`recover`, `unknown` and `resolve`: the executions of lost workers, and the resolution of their outcomes."""
 
 import argparse
 
@@ -28,7 +28,7 @@ def _show(records: list[StoredRecord], nothing: str, *, as_json: bool) -> None:
 
 
 async def recover(options: argparse.Namespace) -> int:
-    """Fail the executions whose lease ran out."""
+    """Fail the executions whose lease expired."""
     async with existing(options.url) as db:
         lost = await db.recover_expired_leases(grace_period=options.grace_period, by=options.by)
     _show(lost, "nothing is lost", as_json=options.json)
@@ -36,7 +36,7 @@ async def recover(options: argparse.Namespace) -> int:
 
 
 async def unknown(options: argparse.Namespace) -> int:
-    """List what nobody knows the outcome of."""
+    """List the executions of unknown, unresolved outcome."""
     async with existing(options.url) as db:
         unsettled = await db.list_unresolved()
     _show(unsettled, "every outcome is known or settled", as_json=options.json)
@@ -44,7 +44,7 @@ async def unknown(options: argparse.Namespace) -> int:
 
 
 async def resolve(options: argparse.Namespace) -> int:
-    """Settle one of them."""
+    """Resolve one of them."""
     async with existing(options.url) as db:
         record = await db.resolve_unknown(
             options.record, resolution=options.resolution, by=options.by, reason=options.reason

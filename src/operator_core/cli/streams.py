@@ -1,4 +1,4 @@
-"""The standard streams: closed, broken or full, they change nothing about what a command does and returns."""
+"""The standard streams: if they are closed, broken or full, commands still do and return the same."""
 
 import os
 import sys
@@ -10,21 +10,21 @@ from operator_core.actions import InvalidArgumentError
 
 
 def occupy_missing() -> None:
-    """Open the null device in the place of standard streams that are closed, as under cron.
+    """Open the null device in place of closed standard streams, as under cron.
 
-    Otherwise the next file that is opened, a database say, has the number of standard output or error, and whoever
-    writes there writes into it.
+    Otherwise the next opened file, perhaps a database, gets the descriptor of standard output or error, and output is
+    written into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             with suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)  # which has the lowest number that is free: this one
+                os.open(os.devnull, os.O_RDWR)  # which has the lowest free number: this one
 
 
 def write(text: str, stream: TextIO | None) -> None:
-    """Write what the stream can show, and write it now; one that is closed, broken or full takes no more from here."""
+    """Write what the stream can show, and flush it; a closed, broken or full stream is discarded."""
     if stream is None:
         return
     try:
@@ -36,7 +36,7 @@ def write(text: str, stream: TextIO | None) -> None:
 
 
 def flush() -> None:
-    """Leave nothing to write: what Python cannot flush at its end would make the exit code 120."""
+    """Leave nothing to write: if Python cannot flush at its exit, the exit code becomes 120."""
     for stream in (sys.stdout, sys.stderr):
         write("", stream)
 
@@ -52,12 +52,12 @@ def _discard(stream: TextIO) -> None:
 
 @contextmanager
 def required_output() -> Generator[TextIO]:
-    """Give standard output to a command whose output is its result: here it must take everything.
+    """Yield standard output to a command whose output is its result: here it must accept everything.
 
     Raises:
         InvalidArgumentError: It is closed, or breaks.
     """
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - it is, where the process was started without
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - it is, if the process was started without
         raise InvalidArgumentError(path="standard output", reason="is closed")
     try:
         yield sys.stdout

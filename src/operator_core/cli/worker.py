@@ -1,4 +1,4 @@
-"""`worker MODULE:registry`: do the actions of a registry until SIGTERM."""
+"""`worker MODULE:registry`: run the actions of a registry until SIGTERM."""
 
 import argparse
 import importlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def work(options: argparse.Namespace) -> int:
-    """Run a worker until it is told to end; 0 when nothing was broken off or lost."""
+    """Run a worker until it is stopped; exit with 0 if nothing was aborted or lost."""
     from operator_core.worker import Worker  # noqa: PLC0415 - a stop must not wait for it
 
     _log_to_stderr()
@@ -43,7 +43,7 @@ async def work(options: argparse.Namespace) -> int:
 
 
 def _log_to_stderr() -> None:
-    """Log every logger of this process, each entry printable: those of other libraries repeat text of others too."""
+    """Log all loggers of this process, each entry printable: other libraries repeat text from outside too."""
     handler = logging.StreamHandler()
     handler.addFilter(PRINTABLE)
     logging.basicConfig(
@@ -59,7 +59,7 @@ def _registry(text: str) -> "ActionRegistry":
         raise InvalidArgumentError(
             path="MODULE:registry", reason="is not the name of a module; the database is named with --url"
         )
-    sys.path.insert(0, str(Path.cwd()))  # as a module beside the caller is found by `python -m`
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` finds a module in the current folder
     try:
         found = getattr(importlib.import_module(module), name or "registry")
     except (ImportError, AttributeError, TypeError, ValueError) as error:

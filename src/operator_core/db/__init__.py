@@ -1,4 +1,4 @@
-"""Where actions live: the ledger on SQLite or PostgreSQL."""
+"""The ledger on SQLite or PostgreSQL."""
 
 from operator_core.db.actions import ActionDB, ActionLedger, ActionRepository, Execution
 from operator_core.db.engine.factory import configure_engine

@@ -1,4 +1,4 @@
-"""Turns what drivers raise into this library's errors, by SQLSTATE and SQLite's error name, never by class."""
+"""The translation of driver errors into this library's, by SQLSTATE and SQLite's error name, never by class."""
 
 import errno
 import os
@@ -70,13 +70,13 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     "SQLITE_INTERRUPT": DatabaseUnavailableError,
 }
 _RETRY = ("40001", "40P01", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_SCHEMA")
-_CONSTRAINT = ("23", "P0", "SQLITE_CONSTRAINT")  # P0: a trigger of the host said no
+_CONSTRAINT = ("23", "P0", "SQLITE_CONSTRAINT")  # P0: a trigger of the host refused it
 _NO_SUCH_TABLE = ("42P01", "42703", "42883")
 _TAKEN = ("42P07", "42710", "42723")  # duplicate_table, duplicate_object, duplicate_function: only migrations create
 _TAKEN_ON_SQLITE = ("already exists", "there is already")
 
 
-_OURS = re.compile(r"OC\d{3}")  # a host's own triggers say other things
+_OURS = re.compile(r"OC\d{3}")  # a host's own triggers raise other texts
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -102,9 +102,9 @@ def error_code(error: BaseException) -> str | None:
 
 
 def guard_code(error: BaseException) -> str | None:
-    """Return the code (`OC001` ...) with which a guard refused, or None where none did."""
+    """Return the code (`OC001` ...) with which a guard refused, or None if none did."""
     code = error_code(error)
-    if code == "SQLITE_CONSTRAINT_TRIGGER":  # SQLite puts the text of RAISE where PostgreSQL has a state
+    if code == "SQLITE_CONSTRAINT_TRIGGER":  # SQLite puts RAISE's text where PostgreSQL has a state
         code = _message(error).partition(":")[0]
     return code if code and _OURS.fullmatch(code) else None
 
@@ -115,7 +115,7 @@ def _message(error: BaseException) -> str:
 
 
 def cannot_decode(error: BaseException) -> bool:
-    """Tell whether a driver cannot turn a value that is stored into one of Python: such an error has no code."""
+    """Return whether a driver failed to convert a stored value to Python: such an error has no code."""
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         if error_code(error) is not None or error.connection_invalidated:
             return False
@@ -124,7 +124,7 @@ def cannot_decode(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return what a driver says about a value, which it may quote, as a short text."""
+    """Return a driver's description of a value, which it may quote, as a short text."""
     return _message(error)[:_MAX_DESCRIPTION]
 
 
@@ -132,7 +132,7 @@ _MAX_DESCRIPTION = 200  # characters
 
 
 def translate(error: BaseException, url: str) -> ActionError | None:
-    """Return this library's error for a driver's, or None for an error that is no driver's.
+    """Return this library's error for a driver's, or None for other errors.
 
     `url` is shown in the message, so it must come without its password.
     """
@@ -175,7 +175,7 @@ def _no_descriptor_is_left() -> bool:
 
 
 def _undecodable(error: BaseException) -> ActionError | None:
-    if not cannot_decode(error) or isinstance(error, ValueError):  # which could be about what a caller gave
+    if not cannot_decode(error) or isinstance(error, ValueError):  # which could be about a caller's value
         return None
     return UnreadableRowError(table="", id=None, column=None, detail=describe(error))
 
@@ -198,8 +198,8 @@ def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionEr
 
 
 _OF_LIBPQ: dict[re.Pattern[str], type[DatabaseUnavailableError]] = {
-    # libpq has no SQLSTATE for a connection that was refused: psycopg has only the server's words. Of a server that
-    # speaks another language than English it is the general error, with those words.
+    # libpq has no SQLSTATE for a refused connection: psycopg has only the server's words. If the server does not speak
+    # English, the result is the general error, with those words.
     re.compile(r'FATAL: +database ".*" does not exist'): DatabaseNotFoundError,
     re.compile(r'FATAL: +role ".*" does not exist'): DatabaseAccessError,
     re.compile(r"FATAL: +password authentication failed"): DatabaseAccessError,
@@ -212,8 +212,8 @@ _OF_LIBPQ: dict[re.Pattern[str], type[DatabaseUnavailableError]] = {
 Diagnosis = Callable[[sa.Connection], ActionError]
 
 
-class GuardRefusal(Exception):  # noqa: N818 - not an error yet: its diagnosis finds out which one
-    """A guard of the database refused; `explain` finds out why, once the transaction is usable again."""
+class GuardRefusal(Exception):  # noqa: N818 - not an error yet: its diagnosis determines the error
+    """A refusal by a guard of the database; `diagnose` finds its reason, once the transaction is usable again."""
 
     def __init__(self, explain: Diagnosis) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class GuardRefusal(Exception):  # noqa: N818 - not an error yet: its diagnosis f
 
 @contextmanager
 def translating_errors(url: URL) -> Generator[None]:
-    """Turn what drivers raise into this library's errors, in which `url` is shown without its password."""
+    """Translate driver errors into this library's, in which `url` is shown without its password."""
     try:
         yield
     except (ActionError, GuardRefusal):

@@ -13,7 +13,7 @@ from operator_core.db.types import UtcDateTime
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 - reads like the SQL function that it is
-    """Is the time of the database's clock at the start of the statement, the same wherever the statement names it."""
+    """The time of the database's clock at the start of the statement, the same wherever the statement uses it."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -30,7 +30,7 @@ def _now_on_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class now_plus(FunctionElement[datetime]):  # noqa: N801 - the same
-    """Is the time of `now` and so many seconds, a column or a parameter; None where that is NULL."""
+    """The time of `now` plus some seconds, a column or a parameter; NULL if that is NULL."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -48,7 +48,7 @@ def _later_on_sqlite(element: now_plus, compiler: SQLCompiler, **kw: Any) -> str
 
 
 class json_rows(FunctionElement[Any]):  # noqa: N801 - the same
-    """Is the table (value, position) of the members of a JSON array: a bulk insert in one parameter."""
+    """The table (value, position) of the members of a JSON array: a bulk insert in one parameter."""
 
     inherit_cache = True
 
@@ -68,13 +68,13 @@ def _json_rows_on_sqlite(element: json_rows, compiler: SQLCompiler, **kw: Any) -
 
 
 def not_among(column: sa.ColumnElement[int], parameter: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an id is none of those of a JSON array: one parameter, however many it holds."""
+    """Return the condition that an id is not in a JSON array: one parameter, however many ids it holds."""
     listed = json_rows(sa.bindparam(parameter, type_=sa.Text())).table_valued("value", "position", name=parameter)
     return column.not_in(sa.select(sa.cast(sa.cast(listed.c.value, sa.Text()), sa.BigInteger())))
 
 
 class json_item(FunctionElement[Any]):  # noqa: N801 - the same
-    """Is member `index` of a JSON array as a column value; a time stands there as SQLite writes it."""
+    """The member `index` of a JSON array as a column value; times are in SQLite's format."""
 
     inherit_cache = True
 

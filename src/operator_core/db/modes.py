@@ -12,7 +12,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class TransactionMode(Enum):
-    """The needs of a unit, which is run whole or not at all."""
+    """The needs of a unit, which runs as a whole or not at all."""
 
     READ = "one SELECT"
     SNAPSHOT = "several SELECTs from one snapshot"
@@ -29,7 +29,7 @@ class Unit(Protocol[P, T_co]):
 
     @property
     def mode(self) -> TransactionMode:
-        """The mode; whoever runs the unit has no say in it."""
+        """The mode, which the caller cannot change."""
         ...
 
     def __call__(self, connection: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T_co:

@@ -1,4 +1,4 @@
-"""The declarative tables, their constraints and indexes; hosts find the metadata here, the stores the tables."""
+"""The declarative tables, their constraints and indexes; hosts use the metadata, the stores the tables."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -31,7 +31,7 @@ from operator_core.db.types import (
 
 
 class Base(DeclarativeBase):
-    """Holds the metadata of the ledger."""
+    """The declarative base with the metadata of the ledger."""
 
     metadata = sa.MetaData(
         naming_convention={
@@ -52,14 +52,14 @@ def sql_list(values: Iterable[str]) -> str:
 def status_in(statuses: Iterable[ActionStatus]) -> str:
     """Return the condition that the status is one of `statuses`.
 
-    It is spelt with OR, because SQLite sees that it implies the condition of a partial index only where that condition,
+    It is written with OR, because SQLite sees that it implies the condition of a partial index only if that condition,
     read from the left, begins with the same words.
     """
     return " OR ".join(f"status = '{status}'" for status in statuses)
 
 
 def _status_check(status: ActionStatus) -> sa.CheckConstraint:
-    """Return the rule of the time at which `status` was reached: there exactly when the state says so."""
+    """Return the rule for the time at which `status` was reached: set exactly if the state requires it."""
     required = [state for state in TRANSITIONS if status in states_always_visited(state)]
     forbidden = [state for state in TRANSITIONS if status not in states_possibly_visited(state)]
     column = f"{status}_at"
@@ -76,8 +76,8 @@ def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
 
 
 def _counts_from_1() -> sa.CheckConstraint:
-    # A row with an id that a client chose must be in nobody's way: SQLite shows a trigger -1 for an id that is not
-    # given yet, and gives none after the highest.
+    # A row with an id that a client chose must not block others: SQLite shows a trigger -1 for an id that is not given
+    # yet, and gives none after the highest.
     return sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name="id")
 
 
@@ -139,7 +139,7 @@ _FINDING = ("finding", "finding_at", "finding_by", "finding_reason")
 
 
 def _all_or_none(name: str, columns: tuple[str, ...], *more: str) -> sa.CheckConstraint:
-    # It stands with the last of its columns, as SQLite adds it to a table that is there.
+    # It belongs to the last of its columns, where SQLite adds it to an existing table.
     first, *others = columns
     pairs = [f"({column} IS NULL) = ({first} IS NULL)" for column in others]
     return sa.CheckConstraint(" AND ".join([*pairs, *more]), name=name)
@@ -208,7 +208,7 @@ class ActionEventRow(Base):
     recorded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
-        # No path through the table of steps enters a state twice.
+        # No path through the transition table enters a state twice.
         sa.UniqueConstraint("proposal_id", "to_status"),
         _counts_from_1(),
         AUTOINCREMENT,
@@ -219,7 +219,7 @@ NOTES = tuple(kind for kind in EventKind if kind is not EventKind.STEP)
 
 
 class ActionNoteRow(Base):
-    """What was said about an execution while its proposal stayed in `status`; without a foreign key, as an event."""
+    """A remark about an execution while its proposal stayed in `status`; without a foreign key, like an event."""
 
     __tablename__ = "action_notes"
 
@@ -237,7 +237,7 @@ class ActionNoteRow(Base):
     __table_args__ = (
         _one_of("kind", NOTES),
         sa.Index("ix_action_notes_proposal_id", "proposal_id"),
-        # Who comes late may report several times; all else is said once.
+        # A late worker may report several times; every other kind of note is unique.
         partial_index(
             "uq_action_notes_record_id",
             "record_id",
@@ -323,7 +323,7 @@ class KillSwitchEventRow(Base):
 
 
 class KillSwitchBarrierRow(Base):
-    """Nothing: on PostgreSQL this empty table is the lock that a start holds and that a stop waits for."""
+    """An always empty table: on PostgreSQL it is the lock that a start holds and that a stop waits for."""
 
     __tablename__ = "kill_switch_barrier"
 

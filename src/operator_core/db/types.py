@@ -18,30 +18,30 @@ from sqlalchemy.types import TypeDecorator
 from operator_core.actions.validation import dump_json
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""64 bits on both engines: only a column declared INTEGER is SQLite's own row id, and that has 64 bits."""
+"""64 bits on both engines: only a column declared INTEGER is SQLite's own row id, which has 64 bits."""
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}
-"""Table arguments: without AUTOINCREMENT SQLite gives the highest id again after a delete (PostgreSQL never does)."""
+"""Table arguments: without AUTOINCREMENT SQLite reuses the highest id after a delete (PostgreSQL never does)."""
 
 WITHOUT_ROWID = {"sqlite_with_rowid": False}
-"""Table arguments: a table without a hidden row id has no second key through which REPLACE could remove a row."""
+"""Table arguments: without a hidden row id, a table has no second key through which REPLACE could remove a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """A value of a column that cannot be read: it comes out of the row in its place, so that the others can be."""
+    """A column value that cannot be read; it takes the value's place, so that the row's other values can be read."""
 
     detail: str
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Is an aware datetime in UTC: `timestamptz` on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
+    """An aware datetime in UTC: `timestamptz` on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time: nobody knows which moment it means."""
+        """Refuse a naive time, which does not define a moment."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -49,7 +49,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """Write the text for SQLite at once: through SQLAlchemy's own type it takes three times as long."""
+        """Write SQLite's text directly: SQLAlchemy's own type takes three times as long."""
         if dialect.name != "sqlite":
             return super().bind_processor(dialect)
 
@@ -60,7 +60,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return process
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return it aware: SQLite has a text without its zone, psycopg gives it in the zone of the session."""
+        """Return an aware time: SQLite stores no zone, and psycopg uses the zone of the session."""
         if dialect.driver == "asyncpg":
             return None  # always in UTC
         return _from_text if dialect.name == "sqlite" else _in_utc
@@ -81,10 +81,10 @@ def _in_utc(moment: datetime | None) -> datetime | Undecodable | None:
 
 
 class JsonText(TypeDecorator[dict[str, Any]]):
-    """Is a JSON object kept as the text that was written.
+    """A JSON object stored as its exact text.
 
-    JSONB would turn 1e16 into an int and lose -0.0 and the order of the keys. The text comes from the database as it
-    is, whatever deserializer the host's engine has, and is parsed here alone.
+    JSONB would turn 1e16 into an int and lose -0.0 and the order of the keys. The database returns the text unchanged,
+    whatever deserializer the host's engine has, and only this type parses it.
     """
 
     impl = sa.JSON(none_as_null=True)
@@ -103,7 +103,7 @@ class JsonText(TypeDecorator[dict[str, Any]]):
         return _parsed
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """Select the text: the PostgreSQL drivers would parse it, and lose all rows where they cannot parse one."""
+        """Select the text: PostgreSQL's drivers would parse it, and one failure would lose all rows."""
         return as_text(column)
 
 
@@ -126,7 +126,7 @@ def _parsed(text: str | None) -> object:
 
 
 def _is_finite(values: Iterable[object]) -> bool:
-    """Tell whether no number became an infinity: 1e400 is JSON, and nothing that could be given back equal."""
+    """Return whether no number became infinity: 1e400 is valid JSON, but could not be returned equal."""
     for value in values:
         match value:
             case float():
@@ -144,7 +144,7 @@ def _is_finite(values: Iterable[object]) -> bool:
 
 
 class EnumText(TypeDecorator[StrEnum]):
-    """Is a `StrEnum` kept as its text; a named CHECK beside the column lists what it may be."""
+    """A `StrEnum` stored as its text; a named CHECK on the column lists its values."""
 
     impl = sa.Text
     cache_ok = True
@@ -154,7 +154,7 @@ class EnumText(TypeDecorator[StrEnum]):
         self.enum = enum
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Refuse a text that is no member."""
+        """Refuse a text that is not a member."""
         return None if value is None else self.enum(value).value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
@@ -176,7 +176,7 @@ def partial_index(name: str, *columns: str, where: str, unique: bool = False) ->
 
 
 class as_text(FunctionElement[dict[str, Any]]):  # noqa: N801 - reads like the SQL function that it is
-    """The JSON of a column, which comes from the database as the text that is stored."""
+    """The JSON of a column, which the database returns as its stored text."""
 
     type = JsonText()
     inherit_cache = True

@@ -1,4 +1,4 @@
-"""Takes over the database of the raw-SQL predecessor: reads it, judges every row, and imports what can be true."""
+"""The import of the raw-SQL predecessor's database: it reads and converts every row, and imports the valid ones."""
 
 from operator_core.legacy.errors import ImportRefusedError, LegacyFileError
 from operator_core.legacy.importing import import_legacy

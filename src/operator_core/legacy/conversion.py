@@ -1,6 +1,6 @@
-"""Judges the rows of the predecessor: what can be true becomes a proposal and its record as the ledger will hold them.
+"""The conversion of the predecessor's rows: valid ones become a proposal and its record as the ledger stores them.
 
-A proposal and its records stay together: where one of these rows cannot be true, all of them are put aside.
+A proposal and its records stay together: if one of these rows is invalid, all of them are rejected.
 """
 
 import json
@@ -31,7 +31,7 @@ _Way = Callable[[OldRow, OldRow | None], _Judged]
 
 
 class _UntrueError(Exception):
-    """A row cannot be true, or cannot be kept unchanged; `why` goes behind its name."""
+    """A row cannot be true, or cannot be stored unchanged; `why` completes the sentence about it."""
 
     def __init__(self, row: OldRow, why: str) -> None:
         super().__init__(why)
@@ -40,9 +40,9 @@ class _UntrueError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a case: a proposal and its record, or rows that are put aside, each with the reason.
+    """The result of converting a case: a proposal and its record, or rejected rows, each with the reason.
 
-    `size` is that of the JSON in the old rows, in characters.
+    `size` is the number of characters of JSON in the old rows.
     """
 
     proposal: ImportedProposal | None = None
@@ -53,12 +53,12 @@ class Verdict:
 
 
 def judge(case: Case, zone: tzinfo, doubled: Collection[int] = ()) -> Verdict:
-    """Return what becomes of a case.
+    """Convert a case, and return the result.
 
     Args:
         case: A proposal with its records.
-        zone: Of the local times.
-        doubled: Ids that more than one record of the file has.
+        zone: The zone of the local times.
+        doubled: The ids that more than one record of the file has.
     """
     judging = _Judging(case, zone, doubled)
     try:
@@ -84,13 +84,13 @@ def _is_among(row: OldRow, rows: Collection[OldRow]) -> bool:
 
 
 def _named(number: object) -> object:
-    """Return an id as it can be shown, also as JSON."""
+    """Return an id in a displayable form, which is also JSON."""
     return number if number is None or isinstance(number, int) else f"{number!a:.80}"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """When an action ran, and how that ended."""
+    """When an action ran, and how it ended."""
 
     started: datetime
     ended: datetime
@@ -106,7 +106,7 @@ class _Judging:
     remarks: list[Remark] = field(default_factory=list[Remark])
 
     def whole(self) -> _Judged:
-        """Return both rows as the ledger will hold them.
+        """Return both rows as the ledger will store them.
 
         Raises:
             _UntrueError: One of the rows cannot be true.
@@ -295,7 +295,7 @@ class _Judging:
             raise _UntrueError(row, f"has broken JSON in {column}: {error}") from error
 
     def _moment(self, row: OldRow, column: str, *others: tuple[OldRow, str]) -> datetime:
-        """Return the time in a column, or the first there is of others, which is remarked."""
+        """Return the time in a column, or the first available alternative, with a remark."""
         for found, name in ((row, column), *others):
             if found.get(name) is not None:
                 moment = self._aware(found, name)

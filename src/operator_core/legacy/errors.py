@@ -1,4 +1,4 @@
-"""What keeps an import from being made."""
+"""The errors of an import."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from operator_core.actions.errors import ActionError
 
 @dataclass(eq=False)
 class LegacyFileError(ActionError):
-    """The file is no database of the predecessor, or cannot be read."""
+    """The file is not a database of the predecessor, or cannot be read."""
 
     path: str
     problem: str
@@ -18,7 +18,7 @@ class LegacyFileError(ActionError):
 
 @dataclass(eq=False)
 class ImportRefusedError(ActionError):
-    """The whole run was refused, and nothing of it was kept; `conflicts` names the rows that stand in the way."""
+    """The whole import was refused, and nothing of it was kept; `conflicts` names the rows in the way."""
 
     problem: str
     conflicts: tuple[str, ...] = ()

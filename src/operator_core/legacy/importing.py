@@ -1,4 +1,4 @@
-"""Imports a database of the predecessor into a ledger: one look at every row, then one transaction for all of them."""
+"""The import of the predecessor's database into a ledger: one pass over every row, then one transaction."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -27,9 +27,9 @@ from operator_core.legacy.store import Past
 from operator_core.legacy.timestamps import zone_of
 
 Progress = Callable[[int, int], Any]
-"""Is called with how many proposals are done, and how many there are: once over for the look, once for the import."""
+"""A callback that receives how many proposals are done, and how many there are, in each of two passes."""
 
-_NAMED = 20  # rows that stand in the way
+_NAMED = 20  # rows in the way that an error names
 _BATCH_CHARACTERS = 4 * 1024 * 1024  # of JSON that are held in memory at once, about
 
 
@@ -43,21 +43,21 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
     tell: Callable[[Remark], Any] | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a database of the predecessor, all of it or nothing; what is there already and identical is left alone.
+    """Import a database of the predecessor, completely or not at all; identical rows in the ledger are left alone.
 
     Args:
         old: The SQLite file of the predecessor; it is only read.
-        target: The ledger, as for `ActionDB`; it must be there, at the revision of this version.
-        timezone: Of the local times, by its IANA name.
-        aside: A new file for the rows that cannot be true; `<old>.aside.jsonl` by default.
-        dry_run: Only look: nothing is written, neither rows nor a file.
-        tell: Is called with each remark about a row.
-        progress: Is called after each batch; if it raises, nothing is imported.
+        target: The ledger, as in `ActionDB`; it must exist, at the revision of this version.
+        timezone: The IANA name of the zone of the local times.
+        aside: A new file for the rejected rows; `<old>.aside.jsonl` by default.
+        dry_run: Only convert: write neither rows nor a file.
+        tell: Called with each remark about a row.
+        progress: Called after each batch; if it raises, nothing is imported.
 
     Raises:
-        LegacyFileError: The old file is none of the predecessor, or cannot be read.
-        ImportRefusedError: A stop is engaged, ids are taken, or the rows that were put aside cannot be written.
-        DatabaseError: The ledger cannot be worked with.
+        LegacyFileError: The old file is not one of the predecessor, or cannot be read.
+        ImportRefusedError: A stop is engaged, ids are taken, or the rejected rows cannot be written.
+        DatabaseError: The ledger cannot be used.
     """
     zone = zone_of(timezone)
     path = aside or old.with_name(f"{old.name}.aside.jsonl")
@@ -90,7 +90,7 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
 
 
 def _in_loop(progress: Progress) -> Progress:
-    """Return it for the unit of work, which is run in the thread of SQLite: the caller's things belong to the loop."""
+    """Return a callback for the unit of work, which may run in SQLite's thread, that calls `progress` in the loop."""
     loop = asyncio.get_running_loop()
 
     async def call(done: int, total: int) -> None:
@@ -108,7 +108,7 @@ def _in_loop(progress: Progress) -> Progress:
 
 
 def _verdicts(source: OldFile, zone: ZoneInfo) -> Iterator[tuple[int, Verdict]]:
-    """Yield every verdict, and how many proposals it comes to."""
+    """Yield every conversion, and the number of proposals so far."""
     done = 0
     for case in source.cases():
         done += len(case.proposals)
@@ -117,7 +117,7 @@ def _verdicts(source: OldFile, zone: ZoneInfo) -> Iterator[tuple[int, Verdict]]:
 
 @dataclass
 class _Look:
-    """Judges every row before the ledger is touched, and puts aside what cannot be true."""
+    """The pass over every row before the ledger is touched, which rejects the invalid ones."""
 
     source: OldFile
     zone: ZoneInfo
@@ -137,7 +137,7 @@ class _Look:
             if number % store.ROWS == 0:
                 if self.progress is not None:
                     self.progress(done, self.source.total)
-                await asyncio.sleep(0)  # who cancels is heard here
+                await asyncio.sleep(0)  # a cancellation is delivered here
 
 
 @dataclass
@@ -158,7 +158,7 @@ class _Counts:
 
 @dataclass
 class _Transfer:
-    """The unit of work: compares every row with the ledger, and stores what is new, in one transaction."""
+    """The unit of work that compares every row with the ledger, and stores the new ones, in one transaction."""
 
     source: OldFile
     zone: ZoneInfo
@@ -174,7 +174,7 @@ class _Transfer:
         return TransactionMode.TRANSACTION if self.write else TransactionMode.SNAPSHOT
 
     def __call__(self, connection: sa.Connection, /) -> _Counts:
-        self.conflicts = []  # a transaction that met another one is run again
+        self.conflicts = []  # a transaction that conflicts with another is run again
         counts = _Counts()
         began = _require_no_stop(connection)
         if self.write:
@@ -235,12 +235,12 @@ def _stopped(connection: sa.Connection) -> ActionError:
 
 
 def _refused(connection: sa.Connection, code: str) -> ActionError:
-    """Say why the ledger let a row not through: a stop came meanwhile, or somebody took an id."""
+    """Explain why the ledger refused a row: a new stop, or an id that was taken meanwhile."""
     _, engaged = store.standing(connection)
     if engaged:
         return _stopped(connection)
     if code in (STOPPED, STEP_REFUSED) or code not in MESSAGES:
-        return RetryTransactionError(code=code)  # the stop is over, and who took an id is found by the next look
+        return RetryTransactionError(code=code)  # the stop is over, and the next comparison finds a taken id
     return ImportRefusedError(problem=f"a guard of the ledger refused a row ({code}): {MESSAGES[code]}")
 
 
@@ -248,18 +248,18 @@ class _Ledger(ActionDB):
     """An `ActionDB` that runs the units of this layer."""
 
     async def require_no_stop(self) -> None:
-        """See that no stop is engaged."""
+        """Check that no stop is engaged."""
         await self._run(_require_no_stop)
 
     async def take(self, transfer: _Transfer) -> _Counts:
-        """Run the unit; when it is cancelled, it comes to its end within a batch."""
+        """Run the unit; if it is cancelled, it ends within a batch."""
         running = asyncio.ensure_future(self._run(transfer))
         try:
             counts = await asyncio.shield(running)
         except asyncio.CancelledError:
             transfer.cancelled = True
             await asyncio.wait({running})
-            # An error of it is seen: the caller wants to hear of its cancellation.
+            # Its error is retrieved: the caller gets the cancellation instead.
             transfer.committed = not running.cancelled() and running.exception() is None
             raise
         self._notify()

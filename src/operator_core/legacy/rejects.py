@@ -1,4 +1,4 @@
-"""The file of the rows that were put aside: JSON lines, each with the row to the letter and the reason."""
+"""The file of the rejected rows: JSON lines, each with the exact row and the reason."""
 
 import filecmp
 import json
@@ -17,7 +17,7 @@ from operator_core.legacy.source import OldRow
 
 
 def to_the_letter(value: object) -> object:
-    """Return a value of SQLite as JSON that gives it back: bytes that are no UTF-8 are lone surrogates (PEP 383)."""
+    """Return a SQLite value as lossless JSON: bytes that are not UTF-8 become lone surrogates (PEP 383)."""
     match value:
         case bytes():
             return {"blob": value.hex()}
@@ -28,7 +28,7 @@ def to_the_letter(value: object) -> object:
 
 
 class AsideFile:
-    """Takes rows, and is there only when all were written; a file that is there already is never changed."""
+    """A file of rejected rows, which appears only once it is complete; an existing file is never changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,7 +56,7 @@ class AsideFile:
             self._part.write(json.dumps({"table": remark.table, "reason": remark.text, "row": values}) + "\n")
 
     def keep(self) -> Path | None:
-        """Put the file in its place, and return where it is; None where no row was put aside.
+        """Move the file to its place, and return its path; None if no row was rejected.
 
         Raises:
             ImportRefusedError: Another file is there.
@@ -76,7 +76,7 @@ class AsideFile:
         return self._path
 
     def forget(self) -> None:
-        """Take the file away again, unless it was there before: nothing was imported."""
+        """Delete the file, unless it was there before: nothing was imported."""
         if self._made:
             self._path.unlink(missing_ok=True)
 

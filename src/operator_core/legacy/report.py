@@ -1,4 +1,4 @@
-"""What an import tells: a remark for each row that was not taken over as it stood, and the sum of all."""
+"""The report of an import: a remark for each row that was not imported unchanged, and the totals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,13 @@ PROPOSALS, RECORDS = "action_proposals", "action_records"
 
 
 class Remark(FrozenModel):
-    """What was noticed about one row of the predecessor.
+    """A remark about one row of the predecessor.
 
     Attributes:
         table: `action_proposals` or `action_records`.
-        id: As it stands in the row; a number, unless the row is broken.
-        text: What was noticed.
-        aside: True where the row was put aside; otherwise it was imported, with what the text says.
+        id: The id in the row; a number, unless the row is broken.
+        text: The content of the remark.
+        aside: True if the row was rejected; otherwise it was imported, with the change that the text describes.
     """
 
     table: str
@@ -32,13 +32,14 @@ class ImportReport(FrozenModel):
     """What an import has done, or with `dry_run` would have done.
 
     Attributes:
-        proposals: How many were imported.
-        records: How many were imported, those included that were made for what was executing without one.
-        already: How many proposals the ledger held already, identical.
-        pending: How many of all these are proposed or validated: they may still be started.
-        unknown: How many of all these were executing, and are failed with an unknown outcome now.
-        put_aside: How many rows cannot be true.
-        aside_file: Where those rows are; None where there are none, or nothing was written.
+        proposals: The number of imported proposals.
+        records: The number of imported records, including those made for executing proposals without one.
+        already: The number of proposals that the ledger already held, identical.
+        pending: The number of all these that are proposed or validated: they may still be started.
+        unknown: The number of all these that are failed with an unknown outcome: they were executing, or their record
+            did not say how they ended.
+        put_aside: The number of rejected rows.
+        aside_file: The file of those rows; None if there are none, or nothing was written.
         ignored: The columns that the ledger does not have, by table.
         dry_run: Whether nothing was written.
     """

@@ -4,12 +4,12 @@ from operator_core.actions.types import Integer, StoredProposal, StoredRecord
 
 
 class ImportedProposal(StoredProposal):
-    """A proposal with its old id; the ledger gives the generation."""
+    """A proposal with its old id; the ledger assigns the generation."""
 
     generation: int = 0
 
 
 class ImportedRecord(StoredRecord):
-    """A record with its old id, or without one where the old file has none of what ran."""
+    """A record with its old id, or without one if the old file has no record of the execution."""
 
     id: Integer | None = None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]

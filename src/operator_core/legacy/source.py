@@ -1,4 +1,4 @@
-"""Reads the SQLite file of the predecessor, as a stream of cases: a proposal with its records. It is never written."""
+"""The SQLite file of the predecessor, read as a stream of cases: a proposal with its records. It is never written."""
 
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping
@@ -12,7 +12,7 @@ from operator_core.legacy.errors import LegacyFileError
 from operator_core.legacy.report import PROPOSALS, RECORDS
 
 OldRow = Mapping[str, Any]
-"""A row as it stands; bytes that are no UTF-8 are lone surrogates in its texts (PEP 383), and blobs are bytes."""
+"""A row of the file; in texts, bytes that are not UTF-8 become lone surrogates (PEP 383), and blobs stay bytes."""
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     PROPOSALS: (
@@ -42,15 +42,15 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 HIGHEST_ID = 2**52
-"""Of what is imported: the ledger gives ids behind it, and needs room for them."""
+"""The highest id that is imported: the ledger continues above it, and needs room for new ids."""
 
 _KEYS = {PROPOSALS: "id", RECORDS: "proposal_id"}
-_WAL = 2  # the version in the header of a file whose log may stand beside it, sqlite.org/fileformat.html
+_WAL = 2  # the version in the header of a file that may have a log next to it, sqlite.org/fileformat.html
 
 
 @dataclass(frozen=True)
 class Case:
-    """A proposal with its records; several of one id where the file does not forbid that; none where it is missing."""
+    """A proposal with its records; several proposals of one id if the file permits that; none if it is missing."""
 
     proposals: tuple[OldRow, ...] = ()
     records: tuple[OldRow, ...] = ()
@@ -58,13 +58,13 @@ class Case:
 
 @dataclass(eq=False)
 class OldFile:
-    """Is the file of the predecessor, open for reading; all is read from one snapshot.
+    """The file of the predecessor, open for reading; all is read from one snapshot.
 
     Attributes:
-        total: How many proposals it holds.
-        ignored: Further columns, by table.
-        doubled: Ids that more than one record has.
-        highest: The highest id of each table that may be imported, 0 where there is none.
+        total: The number of proposals in it.
+        ignored: Additional columns, by table.
+        doubled: The ids that more than one record has.
+        highest: The highest importable id of each table, or 0.
     """
 
     path: Path
@@ -95,10 +95,10 @@ class OldFile:
         return found.st_size, found.st_mtime_ns
 
     def require_unchanged(self) -> None:
-        """See that nobody has written to the file since it was opened.
+        """Check that the file has not been written to since it was opened.
 
         Raises:
-            LegacyFileError: Somebody has.
+            LegacyFileError: It has been written to.
         """
         with self._readable():
             if self._stamp() != self._seen:
@@ -122,7 +122,7 @@ class OldFile:
         self.doubled = frozenset(row[0] for row in self._connection.execute(doubled))
 
     def cases(self) -> Iterator[Case]:
-        """Iterate over all proposals by their ids, and over the records that belong to none in between."""
+        """Iterate over all proposals by their ids, with the records that belong to none in between."""
         with self._readable():
             yield from _merged(self._groups(PROPOSALS), self._groups(RECORDS))
             yield from (Case(proposals=(row,)) for row in self._rows(PROPOSALS, "<>"))
@@ -154,7 +154,7 @@ class OldFile:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open a file read only; without a log where none is beside it, or SQLite would make one and leave it there."""
+    """Open a file read only; immutable if it has no log, because SQLite would create one and leave it there."""
     with path.open("rb") as stream:
         header = stream.read(20)
     has_log = path.with_name(path.name + "-wal").exists()
@@ -172,7 +172,7 @@ def _text(given: bytes) -> str:
 def _merged(
     proposals: Iterator[tuple[int, tuple[OldRow, ...]]], records: Iterator[tuple[int, tuple[OldRow, ...]]]
 ) -> Iterator[Case]:
-    """Put the records beside their proposals; both come in the order of the proposals' ids."""
+    """Combine proposals with their records; both come in the order of the proposals' ids."""
     waiting = next(records, None)
     for number, rows in chain(proposals, [(None, ())]):
         while waiting is not None and (number is None or waiting[0] < number):

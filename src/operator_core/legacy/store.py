@@ -1,6 +1,7 @@
-"""The store of what comes with a past: proposals and records with ids and times of their own, walked through each step.
+"""The store of imported history: proposals and records with their own ids and times, taken through each step.
 
-The guards stay on: every row begins as proposed and takes the legal steps, so that the history is the database's own.
+The guards stay on: every row begins as proposed and takes the legal steps, so that the database itself writes the
+history.
 """
 
 import json
@@ -21,7 +22,7 @@ from operator_core.db.stores.mapping import PROPOSER_COLUMNS, to_proposal, to_re
 from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 
 Past = tuple[ImportedProposal, ImportedRecord | None]
-"""A proposal as it shall be in the ledger, with its record; a record without an id is given one."""
+"""A proposal as it should be in the ledger, with its record; a record without an id gets one."""
 
 ROWS = 500  # of one statement
 
@@ -49,16 +50,16 @@ _RESERVE_ON_POSTGRESQL = sa.text(
 
 
 def reserve(connection: sa.Connection, table: str, highest: int) -> None:
-    """Have the ids that the ledger gives begin behind `highest`.
+    """Reserve the ids up to `highest`, so that the ledger assigns only higher ones.
 
-    Before the rows are there: what others propose meanwhile, and what is made here, must take none of their ids.
+    Call this before the rows are stored: concurrent proposals, and records made here, must not take their ids.
     """
     statements = _RESERVE_ON_SQLITE if is_sqlite(connection) else (_RESERVE_ON_POSTGRESQL,)
     for statement in statements if highest else ():
         connection.execute(statement, {"table": table, "highest": highest})
 
 
-# -- what is there already ---------------------------------------------------------------------------------------------
+# -- existing rows -----------------------------------------------------------------------------------------------------
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True, type_=sa.BigInteger())
 _RECORD_IDS: sa.BindParameter[Any] = sa.bindparam("record_ids", expanding=True, type_=sa.BigInteger())
@@ -68,7 +69,7 @@ _TOLD = sa.select(events.c.proposal_id).where(events.c.proposal_id.in_(_IDS)).di
 
 
 def compare(connection: sa.Connection, batch: Sequence[Past]) -> tuple[list[Past], list[str]]:
-    """Return what of a batch is not there yet, and a text for each row whose id is taken by other content."""
+    """Return the new rows of a batch, and a text for each row whose id is taken by other content."""
     ids = [proposal.id for proposal, _ in batch]
     record_ids = [record.id for _, record in batch if record is not None and record.id is not None]
     there = {row.id: to_proposal(row) for row in connection.execute(_PROPOSALS, {"ids": ids})}
@@ -117,11 +118,11 @@ def _comparable(value: object) -> object:
 
 
 def _insert(table: sa.Table, names: Sequence[str], more: Mapping[str, str]) -> dict[bool, sa.TextClause]:
-    """Return the INSERT of rows with ids of their own, for PostgreSQL (False) and for SQLite (True)."""
+    """Return the INSERT of rows with their own ids, for PostgreSQL (False) and for SQLite (True)."""
     columns = ", ".join([*names, *more])
     values = ", ".join([*(f":{name}" for name in names), *more.values()])
     binds = [sa.bindparam(name, type_=table.c[name].type) for name in names]
-    # PostgreSQL gives ids alone, unless it is told so.
+    # PostgreSQL assigns ids itself, unless the statement overrides it.
     return {
         sqlite: sa.text(f"INSERT INTO {table.name} ({columns}) {overriding}VALUES ({values})").bindparams(*binds)
         for sqlite, overriding in ((False, "OVERRIDING SYSTEM VALUE "), (True, ""))
@@ -163,7 +164,7 @@ _WALK = {status: _step(status) for status in _STEPS}
 
 
 def store(connection: sa.Connection, batch: Sequence[Past], by: str) -> None:
-    """Insert what is new as proposed, and walk each row through its steps, every step of all rows at once."""
+    """Insert new rows as proposed, and take them through their steps, each step for all rows at once."""
     sqlite = is_sqlite(connection)
     _many(connection, _INSERT_PROPOSALS[sqlite], (_proposed(proposal) for proposal, _ in batch))
     opened = [record for _, record in batch if record is not None]

@@ -1,4 +1,4 @@
-"""Makes the times of the predecessor aware: its own are local, those of SQLite's CURRENT_TIMESTAMP are UTC."""
+"""Time zones for the predecessor's times: its own are local, those of SQLite's CURRENT_TIMESTAMP are UTC."""
 
 import re
 from datetime import UTC, datetime, tzinfo
@@ -10,10 +10,10 @@ _WRITTEN = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Return a time zone by its IANA name, as `Europe/Berlin`.
+    """Return a time zone by its IANA name, such as `Europe/Berlin`.
 
     Raises:
-        InvalidArgumentError: This machine knows no such zone.
+        InvalidArgumentError: This machine does not know the zone.
     """
     try:
         return ZoneInfo(name)
@@ -26,7 +26,7 @@ def read(text: object) -> datetime:
     """Return the time that an ISO text means, naive unless it names its offset.
 
     Raises:
-        ValueError: It is no such text; the message goes behind the name of the column.
+        ValueError: It is not such a text; the message completes a sentence about the column.
     """
     if not isinstance(text, str) or not _WRITTEN.fullmatch(text):
         raise ValueError(f"is {text!a:.80}, which is no time such as 2026-01-31T12:00:00")
@@ -43,10 +43,10 @@ def utc(text: object) -> datetime:
 
 
 def local(text: object, zone: tzinfo) -> tuple[datetime, bool]:
-    """Return the moment of a local time, and whether it came twice: then the first is meant.
+    """Return the moment of a local time, and whether it occurred twice: then the first is meant.
 
     Raises:
-        ValueError: There is no such time, as in the hour that is left out when the clocks go forward.
+        ValueError: There is no such time, as in the hour that is skipped when the clocks go forward.
     """
     moment = read(text)
     if moment.tzinfo is not None:

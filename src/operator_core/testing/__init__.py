@@ -1,6 +1,6 @@
-"""What a host tests its own code with: fresh ledgers, factories, steps in time, and the contract of its engine.
+"""Tools for a host's own tests: fresh ledgers, factories, steps in time, and the contract of its engine.
 
-It needs no test runner, and imports none.
+They need no test runner, and import none.
 """
 
 from operator_core.testing.clock import ValidUntilFixedError, advance_time

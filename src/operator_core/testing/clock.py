@@ -1,4 +1,4 @@
-"""Steps time for a test: the database's clock cannot be set, so what it is compared with is moved back."""
+"""Steps in time for a test: the database's clock cannot be set, so the stored times are moved back instead."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from operator_core.db.types import UtcDateTime
 
 @dataclass(eq=False)
 class ValidUntilFixedError(ActionError):
-    """Time was to step past the moment until which a pending proposal is valid; nothing was stepped."""
+    """The step would pass the `valid_until` of a pending proposal; nothing was changed."""
 
     proposal_id: int
     valid_until: datetime
@@ -33,28 +33,28 @@ class ValidUntilFixedError(ActionError):
 
 
 async def advance_time(db: ActionLedger, step: timedelta) -> int:
-    """Let a while pass for the leases of all that runs, and return how many there are.
+    """Let time pass for the leases of all running actions, and return how many there are.
 
-    `last_seen_at` and `lease_expires_at` of every open record move back by `step`, through the guards and like any
-    other write. A lease that has run out so is lost with the next recovery; a heartbeat before that renews it.
+    `last_seen_at` and `lease_expires_at` of every open record move back by `step`, through the guards, like any other
+    write. A lease that expires this way is lost at the next recovery; a heartbeat before that renews it.
 
     Args:
         db: An open `ActionDB`, a transaction of it, or a repository in a session.
         step: Up to a day: no lease is longer.
 
     Raises:
-        ValidUntilFixedError: A pending proposal would expire meanwhile, which cannot be brought about.
+        ValidUntilFixedError: A pending proposal would expire meanwhile, which cannot be simulated.
         InvalidArgumentError: `step` is negative, or longer than a day.
     """
     if not isinstance(step, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
         raise InvalidArgumentError(path="step", reason=f"is {step!a}; a timedelta is wanted")
     seconds = check_seconds(step.total_seconds(), "step")
-    # There is no public way to a statement of one's own in whatever transaction `db` has.
+    # No public call runs a statement of one's own in whatever transaction `db` has.
     return await db._run(_advance, seconds)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class minus_seconds(FunctionElement[datetime]):  # noqa: N801 - reads like an SQL function, as its kin in db/types.py
-    """Is a time less so many seconds; None where it is NULL."""
+    """A time minus some seconds; NULL if the time is NULL."""
 
     type = UtcDateTime()
     inherit_cache = True

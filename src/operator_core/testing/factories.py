@@ -1,4 +1,4 @@
-"""Makes proposals for tests, with a value for everything that a test does not care about."""
+"""Factories of proposals for tests, with defaults for everything that a test does not care about."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ BY = "a test"
 
 
 def make_proposal(**given: Any) -> ActionProposal:
-    """Return a valid proposal that is not stored yet; `given` are fields of it, in place of the defaults."""
+    """Return a valid proposal that is not stored yet; `given` are its fields, which replace the defaults."""
     fields: dict[str, Any] = {"action_name": "drain_store", "reason": "store 4 is hot", **given}
     return ActionProposal(**fields)
 
 
 async def store_proposal(db: ActionLedger, status: ActionStatus = INITIAL, **given: Any) -> StoredProposal:
-    """Store a proposal, bring it to a state by the shortest legal way, and return it as it then is.
+    """Store a proposal, bring it to a state by the shortest legal path, and return it in that state.
 
     Args:
         db: An open `ActionDB`, a transaction of it, or a repository in a session.
-        status: Where it is to stand; what is executing or has run has a record, without a lease.
-        **given: Fields of the proposal, as for `make_proposal`.
+        status: The target state; a proposal that is executing or has run has a record, without a lease.
+        **given: Fields of the proposal, as in `make_proposal`.
 
     Raises:
-        ActionError: As the calls for these steps: under a stop nothing is started.
+        ActionError: As in the calls for these steps: under a stop nothing starts.
     """
     wanted = ActionStatus(status)
     proposal = await db.create_proposal(make_proposal(**given))
@@ -34,7 +34,7 @@ async def store_proposal(db: ActionLedger, status: ActionStatus = INITIAL, **giv
 
 
 def _way(target: ActionStatus) -> tuple[ActionStatus, ...]:
-    """Return the steps of the shortest way to a state."""
+    """Return the steps of the shortest path to a state."""
     ways: list[tuple[ActionStatus, ...]] = [(INITIAL,)]
     for way in ways:
         if way[-1] is target:

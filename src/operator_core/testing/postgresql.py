@@ -32,7 +32,7 @@ _RETRY_INTERVAL_SECONDS = 0.02
 
 
 class FreshPostgresql:
-    """Is a migrated, empty database within its block, `with` or `async with`, and is dropped at the end of it."""
+    """A migrated, empty database inside the block, `with` or `async with`, which is dropped at its end."""
 
     def __init__(self, server: URL) -> None:
         self._server = server
@@ -52,7 +52,7 @@ class FreshPostgresql:
         try:
             return await shielded(asyncio.to_thread(self.__enter__))
         except asyncio.CancelledError:
-            await self.__aexit__()  # it was created all the same, and nobody will leave the block
+            await self.__aexit__()  # it was created all the same, and `__aexit__` will not run
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -60,20 +60,20 @@ class FreshPostgresql:
 
 
 def fresh_postgresql(url: str | URL) -> FreshPostgresql:
-    """Give the URL of a new database with a migrated, empty ledger, on the server that `url` leads to.
+    """Return a context manager for the URL of a new, empty, migrated ledger, on the server of `url`.
 
-    Use it as a context manager, `with` or `async with`: the database is dropped at the end, and all connections to it
-    are closed. It is cloned from a template database, which stays on the server for the next run; a template of another
-    revision takes its place. Any number of processes may do so at once.
+    Use it with `with` or `async with`: at the end the database is dropped, and all connections to it are closed. It is
+    cloned from a template database, which stays on the server for the next run; a template of another revision is
+    replaced. Any number of processes may do so at once.
 
     Args:
-        url: Of an existing database to connect to meanwhile, such as `postgresql://user:password@host/postgres`; it is
+        url: The URL of an existing database to connect to, such as `postgresql://user:password@host/postgres`; it is
             not changed. The user needs CREATEDB.
 
     Raises:
         DatabaseUrlError: The URL is not one of PostgreSQL.
         DatabaseAccessError: On entering the block: the user may not connect, or may not create databases. On leaving
-            it: somebody whom the user may not disconnect is connected to the database.
+            it: a client that the user may not disconnect is connected to the database.
         DatabaseUnavailableError: On entering the block: the server cannot be reached, or has no such database.
     """
     server = resolve_url(url)
@@ -84,7 +84,7 @@ def fresh_postgresql(url: str | URL) -> FreshPostgresql:
 
 @dataclass(frozen=True)
 class _Template:
-    """The names of a template: its place is one role in one database, because advisory locks are of one database."""
+    """The names of a template; its place is one role in one database, because advisory locks are per database."""
 
     place: str
     name: str
@@ -117,7 +117,7 @@ def _version() -> str:
 
 
 def _create(server: URL, connection: sa.Connection) -> str:
-    """Clone the template into a new database, and return its name; without a template make one first."""
+    """Clone the template into a new database, and return its name; make the template first if it is missing."""
     connection = connection.execution_options(isolation_level="AUTOCOMMIT")
     _require_permission(connection)
     template, name = _Template.of(connection), f"operator_core_test_{secrets.token_hex(8)}"
@@ -128,7 +128,7 @@ def _create(server: URL, connection: sa.Connection) -> str:
             raise
     else:
         return name
-    with _locked(connection, template):  # until it is cloned: who makes another template drops this one
+    with _locked(connection, template):  # until it is cloned: a process that makes another template drops this one
         if template.name not in _databases(connection, template.place):
             _build(connection, server, template)
         _create_database(connection, name, template.name)
@@ -141,7 +141,7 @@ _MAY_CREATE = sa.text(
 
 
 def _require_permission(connection: sa.Connection) -> None:
-    """Say what PostgreSQL only calls "permission denied"."""
+    """Explain what PostgreSQL only calls "permission denied"."""
     role, permitted = connection.execute(_MAY_CREATE).one()
     if not permitted:
         detail = f"the role {role} may not create databases. As a superuser run: ALTER ROLE {role} CREATEDB"
@@ -171,7 +171,7 @@ def _execute_when_unused(connection: sa.Connection, statement: str) -> None:
 
 @contextmanager
 def _locked(connection: sa.Connection, template: _Template) -> Generator[None]:
-    """Let one process at a time make the template; who waits looks again and again, and holds no snapshot meanwhile."""
+    """Let one process at a time make the template; the others poll, and hold no snapshot meanwhile."""
     give_up = time.monotonic() + _LOCK_WAIT_SECONDS
     while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(template.lock))):
         if time.monotonic() > give_up:
@@ -185,12 +185,12 @@ def _locked(connection: sa.Connection, template: _Template) -> Generator[None]:
 
 
 def _build(connection: sa.Connection, server: URL, template: _Template) -> None:
-    """Make the template under another name, so that what bears its name is whole, and drop the older ones."""
+    """Make the template under another name, so that its final name means it is complete, and drop older ones."""
     for left in _databases(connection, template.place):
         _drop_database(connection, left)
     _create_database(connection, template.building, "template0")
     upgrade(server.set(database=template.building))
-    # Nobody may connect: a database with a connection cannot be cloned.
+    # Connections are forbidden: a database with a connection cannot be cloned.
     connection.exec_driver_sql(f"ALTER DATABASE {template.building} WITH ALLOW_CONNECTIONS false")
     _execute_when_unused(connection, f"ALTER DATABASE {template.building} RENAME TO {template.name}")
 
@@ -213,10 +213,10 @@ _END_SESSIONS = sa.text(
 
 
 def _drop_database(connection: sa.Connection, name: str) -> None:
-    """Drop a database under its connections.
+    """Drop a database, although it has connections.
 
     PostgreSQL refuses FORCE to a role that is not a superuser while autovacuum is in that database. Without FORCE it
-    ends autovacuum for anybody, but no session: the role's own are ended first.
+    ends autovacuum for any role, but no session: the role's own are ended first.
     """
     deadline = time.monotonic() + _UNUSED_WAIT_SECONDS
     for option in cycle(["WITH (FORCE)", ""]):

@@ -17,16 +17,16 @@ _ONE_AT_A_TIME = threading.Lock()  # two threads would both migrate
 def fresh_sqlite(folder: str | os.PathLike[str], name: str = "ledger.db") -> Path:
     """Write a migrated, empty ledger into a folder, and return its path; the caller removes it.
 
-    The first call in a process migrates and takes a moment, the others take a millisecond. Works within a running event
+    The first call in a process migrates and takes a moment, the others take a millisecond. Works inside a running event
     loop too.
 
     Args:
         folder: An existing folder, such as pytest's `tmp_path`.
-        name: Of the file.
+        name: The name of the file.
 
     Raises:
         DatabaseNotFoundError: There is no such folder.
-        FileExistsError: There is such a file already.
+        FileExistsError: The file already exists.
     """
     file = Path(folder) / name
     if not file.parent.is_dir():
@@ -43,7 +43,7 @@ def fresh_sqlite(folder: str | os.PathLike[str], name: str = "ledger.db") -> Pat
 
 @cache
 def _template() -> bytes:
-    """Return what a migrated file holds: in memory nobody can remove it, and it is gone with the process."""
+    """Return the contents of a migrated file: in memory they cannot be removed, and they end with the process."""
     with TemporaryDirectory(prefix="operator-core-") as folder:
         file = Path(folder) / "template.db"
         upgrade(file)

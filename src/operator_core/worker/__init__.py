@@ -1,4 +1,4 @@
-"""Runs the actions that are proposed: a registry of what this process can do, and the worker that does it."""
+"""The registry of the actions that a process can run, and the worker that runs them."""
 
 from operator_core.worker.containment import TaskExitedError
 from operator_core.worker.registry import (

@@ -1,4 +1,4 @@
-"""Exits within an action: `sys.exit` in a task that an action made ends that task, not the event loop of the worker."""
+"""Contained exits: `sys.exit` in a task of an action ends that task, not the worker's event loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -10,14 +10,14 @@ from typing import Any
 from operator_core.actions import ActionError
 
 within_action: ContextVar[bool] = ContextVar("operator_core_within_action", default=False)
-"""Whether the code that runs is an action's; each task has a copy of its own, and hands it on to those it makes."""
+"""Whether an action's code is running; each task has its own copy, and passes it on to the tasks that it creates."""
 
 
 @dataclass(eq=False)
 class TaskExitedError(ActionError):
-    """A task that an action made raised SystemExit or KeyboardInterrupt, which is its `__cause__`.
+    """A task of an action raised SystemExit or KeyboardInterrupt, which is its `__cause__`.
 
-    asyncio would let those two end the whole event loop, also where the action catches them.
+    asyncio would let those two end the whole event loop, even if the action catches them.
     """
 
     exit: str
@@ -27,13 +27,13 @@ class TaskExitedError(ActionError):
 
 
 class _ContainedTask(Coroutine[Any, Any, Any]):
-    """A coroutine whose exits are errors."""
+    """A coroutine whose exits become errors."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)  # its name and frame, for whoever lists the tasks
+        return getattr(self._inner, name)  # its name and frame, for listings of tasks
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._inner.__await__()
@@ -56,7 +56,7 @@ class _ContainedTask(Coroutine[Any, Any, Any]):
 
 
 class _TaskFactory:
-    """Makes the tasks of a loop as before, but contains those of actions."""
+    """A task factory that creates tasks as before, but contains those of actions."""
 
     def __init__(self, before: Callable[..., Any] | None) -> None:
         self.before, self.users = before, 0
@@ -71,7 +71,7 @@ class _TaskFactory:
 
 @contextmanager
 def contained_exits() -> Generator[None]:
-    """Contain the tasks that actions make within the block, on the loop that runs."""
+    """Contain the tasks that actions create inside the block, on the running loop."""
     loop: Any = asyncio.get_running_loop()
     factory = loop.get_task_factory()
     if not isinstance(factory, _TaskFactory):

@@ -1,4 +1,4 @@
-"""How one action is done, and how its end comes to be recorded."""
+"""The execution of one action, and the recording of its end."""
 
 import asyncio
 import logging
@@ -22,15 +22,15 @@ log = get_logger("operator_core.worker")
 
 
 class ActionExecutor:
-    """Does claimed actions, each in a task of its own, and reports how they ended.
+    """An executor of claimed actions, each in its own task, which counts their outcomes.
 
     Args:
-        registry: What can be done.
-        report: Where the ends are counted.
-        persistently: Tries again while the database is away; knows the worker, and whether it is to stop.
+        registry: The actions that can run.
+        report: The report that counts the outcomes.
+        persistently: The retry while the database is away; it knows the worker, and whether the worker is stopping.
 
     Attributes:
-        recording: The tasks whose action has ended, and whose end is not recorded yet.
+        recording: The tasks whose action has ended, but whose end is not recorded yet.
     """
 
     def __init__(self, registry: ActionRegistry, report: WorkerReport, persistently: RetryWhileUnavailable) -> None:
@@ -38,7 +38,7 @@ class ActionExecutor:
         self.recording: set[asyncio.Task[Any] | None] = set()
 
     async def __call__(self, execution: Execution) -> None:
-        """Do one action and record how it ended, however long the database is away."""
+        """Run one action and record how it ended, however long the database is away."""
         try:
             await self._persistently(execution.ensure_lease, give_up=False)
             self._log(logging.INFO, execution, "runs")
@@ -50,23 +50,23 @@ class ActionExecutor:
         except UnreadableRowError as error:  # its end is recorded
             self._report.aborted.append(execution.record.id)
             self._log(logging.ERROR, execution, f"has ended: {error}")
-        except UNAVAILABLE as error:  # the grace is over, and the database is away: the lease runs out
+        except UNAVAILABLE as error:  # the shutdown timeout is over, and the database is away: the lease expires
             self._report.aborted.append(execution.record.id)
             self._log(logging.ERROR, execution, f"could not be recorded: {error}")
         except asyncio.CancelledError as cancelled:
-            self._count(execution, cancelled)  # the grace is over; what is to be said is recorded
+            self._count(execution, cancelled)  # the shutdown timeout is over; what could be recorded is recorded
         else:
             self._count(execution, raised)
 
     async def _act(self, execution: Execution) -> BaseException | None:
-        """Do the action and record how it ended; return what it raised, whatever that is: it ends nothing else."""
+        """Run the action and record how it ended; return any exception that it raised, which ends nothing else."""
         task = asyncio.current_task()
         within_action.set(True)
         try:
             result = await self._registry[execution.proposal.action_name].run(execution)
         except BaseException as error:
             if isinstance(error, GeneratorExit) and not _runs_in(task):
-                raise  # nobody raised it: the coroutine is thrown away, and may not wait for anything any more
+                raise  # it was not raised: the coroutine is being discarded, and may not await any more
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 if execution.lease_lost is None:
                     stopping = self._persistently.stopping.is_set()
@@ -82,14 +82,14 @@ class ActionExecutor:
         return None
 
     async def _complete(self, execution: Execution, result: object) -> None:
-        """Record that it has succeeded, whatever it returned."""
+        """Record success, whatever the action returned."""
         data, changes = to_result(result)
         if changes is not None:
             self._log(logging.WARNING, execution, f"returned what cannot be stored as it is: {changes}")
         await self._record(lambda: execution.complete(data))
 
     async def _record(self, end: Callable[[], Awaitable[StoredRecord]]) -> None:
-        """Record a decided end, however long the database is away; once more at the end of the grace."""
+        """Record a decided end, however long the database is away; try once more when the shutdown timeout is over."""
         task = asyncio.current_task()
         self.recording.add(task)
         try:
@@ -139,7 +139,7 @@ def _runs_in(task: asyncio.Task[Any] | None) -> bool:
 async def _end_with(execution: Execution, error: BaseException) -> StoredRecord:
     if execution.ended:
         return execution.record
-    if execution.has_pending_outcome:  # by the action itself, which then met no database
+    if execution.has_pending_outcome:  # by the action itself, which then could not reach the database
         return await execution.flush_outcome()
     if is_only(error, StopRequestedError) and execution.stop_requested is not None:
         return await execution.acknowledge_stop()

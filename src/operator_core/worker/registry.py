@@ -1,4 +1,4 @@
-"""What a worker can do: the name of each action, the model of its parameters, and the coroutine that does it."""
+"""The actions that a worker can run: the name of each, the model of its parameters, and its coroutine function."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -18,10 +18,10 @@ from operator_core.logs import get_logger
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")
 Handler = Callable[[M, Execution], Awaitable[object]]
-"""Does one action: takes the validated parameters and its execution, and returns what is recorded as the result."""
+"""A function that runs one action: it takes the validated parameters and the execution, and returns the result."""
 
 log = get_logger("operator_core.worker")
-_LONGEST = 8_000  # characters of a refusal: whoever proposes decides how much is wrong
+_LONGEST = 8_000  # characters of a refusal: a proposer could cause any number of problems
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class NotRegisteredError(ActionError):
 
 @dataclass(eq=False)
 class AlreadyRegisteredError(ActionError, ValueError):
-    """The registry has an action of this name; each name has one handler."""
+    """The registry already has an action of this name; each name has one handler."""
 
     action_name: str
 
@@ -47,7 +47,7 @@ class AlreadyRegisteredError(ActionError, ValueError):
 
 @dataclass(eq=False)
 class HandlerNotAllowedError(ActionError, TypeError):
-    """What was to be registered could not be called as the handler of an action; `problem` says what to do."""
+    """The object to register cannot be called as the handler of an action; `problem` says what to do."""
 
     problem: str
 
@@ -57,14 +57,14 @@ class HandlerNotAllowedError(ActionError, TypeError):
 
 @dataclass(frozen=True)
 class RegisteredAction:
-    """One action that a worker can do."""
+    """One action that a worker can run."""
 
     name: str
     model: type[BaseModel]
     handler: Handler[Any]
 
     def problems(self, parameters: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the parameters, every field of it; None when they fit the model."""
+        """Return the problems of the parameters, for every field; None if they fit the model."""
         try:
             self._parsed(parameters)
         except BaseException as error:  # noqa: BLE001 - a validator that breaks or exits must not end the worker
@@ -73,7 +73,7 @@ class RegisteredAction:
 
     def _told(self, error: BaseException) -> str:
         if isinstance(error, ValidationError):
-            with suppress(Exception):  # then the model broke while it was to say what is wrong
+            with suppress(Exception):  # then the model broke while describing its problems
                 return "; ".join(
                     f"{'.'.join(map(str, problem['loc'])) or 'parameters'}: {problem['msg']}"
                     for problem in error.errors(include_url=False, include_input=False)
@@ -82,23 +82,25 @@ class RegisteredAction:
         return f"the model broke with {error_text(error)}"
 
     async def run(self, execution: Execution) -> object:
-        """Validate the parameters once more and do the action."""
+        """Validate the parameters again and run the action."""
         return await self.handler(self._parsed(execution.proposal.parameters), execution)
 
     def _parsed(self, parameters: Mapping[str, Any]) -> BaseModel:
-        # As JSON, which they are: a strict model takes a date as a text there, and nowhere else.
+        # As JSON, which they are: a strict model accepts a date as text only there.
         return self.model.model_validate_json(dump_json(parameters))
 
 
 class ActionRegistry:
-    """Holds actions by their name.
+    """The actions of a process by their names.
 
     ::
 
         registry = ActionRegistry()
 
+
         class Drain(BaseModel):
             store: int
+
 
         @registry.action("drain_store")
         async def drain(parameters: Drain, execution: Execution) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class ActionRegistry:
         """Return the action of this name.
 
         Raises:
-            NotRegisteredError: There is none.
+            NotRegisteredError: There is no such action.
         """
         try:
             return self._actions[name]
@@ -138,7 +140,7 @@ class ActionRegistry:
 
         Raises:
             AlreadyRegisteredError: The name is taken.
-            HandlerNotAllowedError: It is not a coroutine function of two arguments, or no model is known.
+            HandlerNotAllowedError: It is not a coroutine function of two arguments, or its model is unknown.
             InvalidArgumentError: No proposal can have this name.
         """
         if callable(name):
@@ -154,7 +156,7 @@ class ActionRegistry:
         return register
 
     def add(self, name: str, handler: Handler[Any], model: type[BaseModel] | None = None) -> None:
-        """Register `handler`, as the decorator `action` does; raises the same."""
+        """Register `handler`, like the decorator `action`, with the same errors."""
         if check_name(name, "name") in self._actions:
             raise AlreadyRegisteredError(action_name=name)
         wanted = f"the handler of {name!r}"

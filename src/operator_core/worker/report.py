@@ -1,22 +1,22 @@
-"""What a worker says about its work."""
+"""The report of a worker."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class WorkerReport:
-    """What a worker has done, in numbers and, for what somebody must look at, by the ids of the records.
+    """The work of one worker, in numbers, and in record ids for executions that need attention.
 
     Attributes:
         validated: Proposals that fit their model.
-        refused: Proposals that do not, and were cancelled.
-        succeeded: Actions that ended so.
-        failed: Actions that raised.
+        rejected: Proposals that do not fit their model, and were cancelled.
+        succeeded: Actions that succeeded.
+        failed: Actions that raised an error.
         stopped: Actions that answered a stop or a cancel request.
-        recovered: Executions of other workers that were lost.
-        broken_off: Those whose outcome is unknown, because the grace was over.
-        lost: Those that somebody else has ended.
-        still_running: Those whose handler did not end when it was cancelled.
+        recovered: Lost executions of other workers.
+        aborted: Executions whose outcome is unknown, because the shutdown timeout was over.
+        lost: Executions that another client has ended.
+        still_running: Executions whose handler did not end when it was cancelled.
     """
 
     validated: int = 0

@@ -1,4 +1,4 @@
-"""How a worker gets through a time without its database."""
+"""The retry of a worker while its database is away."""
 
 import asyncio
 import random
@@ -17,18 +17,18 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 
 class RetryWhileUnavailable:
-    """Tries again, with growing pauses, while the database is away.
+    """A retry with growing pauses while the database is away.
 
     Args:
-        worker: The name under which it is logged.
-        stopping: Is set when the worker is to stop.
+        worker: The worker's name, for the log.
+        stopping: Set when the worker is to stop.
     """
 
     def __init__(self, worker: str, stopping: asyncio.Event) -> None:
         self.worker, self.stopping = worker, stopping
 
     async def __call__(self, act: Callable[[], Awaitable[T]], *, give_up: bool = True) -> T | None:
-        """Return what `act` does; None when the worker is to stop meanwhile, unless it is not to give up."""
+        """Return the result of `act`; None if the worker is stopping meanwhile, unless `give_up` is False."""
         pause = _FIRST_PAUSE
         while True:
             try:

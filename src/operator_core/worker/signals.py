@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, heard by every worker of this process."""
+"""SIGTERM and SIGINT for every worker of this process."""
 
 import asyncio
 import os
@@ -13,17 +13,18 @@ from typing import Any
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _receivers: dict[object, Callable[[], None]] = {}  # by their owner; only the main thread has any
-_before: dict[int, Any] = {}  # the handlers that stood there
-_process = [0]  # the one that has set ours
+_before: dict[int, Any] = {}  # the previous handlers
+_process = [0]  # the process that has set ours
 
 
 @contextmanager
 def hearing_signals(owner: object, receive: Callable[[], None]) -> Generator[None]:
-    """Have `receive` called in the running loop at each SIGTERM and SIGINT within the block.
+    """Call `receive` in the running loop at each SIGTERM and SIGINT inside the block.
 
-    Python handles signals in its main thread alone, so nothing is heard in another. A signal that this process ignores
-    stays ignored. A handler that the host has set is called as well; the interpreter's own and that of `asyncio.run`,
-    which would break off what is to finish, are not. After the block all of them are back.
+    Python handles signals only in its main thread, so in other threads this does nothing. A signal that this process
+    ignores stays ignored. A handler that the host has set is called as well; the interpreter's own and that of
+    `asyncio.run` are not, because they would interrupt work that is to finish. After the block all handlers are
+    restored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -54,9 +55,9 @@ def _install() -> None:
     _process[0] = os.getpid()
     for number in SIGNALS:
         before = signal.getsignal(number)
-        if before is None or before is signal.SIG_IGN:  # None: it was not set from Python, and could not be put back
+        if before is None or before is signal.SIG_IGN:  # None: it was not set from Python, and could not be restored
             continue
-        with suppress(ValueError):  # a subinterpreter hears none
+        with suppress(ValueError):  # a subinterpreter receives none
             signal.signal(number, _on_signal)
             _before[number] = before
 
@@ -69,7 +70,7 @@ def _restore() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _process[0]:  # no worker would end for a child that was forked
+    if os.getpid() != _process[0]:  # a worker must not end for a forked child
         _leave_to_parent()
         signal.raise_signal(number)
         return

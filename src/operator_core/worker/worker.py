@@ -1,4 +1,4 @@
-"""`Worker`: validates what is proposed, claims it, and has it done, as long as it is not stopped."""
+"""`Worker`: validates and claims proposals, and runs their actions, until it is stopped."""
 
 import asyncio
 import os
@@ -30,9 +30,9 @@ log = get_logger("operator_core.worker")
 
 _BATCH = 20  # proposals that are validated in one transaction
 _RECOVERIES_PER_LEASE = 2
-_LOOK_SECONDS = 0.1  # between two looks whether all has come to its end
+_LOOK_SECONDS = 0.1  # between two checks whether all work has ended
 _MOMENT = 1.0  # seconds that a handler has to end once it is cancelled
-_PATIENCE = 30.0  # seconds, for a database that is slow to take what was decided
+_PATIENCE = 30.0  # seconds, for a database that is slow to record an outcome
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -43,22 +43,22 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Worker:
-    """Does the actions of a registry, as they are proposed and validated in a ledger.
+    """A worker that runs the actions of a registry, as they are proposed and validated in a ledger.
 
     It is deliberately small: oldest first, no queues, priorities or schedules. Many workers may share a ledger, in one
-    process or on many machines. None of them ever does an action twice: what cannot be claimed, or recorded, because
-    the database is away, waits; what was broken off is left for a person to settle.
+    process or on many machines, and no action ever runs twice. If the database is away, claims and outcomes wait;
+    interrupted actions are left for a person to resolve.
 
     Args:
         db: An open ledger.
-        registry: What it can do; all other proposals are left alone.
-        concurrency: How many actions at the same time.
-        name: Unique among all workers; by default made of host, process and a random part.
+        registry: The actions that it runs; all other proposals are left alone.
+        concurrency: How many actions run at the same time.
+        name: A name that is unique among all workers; by default made of host, process and a random part.
         lease_seconds: Seconds for which an action counts as running without a heartbeat.
-        poll_interval: Seconds between two looks when there is nothing to do.
+        poll_interval: Seconds between two polls when there is nothing to do.
         shutdown_timeout: Seconds that running actions have to finish after `stop`.
-        validate: Whether what is proposed is validated against the model, and then runs: leave it out where a person,
-            or another program, approves.
+        validate: Whether proposals are validated against the model, and then run; pass False if a person or another
+            program approves them.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Worker:
         self._signalled = self._hurried = False
 
     def stop(self) -> None:
-        """Claim nothing more; `run` returns when what runs has finished, or the `shutdown_timeout` is over.
+        """Claim nothing more; `run` returns once the running actions have finished, or `shutdown_timeout` is over.
 
-        It may be called from another thread, and from a handler of a signal.
+        It may be called from another thread, and from a signal handler.
         """
         loop = self._loop
         if loop is None or loop is _running_loop():
@@ -109,31 +109,31 @@ class Worker:
                 loop.call_soon_threadsafe(self._stopping.set)
 
     async def run(self, *, handle_signals: bool = True) -> WorkerReport:
-        """Work until `stop` is called, a signal comes, or the task is cancelled; return what was done.
+        """Work until `stop` is called, a signal arrives, or the task is cancelled; return what was done.
 
-        What still runs after `shutdown_timeout` is broken off: its outcome is unknown, and a person resolves it. A
-        second signal, or a second cancellation, breaks off at once.
+        Actions that still run after `shutdown_timeout` are aborted: their outcome is unknown, and a person resolves it.
+        A second signal, or a second cancellation, aborts at once.
 
         Args:
-            handle_signals: Whether SIGTERM and SIGINT stop this worker, as `handling_signals` does. Leave it to a host
-                that has handlers of its own, and calls `stop`.
+            handle_signals: Whether SIGTERM and SIGINT stop this worker, as in `handling_signals`. Pass False in a host
+                that has its own handlers and calls `stop`.
         """
         log.info("worker %s works on %s", self.name, self._db, extra={"worker": self.name})
         return await self._run(self._serve(), handle_signals=handle_signals)
 
     async def run_until_idle(self, *, handle_signals: bool = True) -> WorkerReport:
-        """Work until nothing is left that this worker can do, or until it is to stop; return what was done.
+        """Work until nothing is left that this worker can run, or until it is stopped; return what was done.
 
-        Signals and cancellations do what they do to `run`.
+        Signals and cancellations work as in `run`.
         """
         return await self._run(self._serve_until_idle(), handle_signals=handle_signals)
 
     @asynccontextmanager
     async def handling_signals(self) -> AsyncGenerator[None]:
-        """Have SIGTERM and SIGINT stop this worker within the block; a second one breaks off what runs.
+        """Let SIGTERM and SIGINT stop this worker inside the block; a second one aborts the running actions.
 
-        `run` does it by itself. This is for a host that begins before, or ends after it. It works in the main thread,
-        and does nothing in another.
+        `run` does this by itself. Use this in a host that begins before `run` or ends after it. It works in the main
+        thread, and does nothing in another.
         """
         with hearing_signals(self, self._on_signal):
             yield
@@ -160,7 +160,7 @@ class Worker:
         return self.report
 
     async def _outlive_cancellation(self, working: asyncio.Task[None]) -> bool:
-        """Wait for the end of the work and of all that runs; return whether the caller was cancelled meanwhile."""
+        """Wait for the end of the loop and of all actions; return whether the caller was cancelled meanwhile."""
         ending = asyncio.create_task(self._end(working))
         cancelled = False
         while not ending.done():
@@ -179,7 +179,7 @@ class Worker:
         async with self._db.notifications() as hint, self._upkeep() as recovering:
             while not self._stopping.is_set():
                 if recovering.done():
-                    recovering.result()  # it ends with an error only, which is not to be hidden
+                    recovering.result()  # it ends only with an error, which must not be hidden
                 if not await self._work():
                     await self._pause(hint)
 
@@ -189,7 +189,7 @@ class Worker:
                 await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
 
     async def _work(self) -> bool:
-        """Validate and claim what there is, up to the concurrency; return whether there was anything."""
+        """Validate and claim proposals, up to the concurrency; return whether there were any."""
         done = self._validate and await self._persistently(self._validate_some)
         while len(self._running) < self._concurrency and not self._stopping.is_set():
             execution = await self._claim()
@@ -204,11 +204,11 @@ class Worker:
     def _has_ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
         if not task.cancelled() and task.exception() is not None:
-            self._error = self._error or task.exception()  # what no worker can mend: `run` raises it
+            self._error = self._error or task.exception()  # an error that no worker can repair: `run` raises it
             self.stop()
 
     async def _pause(self, hint: Callable[[float], Awaitable[None]]) -> None:
-        """Wait for something to do: a free hand, a hint, the time to look again, or the end."""
+        """Wait for something to do: a free slot, a notification, the next poll, or the end."""
         waiting = [asyncio.ensure_future(self._stopping.wait()), *self._running]
         if len(self._running) < self._concurrency:
             waiting.append(asyncio.ensure_future(hint(self._poll_interval)))
@@ -220,7 +220,7 @@ class Worker:
                     future.cancel()
 
     async def _claim(self) -> Execution | None:
-        """Claim under a key of its own: where the answer is lost, the same claim is asked for again."""
+        """Claim under a key of its own, so that a claim whose answer was lost can be repeated."""
         key = uuid4().hex
 
         async def claim() -> Execution | None:
@@ -244,7 +244,7 @@ class Worker:
                 reason = None if problems is None else f"the parameters do not fit: {problems}"
                 with suppress(
                     TransitionNotAllowedError, UnreadableRowError
-                ):  # somebody else was first; no guard lets it
+                ):  # another caller was first, or no guard permits it
                     await tx.update_proposal_status(proposal.id, status, by=self.name, reason=reason)
                     told.append((proposal.id, proposal.action_name, reason))
         for one in told:
@@ -260,11 +260,11 @@ class Worker:
             self.report.rejected += 1
             log.warning("proposal %s (%s) is refused: %s", proposal_id, action_name, reason, extra=extra)
 
-    # -- upkeep and end ------------------------------------------------------------------------------------------------
+    # -- recovery and end ----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _upkeep(self) -> AsyncGenerator[asyncio.Task[None]]:
-        """Recover within the block, again and again, what other workers have lost."""
+        """Recover the expired leases of other workers periodically, inside the block."""
         recovering = asyncio.create_task(self._recover_again_and_again())
         try:
             yield recovering
@@ -286,7 +286,7 @@ class Worker:
         return await self._db.recover_expired_leases(grace_period=self._lease / 3)
 
     async def _end(self, working: asyncio.Task[None]) -> None:
-        """Wait for the end of the work, then let what runs come to its own within the grace, or break it off."""
+        """Wait for the end of the loop, then let running actions finish within `shutdown_timeout`, or abort them."""
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -311,7 +311,7 @@ class Worker:
         return {*self._running} if working.done() else {working, *self._running}
 
     async def _settle(self, working: asyncio.Task[None]) -> None:
-        """Give what was cancelled a moment, and as long as the database needs for what is being recorded."""
+        """Give cancelled handlers a moment, and outcomes that are being recorded the time that the database needs."""
         began = time.monotonic()
         while left := self._left(working):
             recording = bool(self._do.recording) or not working.done()

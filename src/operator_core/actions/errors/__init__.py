@@ -5,27 +5,27 @@
     ActionError
     ├── ProposalNotFoundError          there is no such proposal
     ├── RecordNotFoundError            there is no such record
-    ├── TransitionNotAllowedError      the table of steps, or the winner of a race, forbids it
+    ├── TransitionNotAllowedError      the transition table, or the winner of a race, forbids it
     │   ├── KillSwitchEngagedError     a stop covers the start
     │   └── ProposalExpiredError       its time to start is over
-    ├── LeaseLostError                 an execution was recovered, or ended by somebody else
+    ├── LeaseLostError                 an execution was recovered, or ended by another client
     ├── StopRequestedError             a running action was asked to stop, and leaves
-    ├── AlreadyResolvedError         the outcome is not unknown, or was settled before
+    ├── AlreadyResolvedError           the outcome is not unknown, or was resolved before
     ├── IdempotencyKeyError            the key belongs to a proposal with other content
-    ├── NotRetryableError              what is to be tried again is not finished
-    ├── WaitTimeoutError               a proposal has not come so far in time
+    ├── NotRetryableError              the proposal to retry is not finished
+    ├── WaitTimeoutError               a proposal has not reached a state in time
     ├── RecordNotAllowedError          the proposal is not executing, or has a record already
     ├── StopNotEngagedError            a release names a stop that is not engaged
     ├── StopUnconfirmedError           the stop is engaged, but something may still get through
     ├── StopFailedError                the stop is NOT engaged
-    ├── RequiresActionDBError           a joined session cannot engage or release
-    ├── AlreadyStoredError                    an insert was given an id or a state
-    ├── InvalidArgumentError           an argument is wrong; a ValueError too
-    ├── ValueNotStorableError          a value would not come back equal; a ValueError too
+    ├── RequiresActionDBError          a joined session cannot engage or release
+    ├── AlreadyStoredError             an insert was given an id or a state
+    ├── InvalidArgumentError           an argument is wrong; also a ValueError
+    ├── ValueNotStorableError          a value would not come back equal; also a ValueError
     ├── IsolationLevelError            an action was started outside READ COMMITTED
     ├── NotOpenError                   an ActionDB was used before `open` or after `close`
     │   └── OpenedElsewhereError       it was opened in another process or event loop
-    ├── SessionBusyError               two tasks use one session at the same moment
+    ├── SessionBusyError               two tasks use one session at the same time
     ├── EngineNotConfiguredError       a host's engine was not passed to `configure_engine`
     └── DatabaseError
         ├── DatabaseUrlError           the target is not a URL that this library can use
@@ -36,19 +36,19 @@
         │   ├── SchemaOutOfDateError   the database is behind, or holds no ledger
         │   ├── SchemaTooNewError      the database is ahead of this library
         │   ├── GuardMissingError      a guard is missing, disabled or altered
-        │   ├── NameTakenError         a host has something under a name of ours
-        │   └── RevisionUnknownError   the tables are there, but not their revision
+        │   ├── NameTakenError         a host uses one of our names for something else
+        │   └── RevisionUnknownError   the tables exist, but not their revision
         ├── RetryTransactionError      run your transaction again
         ├── ConstraintError            the database refused a row
-        ├── UnreadableRowError         a row is there, and holds what cannot be read
-        └── DatabaseUnavailableError   it cannot be reached, or cannot be worked with now
-            ├── ConnectionLostError    the connection broke under a statement, whose outcome is unknown
+        ├── UnreadableRowError         a row exists, but cannot be read
+        └── DatabaseUnavailableError   it cannot be reached or used now
+            ├── ConnectionLostError    the connection broke during a statement, whose outcome is unknown
             ├── DatabaseNotFoundError  no such folder, file or database
             ├── DatabaseAccessError    wrong password, or no permission
-            ├── DatabaseLockedError    somebody holds a lock for longer than we wait
+            ├── DatabaseLockedError    another client holds a lock for longer than we wait
             ├── DatabaseReadOnlyError  it cannot be written
-            ├── DatabaseFullError      no room is left on the disk
-            ├── DatabaseCorruptError   the file is damaged, or is no database
+            ├── DatabaseFullError      the disk is full
+            ├── DatabaseCorruptError   the file is damaged, or is not a database
             ├── DatabaseReplacedError  the file or its log was deleted or replaced while it was open
             ├── DatabaseAliasError     the file has a second name: a hard link, or a mount
             └── TooManyOpenFilesError  no file descriptor is left

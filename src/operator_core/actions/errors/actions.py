@@ -1,4 +1,4 @@
-"""What a ledger refuses, whatever database holds it."""
+"""What a ledger refuses, on any database."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,7 @@ class RecordNotFoundError(ActionError):
 
 @dataclass(eq=False)
 class TransitionNotAllowedError(ActionError):
-    """The proposal `id` is `current` and may not become `target`; every loser of a race gets this."""
+    """The proposal `id` is `current` and may not become `target`; every loser of a race gets this error."""
 
     http_status = 409
     advice = "read the proposal: somebody was faster, or a step before this one is missing"
@@ -53,7 +53,7 @@ class TransitionNotAllowedError(ActionError):
 
 @dataclass(eq=False)
 class RecordNotAllowedError(ActionError):
-    """A record is made only for a proposal that is executing, and one proposal has at most one."""
+    """A record is opened only for an executing proposal, and a proposal has at most one."""
 
     http_status = 409
     advice = "start the proposal first; to run it once more, propose it again with `retry_of`"
@@ -72,7 +72,7 @@ class RecordNotAllowedError(ActionError):
 class KillSwitchEngagedError(TransitionNotAllowedError):
     """The start of proposal `id` was refused, because a stop covers it.
 
-    `released_at` is set when the stop is over: what was proposed before a stop can never start after it.
+    `released_at` is set if the stop is over: a proposal made before a stop can never start after it.
     """
 
     http_status = 423
@@ -97,7 +97,7 @@ class KillSwitchEngagedError(TransitionNotAllowedError):
 
 @dataclass(eq=False, kw_only=True)
 class ProposalExpiredError(TransitionNotAllowedError):
-    """The start of proposal `id` was refused, because it was valid only until then."""
+    """The start of proposal `id` was refused, because it was valid only until `valid_until`."""
 
     http_status = 409
     advice = "propose the action again"
@@ -113,9 +113,9 @@ class ProposalExpiredError(TransitionNotAllowedError):
 
 @dataclass(eq=False)
 class LeaseLostError(ActionError):
-    """The execution was taken from its worker: it was recovered, or somebody else ended it.
+    """The worker has lost its execution: it was recovered, or another client ended it.
 
-    What the worker tried to report is kept in the history; the record stays as it is.
+    The worker's late report is kept in the history; the record stays as it is.
     """
 
     http_status = 409
@@ -137,7 +137,7 @@ class LeaseLostError(ActionError):
 
 @dataclass(eq=False)
 class StopRequestedError(ActionError):
-    """The running action is asked to stop; raised within the action, to leave it."""
+    """A running action is asked to stop; raised inside the action, to leave it."""
 
     http_status = 409
     advice = "let it leave the block: that answers the stop"
@@ -153,7 +153,7 @@ class StopRequestedError(ActionError):
 
 @dataclass(eq=False)
 class AlreadyResolvedError(ActionError):
-    """Only an outcome that nobody knows can be settled, and only once."""
+    """Only an unknown outcome can be resolved, and only once."""
 
     http_status = 409
     advice = "read the record: its outcome is known, or a person has resolved it"
@@ -171,7 +171,7 @@ class AlreadyResolvedError(ActionError):
 
 @dataclass(eq=False)
 class IdempotencyKeyError(ActionError):
-    """Another proposal was made under the same idempotency key; `differs` names the fields that are not the same."""
+    """Another proposal was made under the same idempotency key; `differs` names the fields that differ."""
 
     http_status = 409
     advice = "repeat the proposal as it was, or take a new key"
@@ -189,7 +189,7 @@ class IdempotencyKeyError(ActionError):
 
 @dataclass(eq=False)
 class NotRetryableError(ActionError):
-    """A proposal is to try again what is not finished, or was never there (`current` is None)."""
+    """The proposal to retry is not finished, or does not exist (`current` is None)."""
 
     http_status = 409
     advice = "wait until the first proposal is finished, or cancel it"
@@ -205,7 +205,7 @@ class NotRetryableError(ActionError):
 
 @dataclass(eq=False)
 class WaitTimeoutError(ActionError, TimeoutError):
-    """A proposal has not come so far in time."""
+    """A proposal has not reached the awaited state in time."""
 
     http_status = 504
     advice = "wait again, with a longer timeout"
@@ -220,7 +220,7 @@ class WaitTimeoutError(ActionError, TimeoutError):
 
 @dataclass(eq=False)
 class StopNotEngagedError(ActionError):
-    """A release names a stop that is not engaged; `engaged` lists (generation, scope) of those that are."""
+    """A release names a stop that is not engaged; `engaged` lists the (generation, scope) of those that are."""
 
     http_status = 409
     advice = "look at `kill_switch_status` and name the generation that is engaged"
@@ -235,14 +235,14 @@ class StopNotEngagedError(ActionError):
 
 @dataclass(eq=False)
 class StopUnconfirmedError(ActionError):
-    """The latch is engaged and new starts are refused, but the stop is not done.
+    """The latch is engaged and new starts are refused, but the stop is not complete.
 
     Attributes:
-        receipt: The `StopReceipt` as far as it goes.
-        problems: What is in the way, a sentence each.
+        receipt: The incomplete `StopReceipt`.
+        problems: The obstacles, one sentence each.
         pids: The server processes that are in the way.
-        start_possible: Whether a start that was under way may still get through. Else none can, and what is left to do
-            is to cancel what is pending, or to see what runs.
+        start_possible: Whether a start in flight may still get through. If not, all that remains is to cancel what is
+            pending, or to see what runs.
     """
 
     http_status = 503
@@ -274,7 +274,7 @@ class StopFailedError(ActionError):
 
 @dataclass(eq=False)
 class RequiresActionDBError(ActionError):
-    """A session that joins a host's transaction cannot do this: it needs commits of its own."""
+    """A session that joins a host's transaction cannot do this: the call needs commits of its own."""
 
     http_status = 500
     advice = "call it on an `ActionDB`, which can be made from the same engine"
@@ -290,7 +290,7 @@ class RequiresActionDBError(ActionError):
 
 @dataclass(eq=False)
 class AlreadyStoredError(ActionError):
-    """What was to be inserted carries a value that only the database gives."""
+    """An object to insert carries a value that only the database sets."""
 
     http_status = 422
     advice = "leave out what only the database gives"
@@ -305,7 +305,7 @@ class AlreadyStoredError(ActionError):
 
 @dataclass(eq=False)
 class InvalidArgumentError(ActionError, ValueError):
-    """A call is wrong: the argument that `path` names is of another kind, or outside of what the call can work with."""
+    """The argument that `path` names has the wrong type, or is outside what the call accepts."""
 
     http_status = 422
     advice = "correct the argument that the message names"
@@ -364,7 +364,7 @@ class NotOpenError(ActionError):
 
 @dataclass(eq=False)
 class OpenedElsewhereError(NotOpenError):
-    """An `ActionDB`, or what it has given out, was used in another process or event loop than it was opened in."""
+    """An `ActionDB`, or an object that it returned, was used outside the process or event loop that opened it."""
 
     http_status = 500
     advice = "open an `ActionDB` in each process and each event loop"
@@ -377,7 +377,7 @@ class OpenedElsewhereError(NotOpenError):
 
 @dataclass(eq=False)
 class SessionBusyError(ActionError):
-    """Two tasks use one session at the same moment, where one of them cannot wait for the other; nothing was done."""
+    """Two tasks use one session at the same time, and one cannot wait for the other; nothing was done."""
 
     http_status = 500
     advice = "await the other task first, or give each task a session"
@@ -390,7 +390,7 @@ class SessionBusyError(ActionError):
 
 @dataclass(eq=False)
 class EngineNotConfiguredError(ActionError):
-    """A host's engine has not the settings that the promises rest on."""
+    """A host's engine lacks settings that the guarantees depend on."""
 
     http_status = 500
     advice = "call `configure_engine` right after creating the engine; on PostgreSQL give its sessions what is named"
@@ -406,5 +406,5 @@ class EngineNotConfiguredError(ActionError):
 
 
 def outcome_text(outcome: ActionOutcome | None) -> str:
-    """Say how a record stands, for a message."""
+    """Describe the state of a record, for a message."""
     return "open" if outcome is None else f"closed as {outcome}"

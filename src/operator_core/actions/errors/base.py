@@ -1,4 +1,4 @@
-"""The root of the tree of errors."""
+"""The root of the error tree."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,7 +15,7 @@ def _rebuild(kind: type["ActionError"], data: dict[str, Any]) -> "ActionError":
 
 def _shown(message: Callable[[Any], str]) -> Callable[[Any], str]:
     @wraps(message)
-    def __str__(self: Any) -> str:  # noqa: N807 - it stands in for one
+    def __str__(self: Any) -> str:  # noqa: N807 - it replaces `__str__`
         return printable(message(self))
 
     return __str__
@@ -24,18 +24,19 @@ def _shown(message: Callable[[Any], str]) -> Callable[[Any], str]:
 class ActionError(Exception):
     """The root of all errors of this library.
 
-    Messages repeat names, reasons and values of others, and end in logs and on terminals: each is one printable line.
+    Messages repeat names, reasons and values from outside, and end up in logs and on terminals: each is one printable
+    line.
 
     Attributes:
-        http_status: The status with which a web service answers when a call raises it.
-        advice: What to do about it, for a person.
+        http_status: The status with which a web service answers if a call raises this error.
+        advice: What a person can do about it.
     """
 
     http_status: ClassVar[int] = 500
     advice: ClassVar[str] = "read the message: it says what to do"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Have the message of a subclass shown as printable text, whatever its attributes hold."""
+        """Make the message of a subclass printable, whatever its attributes hold."""
         super().__init_subclass__(**kwargs)
         if "__str__" in vars(cls):
             cls.__str__ = _shown(vars(cls)["__str__"])  # type: ignore[method-assign]

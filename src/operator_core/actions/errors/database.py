@@ -1,4 +1,4 @@
-"""What can be wrong with a database and its schema."""
+"""The errors about a database and its schema."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from operator_core.actions.errors.base import ActionError
 
 
 class DatabaseError(ActionError):
-    """The root of what can be wrong with a database."""
+    """The root of all errors about a database."""
 
 
 @dataclass(eq=False)
@@ -38,7 +38,7 @@ class MissingDriverError(DatabaseError):
 
 @dataclass(eq=False)
 class EngineVersionError(DatabaseError):
-    """The database engine is older than the lowest version that keeps the promises."""
+    """The database engine is older than the minimum version that the guarantees require."""
 
     http_status = 500
     advice = "upgrade SQLite or PostgreSQL"
@@ -53,7 +53,7 @@ class EngineVersionError(DatabaseError):
 
 @dataclass(eq=False)
 class DatabaseEncodingError(DatabaseError):
-    """The database cannot keep every text: its encoding is not UTF-8."""
+    """The database cannot store every text: its encoding is not UTF-8."""
 
     http_status = 500
     advice = "create the database with the encoding UTF8"
@@ -69,14 +69,14 @@ class DatabaseEncodingError(DatabaseError):
 
 
 class SchemaError(DatabaseError):
-    """The root of what can be wrong with a schema."""
+    """The root of all errors about a schema."""
 
     http_status = 503
 
 
 @dataclass(eq=False)
 class SchemaOutOfDateError(SchemaError):
-    """The schema is behind this library; `current` is None when there is no ledger at all."""
+    """The schema is behind this library; `current` is None if there is no ledger at all."""
 
     http_status = 503
     advice = "run the command that the message names, as a step of the deploy"
@@ -111,7 +111,7 @@ class SchemaTooNewError(SchemaError):
 
 @dataclass(eq=False)
 class GuardMissingError(SchemaError):
-    """Guards, tables or the latch of the database are missing or altered: no guard, no start."""
+    """Guards, tables or the latch of the database are missing or altered: without guards, nothing starts."""
 
     http_status = 503
     advice = "find out who changed the database, then run `operator-core db repair`"
@@ -128,7 +128,7 @@ class GuardMissingError(SchemaError):
 
 @dataclass(eq=False)
 class NameTakenError(SchemaError):
-    """The database has something with a name of ours that is not part of a ledger: a host's own `action_events`."""
+    """The database has a foreign object with one of our names, such as a host's own `action_events`."""
 
     http_status = 500
     advice = "give the ledger a database or a schema of its own"
@@ -146,7 +146,7 @@ class NameTakenError(SchemaError):
 
 @dataclass(eq=False)
 class RevisionUnknownError(SchemaError):
-    """The tables of a ledger are there, but not the row that says at which revision they are."""
+    """The tables of a ledger exist, but not the row that names their revision."""
 
     http_status = 503
     advice = "restore the row of `operator_core_version`, or take the next revision in the host's migrations"
@@ -165,7 +165,7 @@ class RevisionUnknownError(SchemaError):
 
 @dataclass(eq=False)
 class RetryTransactionError(DatabaseError):
-    """The database gave up one of two transactions that met; nothing of this one was kept."""
+    """The database aborted one of two conflicting transactions; nothing of this one was kept."""
 
     http_status = 503
     advice = "run your transaction again"
@@ -178,7 +178,7 @@ class RetryTransactionError(DatabaseError):
 
 @dataclass(eq=False)
 class ConstraintError(DatabaseError):
-    """The database refused a row by one of its constraints."""
+    """One of the database's constraints refused a row."""
 
     http_status = 409
     advice = "read the message: a constraint of the database, or a trigger of the host, refused the row"
@@ -192,14 +192,14 @@ class ConstraintError(DatabaseError):
 
 @dataclass(eq=False)
 class UnreadableRowError(DatabaseError):
-    """A row is there, but holds what this library cannot read: older rows than its guards, or rows of no guard's.
+    """A row exists, but cannot be read: it is older than the guards, or was written past them.
 
     Attributes:
-        table: The table; empty where the driver does not say which.
+        table: The table; empty if the driver does not name it.
         id: The key of the row.
-        column: The first column that cannot be read; None where the row as a whole is refused.
+        column: The first unreadable column; None if the row as a whole is refused.
         detail: What is wrong with the value.
-        kept: Whether what the call was to write is written all the same.
+        kept: Whether the changes of the call were written all the same.
     """
 
     http_status = 500
@@ -223,7 +223,7 @@ class UnreadableRowError(DatabaseError):
 
 @dataclass(eq=False)
 class DatabaseUnavailableError(DatabaseError):
-    """The database cannot be reached, or cannot be worked with now; `code` is the engine's own name for it."""
+    """The database cannot be reached or used now; `code` is the engine's own name for the problem."""
 
     url: str
     detail: str
@@ -238,7 +238,7 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class ConnectionLostError(DatabaseUnavailableError):
-    """The connection broke while a statement was under way: it may have been committed or not."""
+    """The connection broke during a statement, which may or may not have been committed."""
 
     advice = "what was under way may have been committed: read the row again before you repeat it"
 
@@ -256,7 +256,7 @@ class DatabaseAccessError(DatabaseUnavailableError):
 
 
 class DatabaseLockedError(DatabaseUnavailableError):
-    """Somebody holds a lock for longer than this connection waits; nothing was changed."""
+    """Another client holds a lock for longer than this connection waits; nothing was changed."""
 
     advice = "find who holds the lock, or try again"
 
@@ -271,7 +271,7 @@ class DatabaseReadOnlyError(DatabaseUnavailableError):
 
 
 class DatabaseFullError(DatabaseUnavailableError):
-    """No room is left for the database; nothing was changed."""
+    """The database has no room left; nothing was changed."""
 
     http_status = 507
     advice = "make room on the disk and try again"
@@ -284,13 +284,13 @@ class DatabaseCorruptError(DatabaseUnavailableError):
 
 
 class DatabaseReplacedError(DatabaseUnavailableError):
-    """The SQLite file or its log was deleted or replaced while it was open: nobody else sees what is written to it."""
+    """The SQLite file or its log was deleted or replaced while open: no other client sees what is written to it."""
 
     advice = "count on nothing that was under way; open the database anew"
 
 
 class DatabaseAliasError(DatabaseUnavailableError):
-    """The SQLite file has a second name; what one writes by one name, a stop for instance, others do not see."""
+    """The SQLite file has a second name: what is written by one name, such as a stop, is not seen by the other."""
 
     advice = "SQLite keeps a log for each name of a file, so a ledger must have one name"
 

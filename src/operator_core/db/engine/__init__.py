@@ -1,1 +1,1 @@
-"""Engines: which drivers there are, how they are set up, and what they have to be watched for."""
+"""Engines: their drivers, their settings, and the files and sockets beneath them."""

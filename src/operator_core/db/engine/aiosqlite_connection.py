@@ -1,4 +1,4 @@
-"""An aiosqlite connection that runs a statement in one hop to its thread, where SQLAlchemy's adapter would need five.
+"""An aiosqlite connection that runs a statement in one hop to its thread, where SQLAlchemy's adapter needs five.
 
 The adapter asks for a cursor, executes, fetches, and closes, and each is a round trip between two threads. Here the
 cursor does all of it in the one hop of `execute`, and a commit or rollback with nothing to do needs none.
@@ -18,12 +18,12 @@ from operator_core.db.engine.file_watch import FileView
 _Parameters = Iterable[Any]
 
 
-_PREFETCH_ROWS = 500  # rows that come along with a statement; the others are fetched when they are asked for
+_PREFETCH_ROWS = 500  # rows that come along with a statement; the others are fetched on demand
 _ALL = 2**31 - 1  # the most that sqlite3 can be asked for
 
 
 class BufferedCursor:
-    """Is what SQLAlchemy's adapter needs of an aiosqlite cursor; most results come with the hop of their statement."""
+    """The part of an aiosqlite cursor that SQLAlchemy's adapter needs; most results come with their statement's hop."""
 
     def __init__(self, connection: "OneHopConnection") -> None:
         self._connection = connection
@@ -35,16 +35,16 @@ class BufferedCursor:
         self.arraysize = 1
 
     def __await__(self) -> Generator[Any, None, Self]:
-        """Be ready at once: SQLAlchemy 2.0 awaits a new cursor, 2.1 enters it."""
+        """Return at once: SQLAlchemy 2.0 awaits a new cursor, 2.1 enters it."""
         return self
         yield  # makes this function the generator that `await` wants
 
     async def __aenter__(self) -> Self:
-        """Be ready at once."""
+        """Return at once."""
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Close it."""
+        """Close the cursor."""
         await self.close()
 
     async def execute(self, sql: str, parameters: _Parameters = ()) -> Self:
@@ -73,7 +73,7 @@ class BufferedCursor:
             self._open = None
 
     async def _more(self, size: int) -> None:
-        """See that so many rows are at hand, where there are so many."""
+        """Fetch until `size` rows are buffered, or all rows are."""
         cursor, missing = self._open, size - len(self._rows)
         if cursor is not None and missing > 0:
             await self._connection.run_in_thread(lambda _: self._fetch(cursor, max(missing, _PREFETCH_ROWS)))
@@ -90,13 +90,13 @@ class BufferedCursor:
         return [self._rows.popleft() for _ in range(min(wanted, len(self._rows)))]
 
     async def fetchall(self) -> Sequence[Any]:
-        """Return all rows that are left."""
+        """Return all remaining rows."""
         await self._more(_ALL)
         rows, self._rows = self._rows, deque()
         return rows
 
     def __aiter__(self) -> Self:
-        """Iterate over the rows that are left."""
+        """Iterate over the remaining rows."""
         return self
 
     async def __anext__(self) -> Any:
@@ -107,7 +107,7 @@ class BufferedCursor:
         return row
 
     async def close(self) -> None:
-        """Close it; that needs a hop only where rows are left."""
+        """Close the cursor; that needs a hop only if rows are left."""
         cursor, self._open = self._open, None
         if cursor is not None:
             await self._connection.run_in_thread(lambda _: cursor.close())
@@ -140,7 +140,7 @@ class WatchedConnection(sqlite3.Connection):
         view.require_unchanged()
 
     def close(self) -> None:
-        """Close the connection without touching the files that others have put in place of its own."""
+        """Close the connection without touching files that have replaced its own."""
         if self.view is not None:
             self.view.close()
         super().close()
@@ -153,19 +153,19 @@ def _watched(factory: type[sqlite3.Connection]) -> type[sqlite3.Connection]:
 
 
 class OneHopConnection(aiosqlite.Connection):
-    """Runs a statement, its fetch and its close in one hop."""
+    """A connection that runs a statement, its fetch and its close in one hop."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection], *, iter_chunk_size: int = 64) -> None:
         super().__init__(connector, iter_chunk_size)
-        self._thread.daemon = True  # a forgotten `close` must not keep the interpreter from ending
+        self._thread.daemon = True  # a forgotten `close` must not keep the interpreter alive
 
     @property
     def view(self) -> FileView | None:
-        """The files that it has open; None where they are not watched."""
+        """The files that it has open; None if they are not watched."""
         return getattr(self._conn, "view", None)
 
     async def _connect(self) -> Self:
-        """Connect, or fail with the thread gone: its last answer must not come to a loop that is closed."""
+        """Connect, or fail with the thread ended: its last answer must not reach a closed loop."""
         try:
             await super()._connect()
         except BaseException:
@@ -176,7 +176,7 @@ class OneHopConnection(aiosqlite.Connection):
     async def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Run `work` in the thread of this connection."""
         run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
-        # Without arguments: aiosqlite writes those that it is given into its log, and they are secrets here.
+        # Without arguments: aiosqlite logs them, and here they are secrets.
         await run(lambda: work(self._conn))
 
     def cursor(self) -> Any:
@@ -191,7 +191,7 @@ class OneHopConnection(aiosqlite.Connection):
             self.view.require_unchanged()
 
     async def rollback(self) -> None:
-        """Roll back, if anything is open."""
+        """Roll back if a transaction is open."""
         if self.in_transaction:
             await super().rollback()
 

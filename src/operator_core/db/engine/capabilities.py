@@ -1,4 +1,4 @@
-"""What an engine is and can do, and whether it is new enough."""
+"""The kind, the capabilities and the minimum version of an engine."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
@@ -12,17 +12,17 @@ MIN_POSTGRESQL_VERSION: tuple[int, ...] = (14,)
 
 
 def is_sqlite(bind: AsyncEngine | Engine | sa.Connection | URL) -> bool:
-    """Tell the two engines apart."""
+    """Return whether the engine is SQLite; otherwise it is PostgreSQL."""
     return (bind.get_backend_name() if isinstance(bind, URL) else bind.dialect.name) == "sqlite"
 
 
 def behind_pgbouncer(bind: AsyncEngine | Engine | sa.Connection) -> bool:
-    """Tell whether PgBouncer lends the sessions of an engine to others between two transactions."""
+    """Return whether PgBouncer lends the sessions of an engine to other clients between two transactions."""
     return bool(bind.get_execution_options().get(postgresql.SHARES_SESSIONS))
 
 
 def mark_behind_pgbouncer(engine: AsyncEngine) -> AsyncEngine:
-    """Return an engine whose connections lead through PgBouncer as one of which `shares_sessions` knows that."""
+    """Return an engine whose connections lead through PgBouncer, marked for `behind_pgbouncer`."""
     return engine.execution_options(**{postgresql.SHARES_SESSIONS: True})
 
 
@@ -38,11 +38,11 @@ def require_same_file(connection: sa.Connection) -> None:
 
 
 def check_version(connection: sa.Connection) -> None:
-    """See that the engine is new enough, that a server keeps Unicode, and how the role is set up behind PgBouncer.
+    """Check the engine's version, the server's encoding, and the role's settings behind PgBouncer.
 
     Raises:
-        EngineVersionError: It is older.
-        DatabaseEncodingError: The database keeps something else.
+        EngineVersionError: The engine is too old.
+        DatabaseEncodingError: The database does not store Unicode.
         EngineNotConfiguredError: The guards do not work in the sessions of this role.
         DatabaseUrlError: The role lacks settings; the error names the statements that set them.
     """
@@ -60,17 +60,17 @@ def check_version(connection: sa.Connection) -> None:
 
 
 def supports_writable_cte(connection: sa.Connection) -> bool:
-    """Tell whether a statement may hold several writes (a data-modifying WITH), which saves round trips."""
+    """Return whether a statement may hold several writes (a data-modifying WITH), which saves round trips."""
     return not is_sqlite(connection)
 
 
 def autocommits_safely(connection: sa.Connection) -> bool:
-    """Tell whether a statement outside of a transaction runs at the one isolation level at which a stop is seen."""
+    """Return whether a statement outside a transaction runs at the one isolation level that sees every stop."""
     if is_sqlite(connection):
         return True
     return connection.exec_driver_sql("SHOW default_transaction_isolation").scalar() == "read committed"
 
 
 def error_aborts_transaction(connection: sa.Connection) -> bool:
-    """Tell whether a guard's refusal makes the open transaction unusable, so that a savepoint is needed."""
+    """Return whether a guard's refusal aborts the open transaction, so that a savepoint is needed."""
     return not is_sqlite(connection)

@@ -9,10 +9,10 @@ from operator_core.db.engine.urls import sqlite_path
 
 
 def dedicated_engine(engine: AsyncEngine) -> AsyncEngine:
-    """Return an engine with connections of its own to the same database, which an exhausted pool cannot block.
+    """Return an engine with its own connections to the same database, which an exhausted pool cannot block.
 
-    The pool keeps its creator and its listeners; the dialect is shared, so that nothing is looked up again. A database
-    in memory has one connection, so there the engine itself is returned.
+    The pool keeps its creator and its listeners; the dialect is shared, so that nothing is looked up again. An
+    in-memory database has one connection, so its engine itself is returned.
     """
     if is_sqlite(engine) and sqlite_path(engine.url) is None:
         return engine
@@ -22,7 +22,7 @@ def dedicated_engine(engine: AsyncEngine) -> AsyncEngine:
 
 
 def disable_busy_timeout(connection: sa.Connection) -> None:
-    """Have SQLite say at once that a lock is taken, and have a commit wait for the disk, whatever a host has set."""
+    """Make SQLite report a taken lock at once, and commits wait for the disk, whatever a host has set."""
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 0")
     cursor.execute("PRAGMA synchronous = FULL")

@@ -1,4 +1,4 @@
-"""The table of every option that a driver knows: how it is read and obeyed, or why it is refused and what to do."""
+"""The table of every option of every driver: how it is read and obeyed, or why it is refused."""
 
 import os
 import re
@@ -12,7 +12,7 @@ PGBOUNCER = "pgbouncer"
 """The option that says whether PgBouncer, in transaction mode, stands in front of the server."""
 
 UNFIT: Any = object()
-"""What a reader makes of a text that the option cannot have."""
+"""A reader's result for a text that the option does not accept."""
 
 _MAX_NUMBER = 2**31 - 1
 _NAMEDATALEN = 63  # bytes that PostgreSQL keeps of a name
@@ -20,9 +20,9 @@ _NAMEDATALEN = 63  # bytes that PostgreSQL keeps of a name
 
 @dataclass(frozen=True)
 class Reader:
-    """How the text of an option is read; what it `expects` completes the sentence "it is ...".
+    """The reader of an option's text; `expects` completes the sentence "it is ...".
 
-    A secret could stand in a text that is not `shown`, so it never is.
+    A text that is not `shown` could hold a secret, so it never appears in messages.
     """
 
     expects: str
@@ -35,7 +35,7 @@ class Obeyed:
     """An option that is obeyed: how it is read, and what takes it.
 
     A driver takes it as a `keyword` (its own name for it is `name`), only in a `dsn`, or as a `setting` of the session.
-    With `always` it is read and then left out, because the driver does nothing else.
+    With `always` it is read and then left out, because the driver always behaves that way.
     """
 
     reader: Reader
@@ -45,7 +45,7 @@ class Obeyed:
 
 @dataclass(frozen=True)
 class Refused:
-    """An option that is refused; `instead` says how to get what it asks for."""
+    """An option that is refused; `instead` says how to get its effect."""
 
     instead: str
 
@@ -82,7 +82,7 @@ def _file(text: str) -> Any:
 
 
 def _settings(text: str) -> Any:
-    """Return the settings of `-c name=value`, separated as libpq does, with a backslash before what is meant itself."""
+    """Return the settings of `-c name=value`, separated as libpq does, with a backslash as the escape character."""
     words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", text)]
     found: dict[str, str] = {}
     while words:
@@ -307,4 +307,4 @@ _AIOSQLITE: dict[str, Option] = {
 }
 
 OPTIONS: Mapping[str, Mapping[str, Option]] = {"asyncpg": _ASYNCPG, "psycopg": _PSYCOPG, "aiosqlite": _AIOSQLITE}
-"""Every option by driver. Those of the place, `HOST_OPTIONS`, and of the user are read beside it."""
+"""Every option by driver. The options of the place, `HOST_OPTIONS`, and of the user are read elsewhere."""

@@ -1,4 +1,4 @@
-"""What each driver of PostgreSQL is given to connect, and how it tries several hosts."""
+"""The connect arguments of PostgreSQL's drivers, and how they try several hosts."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from operator_core.db.engine.url_text import hosts_of
 
 CONNECT_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS_PER_HOST = 2
-"""The same for each of several hosts: a stop has to get past a dead one within its deadline of 5 seconds."""
-COMMAND_TIMEOUT_SECONDS = 330.0  # for one statement: longer than the server's own timeout, for one that is silent
+"""The connect timeout for each of several hosts: a stop must get past a dead one within its deadline of 5 seconds."""
+COMMAND_TIMEOUT_SECONDS = 330.0  # for one statement: longer than the server's own timeout, for a silent server
 
-# A statement with a name stays in the session of the server, where the next transaction does not find it, or finds
-# somebody else's. Without caches none has a name: it is parsed and executed before PgBouncer lends the session on.
+# A named statement stays in the server's session, where the next transaction does not find it, or finds another
+# client's. Without caches none has a name: it is parsed and executed before PgBouncer lends the session on.
 _NO_PREPARED_STATEMENTS: dict[str, dict[str, Any]] = {
     "asyncpg": {"statement_cache_size": 0, "prepared_statement_cache_size": 0},
     "psycopg": {"prepare_threshold": None},
@@ -28,7 +28,7 @@ Hosts = Sequence[tuple[str, int | None]]
 
 
 def engine_url(url: URL) -> URL:
-    """Return the URL for `create_async_engine`: the options go another way, several hosts as SQLAlchemy reads them."""
+    """Return the URL for `create_async_engine`: without the options, and with several hosts in SQLAlchemy's form."""
     hosts = hosts_of(url)
     if len(hosts) == 1 and not hosts[0][0].startswith("/"):
         return _at(url, hosts[0][0] or None, hosts[0][1], {})
@@ -39,16 +39,16 @@ def engine_url(url: URL) -> URL:
 
 
 def _at(url: URL, host: str | None, port: int | None, query: dict[str, str]) -> URL:
-    parts = (url.drivername, url.username, url.password)  # `URL.set` cannot take a part away
+    parts = (url.drivername, url.username, url.password)  # `URL.set` cannot remove a part
     return URL.create(*parts, host=host, port=port, database=url.database, query=query)
 
 
 def connect_arguments(url: URL, settings: dict[str, str]) -> dict[str, Any]:
-    """Return the arguments of the driver that a URL names, beside user, password and database.
+    """Return the arguments for the driver of a URL, except user, password and database.
 
     Args:
-        url: Of a server, checked.
-        settings: Those of the session, which the options of the URL may add to.
+        url: A checked URL of a server.
+        settings: The session's settings, which the options of the URL may add to.
 
     Raises:
         DatabaseUrlError: The installed driver lacks an option.
@@ -87,7 +87,7 @@ def _for_psycopg(hosts: Hosts, timeout: int, settings: dict[str, str]) -> dict[s
         "connect_timeout": timeout,
         "client_encoding": "utf8",
         "application_name": settings["application_name"],
-        "options": _as_options(others),  # also where it is empty: PGOPTIONS is for other programs
+        "options": _as_options(others),  # even if it is empty: PGOPTIONS is for other programs
     }
     if any(host for host, _ in hosts):
         arguments["host"] = ",".join(host for host, _ in hosts)
@@ -109,9 +109,9 @@ def _default_port() -> int:
 async def connect_in_turn(
     *, host: list[str], port: list[int], target_session_attrs: str | None = None, **arguments: Any
 ) -> Any:
-    """Connect with asyncpg to the first of several hosts that answers and is wanted; each has the timeout for itself.
+    """Connect with asyncpg to the first of several hosts that answers and fits; the timeout applies to each.
 
-    asyncpg has one timeout for all of them, so that a dead first host, which says nothing, would take all of it.
+    asyncpg has one timeout for all of them, so that a dead and silent first host would use it up.
     """
     driver: Any = import_module("asyncpg")
     next_one = (OSError, driver.CannotConnectNowError, driver.TargetServerAttributeNotMatched)  # OSError: timeouts too

@@ -1,4 +1,4 @@
-"""Engines, and the settings that the promises rest on."""
+"""Engines, and the settings that the guarantees depend on."""
 
 from typing import Any
 from weakref import WeakSet
@@ -15,7 +15,7 @@ from operator_core.db.engine.sqlite import BEGIN_OPTION
 from operator_core.db.engine.url_options import is_pgbouncer_url
 from operator_core.db.engine.urls import display_url, sqlite_path
 
-POOL_SIZE = 15  # of one `ActionDB` at most, besides those of a stop and the one that listens
+POOL_SIZE = 15  # the maximum of one `ActionDB`, not counting those of a stop and of the notifier
 
 
 def create_engine(
@@ -24,17 +24,16 @@ def create_engine(
     """Return an engine with our settings; nothing is opened yet.
 
     Args:
-        url: As `target_url` returns it.
-        lock_timeout: Seconds to wait for somebody else's lock before `DatabaseLockedError`; behind PgBouncer those that
-            the role has.
-        needs_session_state: Whether what is set or locked in a session must last, so that PgBouncer cannot stand in
-            between.
-        **options: For SQLAlchemy's `create_async_engine`.
+        url: A URL that `resolve_url` returned.
+        lock_timeout: Seconds to wait for another client's lock before `DatabaseLockedError`; behind PgBouncer, the
+            role's setting applies.
+        needs_session_state: Whether session settings and session locks must last, which rules out PgBouncer.
+        **options: Options for SQLAlchemy's `create_async_engine`.
 
     Raises:
         MissingDriverError: The driver of the URL is not installed.
         DatabaseNotFoundError: The folder of a SQLite file does not exist.
-        DatabaseUrlError: Sessions must last, and the URL names PgBouncer.
+        DatabaseUrlError: Sessions must last, but the URL names PgBouncer.
     """
     if needs_session_state:
         require_session_state(url)
@@ -48,10 +47,10 @@ def create_engine(
 
 
 def require_session_state(url: URL) -> None:
-    """Refuse a URL that names PgBouncer: what is set or locked in a session must last.
+    """Refuse a URL that names PgBouncer, because session settings and session locks must last.
 
     Raises:
-        DatabaseUrlError: It does.
+        DatabaseUrlError: The URL names PgBouncer.
     """
     if is_pgbouncer_url(url):
         raise DatabaseUrlError(
@@ -61,11 +60,11 @@ def require_session_state(url: URL) -> None:
 
 
 def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> AsyncEngine:
-    """Give a host's engine the settings that the promises rest on, and return it; call it right after creating it.
+    """Configure a host's engine with the settings that the guarantees depend on; call it right after creation.
 
     On SQLite: WAL, `synchronous=FULL`, foreign keys on, and every transaction begins IMMEDIATE, unless the execution
-    option `operator_core_begin="DEFERRED"` makes it a reader. A statement is one hop to the thread of its connection,
-    unless the engine has an `async_creator`. On PostgreSQL nothing needs to be set.
+    option `operator_core_begin="DEFERRED"` makes it a reader. A statement takes one hop to the thread of its
+    connection, unless the engine has an `async_creator`. On PostgreSQL nothing needs to be set. Returns the engine.
     """
     if is_sqlite(engine):
         sqlite.configure(engine, lock_timeout)
@@ -76,12 +75,12 @@ _configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is
 
 
 def require_configured(connection: sa.Connection) -> None:
-    """Check once that a host's engine has the settings that the guarantees rest on, by asking its connection.
+    """Check once, on its connection, that a host's engine has the settings that the guarantees depend on.
 
-    On SQLite once for each connection, because a PRAGMA belongs to one; on PostgreSQL once for each engine.
+    On SQLite once for each connection, because PRAGMAs are per connection; on PostgreSQL once for each engine.
 
     Raises:
-        EngineNotConfiguredError: It has not.
+        EngineNotConfiguredError: A setting is missing or wrong.
     """
     if is_sqlite(connection):
         sqlite.require_configured(connection)
@@ -91,10 +90,10 @@ def require_configured(connection: sa.Connection) -> None:
 
 
 def owned_engine_options(url: URL) -> dict[str, Any]:
-    """Return the options of an engine for single calls; it autocommits unless it is asked for more.
+    """Return the options of an engine for single calls, which autocommits by default.
 
-    To ask for that at each call is dear. Its connections stay open: one beyond the size of a pool would be opened and
-    closed for a single call.
+    Setting autocommit for each call is expensive. Its connections stay open: one beyond the size of a pool would be
+    opened and closed for a single call.
     """
     if url.get_backend_name() != "sqlite":
         return {"isolation_level": "AUTOCOMMIT", "pool_size": POOL_SIZE, "max_overflow": 0}
@@ -102,14 +101,14 @@ def owned_engine_options(url: URL) -> dict[str, Any]:
 
 
 def with_autocommit(engine: Engine) -> Engine:
-    """Return `engine` for units of one statement, which need no begin and no commit: each would cost a round trip."""
+    """Return `engine` for units of one statement, without begin and commit, which cost a round trip each."""
     if is_sqlite(engine):
         return engine.execution_options(**{BEGIN_OPTION: "NONE"})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def with_transactions(engine: Engine) -> Engine:
-    """Return `engine` for units of several statements, at the one isolation level at which a stop is always seen."""
+    """Return `engine` for units of several statements, at the one isolation level that always sees a stop."""
     return engine if is_sqlite(engine) else engine.execution_options(isolation_level="READ COMMITTED")
 
 

@@ -1,4 +1,4 @@
-"""The processes that have a SQLite file open, as far as the system tells (on Linux, by `/proc/locks`)."""
+"""The processes that have a SQLite file open, if the system can tell (on Linux, by `/proc/locks`)."""
 
 import os
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from pathlib import Path
 LOCKS = Path("/proc/locks")
 
 # Bytes that SQLite locks, sqlite.org/src/doc/trunk/src/os.h and sqlite.org/walformat.html
-_SHARED = 0x4000_0002  # of the file: locked, shared, by each process that uses a log; not shared, it keeps others out
-_WRITING = 120  # of the -shm: locked by the writer; a lock of another program there, shared or not, keeps writers out
-_MAPPED = 128  # of the -shm: locked, shared, by every process that uses this log
+_SHARED = 0x4000_0002  # of the file: each process that uses a log locks it, shared; an exclusive lock keeps others out
+_WRITING = 120  # of the -shm: locked by the writer; another program's lock there, shared or not, keeps writers out
+_MAPPED = 128  # of the -shm: every process that uses this log holds a shared lock
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class _Lock:
 
 
 def who_holds(file: Path | None) -> str:
-    """Say which processes keep others from writing to a file; where no lock shows it, which have the file open."""
+    """Describe the processes that keep others from writing to a file, or, without a visible lock, that have it open."""
     if file is None:
         return "another connection holds the file"
     path = os.path.realpath(file)
@@ -33,7 +33,7 @@ def who_holds(file: Path | None) -> str:
         return f"process {holders.pop()} holds the file"
     if holders:
         return f"the processes {_listed(holders)} hold the file"
-    if opened := _having_open(path, f"{path}-shm"):  # the system does not say whose an "open file description" lock is
+    if opened := _having_open(path, f"{path}-shm"):  # an "open file description" lock names no owner
         return f"another process holds the file; these have it open: {_listed(opened)}"
     return "another process holds the file"
 
@@ -71,7 +71,7 @@ def _open_files(pid: int) -> set[tuple[int, int]]:
 def holders_by_another_log(path: str) -> set[int]:
     """Return the ids of the processes that have a file open with a log other than the one on disk.
 
-    A process that is just opening the file is among them for a moment. Processes in other containers are not seen.
+    A process that is just opening the file is included for a moment. Processes in other containers are not seen.
     """
     return _pids(path, _SHARED) - _pids(f"{path}-shm", _MAPPED)
 

@@ -27,7 +27,7 @@ MOUNTS = "/proc/self/mountinfo"
 MAX_PATH_BYTES = 504
 """The longest path that SQLite opens: it needs room for a suffix within 512 bytes."""
 
-_LOOKS, _SECONDS_BETWEEN_LOOKS = 20, 0.002  # a process that closes the file removes both meanwhile
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 20, 0.002  # a process that closes the file removes both in between
 
 
 class FileURL(URL):

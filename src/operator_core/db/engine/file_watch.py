@@ -1,7 +1,8 @@
-"""The files that a connection to SQLite has open, and whether others still see the same ones.
+"""The files that a SQLite connection has open, and whether others still see the same ones.
 
-SQLite finds the log of a file by its name. When the -wal or the -shm is removed, or the file moved, whoever opens it
-next gets another log: two parties then write to one file, each blind to the other, and a stop reaches only one of them.
+SQLite finds the log of a file by its name. When the -wal or the -shm is removed, or the file moved, the next process
+that opens it gets another log: two processes then write to one file without seeing each other, and a stop reaches only
+one of them.
 """
 
 import atexit
@@ -19,7 +20,7 @@ from operator_core.db.engine.file_names import linked_error, open_failure, requi
 
 try:
     import fcntl
-except ImportError:  # Windows, where nobody removes a file that is open
+except ImportError:  # Windows, where an open file cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 DESCRIPTORS = "/proc/self/fd"
@@ -127,7 +128,7 @@ def _identity(path: str) -> _Identity:
 
 
 def _are_open(wanted: set[_Identity]) -> bool:
-    """Return whether this process has all of these files open; True where the system cannot tell (not Linux)."""
+    """Return whether this process has all of these files open; True if the system cannot tell (not Linux)."""
     try:
         numbers = os.listdir(DESCRIPTORS)
     except (FileNotFoundError, PermissionError):

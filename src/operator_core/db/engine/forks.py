@@ -1,4 +1,4 @@
-"""What a forked child inherits of open connections: nothing that happens to them there may reach the parent's."""
+"""Protection of a parent's open connections from its forked children, which inherit them."""
 
 import ctypes
 import os
@@ -12,19 +12,19 @@ from operator_core.db.engine.sockets import drivers_of, fileno_of, forget_all, r
 from operator_core.db.engine.urls import sqlite_path
 
 _SHARED_BYTES = (0x40000002, 510)
-"""Where SQLite locks a file as long as it is open: first byte and number, as in its `os.h`."""
+"""The bytes that SQLite locks while a file is open: first byte and number, as in its `os.h`."""
 
 _IN_USE_BYTES = (128, 1)
-"""The same in the file beside it that ends in `-shm`, as in its `os_unix.c`."""
+"""The bytes that it locks in the file's `-shm`, as in its `os_unix.c`."""
 
 _inherited: set[Path] = set()
-"""The files of SQLite that were open when this process, or one before it, was forked."""
+"""The SQLite files that were open when this process, or an ancestor, was forked."""
 
-_locked: list[int] = []  # to close one of them would give the locks back
+_locked: list[int] = []  # closing one of them would release the locks
 
 
 def forget(engine: Engine) -> None:
-    """Let the connections of an engine go without their event loop: it is closed, or a parent's."""
+    """Drop the connections of an engine without using their event loop, which is closed or a parent's."""
     for driver in drivers_of(engine):  # a forked child knows none
         if engine.dialect.name == "sqlite":
             driver.stop()
@@ -48,7 +48,7 @@ def _let_go() -> None:
 
 
 def _redirect(drivers: tuple[Any, ...]) -> None:
-    """Let what a driver says at its end go nowhere: the parent's server would take it for the parent's."""
+    """Redirect a driver's goodbye to nowhere: the server would take it for the parent's."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for driver in drivers:
         with suppress(Exception):  # it is closed already
@@ -57,24 +57,24 @@ def _redirect(drivers: tuple[Any, ...]) -> None:
 
 
 def _keep(drivers: tuple[Any, ...]) -> None:
-    """Let no connection to SQLite ever be closed, not at the end of the interpreter either: SQLite forbids that."""
+    """Prevent any SQLite connection from ever being closed, even at the interpreter's exit: SQLite forbids that."""
     for driver in drivers:
         inside = cast("dict[str, object]", vars(driver))
-        inside["_running"] = False  # its thread is not in the child, so that nobody may wait for it
+        inside["_running"] = False  # its thread is not in the child, so that nothing may wait for it
         connection = inside["_connection"]
         if connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _lock_again(file: Path) -> None:
-    """Take the locks that SQLite takes for granted in the child: it remembers them, and the system gives none to one.
+    """Take the locks that SQLite assumes in the child: it remembers them, but the system does not inherit them.
 
     Without them another process would be the last one that has the file open, and would remove its log under the child.
     """
     import fcntl  # noqa: PLC0415 - systems that do not fork may lack it
 
     for path, (start, length) in ((file, _SHARED_BYTES), (Path(f"{file}-shm"), _IN_USE_BYTES)):
-        with suppress(OSError):  # it is gone, and every call will say so
+        with suppress(OSError):  # the file is gone, and every call will report it
             _locked.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
             fcntl.lockf(_locked[-1], fcntl.LOCK_SH | fcntl.LOCK_NB, length, start)
 

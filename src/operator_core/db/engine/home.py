@@ -8,14 +8,14 @@ from operator_core.actions.errors import OpenedElsewhereError
 
 
 class Home:
-    """The process and the event loop in which one is opened.
+    """The process and the event loop in which an `ActionDB` is opened.
 
     Args:
-        target: How it is shown.
+        target: The text that errors show.
 
     Attributes:
         lock: Held while it is opened.
-        opening: How many tasks are at that.
+        opening: How many tasks are opening it.
     """
 
     def __init__(self, target: str) -> None:
@@ -25,13 +25,13 @@ class Home:
         self.opening = 0
 
     def require(self) -> None:
-        """See that this is the place.
+        """Require this process and this event loop.
 
         Raises:
             OpenedElsewhereError: This is another process, or another event loop.
         """
         try:
-            if asyncio.get_running_loop() is self._loop:  # a forked child has none: that costs nothing more
+            if asyncio.get_running_loop() is self._loop:  # a forked child has no running loop: no extra cost
                 return
         except RuntimeError:
             pass  # a thread without a loop
@@ -41,15 +41,15 @@ class Home:
         raise OpenedElsewhereError(self._target, f"in an event loop {where}, and this is another one, in {here}")
 
     def require_process(self) -> None:
-        """See that this is the process.
+        """Require this process.
 
         Raises:
-            OpenedElsewhereError: It is another one.
+            OpenedElsewhereError: This is another process.
         """
         if os.getpid() != self._pid:
             raise OpenedElsewhereError(self._target, f"in process {self._pid}, and this is process {os.getpid()}")
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody can ever come back to it from here."""
+        """Whether the home can never be used again from here."""
         return os.getpid() != self._pid or self._loop.is_closed()

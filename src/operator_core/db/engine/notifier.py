@@ -1,4 +1,4 @@
-"""Connections beside the pool: for a stop, which nothing may block, and for whoever waits to be notified."""
+"""The notifier: wakes the tasks that wait for a change in the ledger, on a connection outside the pool."""
 
 import asyncio
 import time
@@ -14,21 +14,21 @@ from operator_core.db.engine.home import Home
 from operator_core.db.engine.sockets import abort_connection
 
 STOP_CHANNEL, STEP_CHANNEL = "operator_core", "operator_core_steps"
-"""The channels of PostgreSQL on which its guard tells of a changed latch, and clients of the steps they have taken."""
+"""PostgreSQL's channels: its guard announces a changed latch on the first, clients announce steps on the second."""
 
 RECONNECT_INTERVAL_SECONDS = 2.0
 NOTIFY_INTERVAL_SECONDS = 0.02
 CONNECT_TIMEOUT_SECONDS = 2.0
-"""How long a listener that is still connecting is waited for when nobody waits for it any more."""
+"""How long to wait for a listener that is still connecting after its last waiter has left."""
 
 
 class Notifier:
-    """Wakes whoever waits for a change: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
+    """A notifier for waiting tasks: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
-    One connection listens for all who wait (asyncpg only, and not behind PgBouncer), and rings: who waits for nothing
-    rings for nobody elsewhere, and while it is broken, nobody hears the other processes. It rings after the commit: a
-    NOTIFY within a transaction takes a lock of the whole server until its commit is on the disk and on the standbys, so
-    that all commits would queue, and a stop behind them.
+    One connection, open only while a task waits, both listens and notifies (asyncpg only, and not behind PgBouncer). A
+    process with no waiters sends no notifications, and while the connection is down, changes in other processes are
+    noticed by polling. It notifies after the commit: a NOTIFY inside a transaction takes a server-wide lock until its
+    commit is on the disk and on the standbys, so that all commits would queue, and a stop behind them.
     """
 
     def __init__(self, engine: AsyncEngine, home: Home) -> None:
@@ -45,7 +45,7 @@ class Notifier:
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
-        """Give a function that waits so many seconds, or less when the bell rings."""
+        """Yield a function that waits some seconds, or less if there is a notification."""
         rung = asyncio.Event()
         self._waiters.add(rung)
 
@@ -53,7 +53,7 @@ class Notifier:
             self._home.require()
             self._listen()
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 loses a cancellation beside a ring
+                async with asyncio.timeout(seconds):  # Python 3.11's `wait_for` can lose a cancellation
                     await rung.wait()
             rung.clear()
 
@@ -66,7 +66,7 @@ class Notifier:
                 await self._stop_listening()
 
     def notify(self) -> None:
-        """Ring, for whoever waits here and elsewhere; nobody waits for that."""
+        """Notify the waiters here and elsewhere, without waiting for delivery."""
         self._wake_waiters()
         if self._connection is not None and (self._notifying is None or self._notifying.done()):
             self._notifying = asyncio.create_task(self._notify_others(self._connection))
@@ -83,7 +83,7 @@ class Notifier:
             rung.set()
 
     def _listen(self) -> None:
-        """Begin to listen, where nobody does; nobody waits for that, and a failure is tried again after a while."""
+        """Start listening in the background, unless it is under way; a failure is retried after a while."""
         waiting = self._connecting is not None and not self._connecting.done()
         if self._engine is None or self._connection is not None or waiting:
             return
@@ -92,7 +92,7 @@ class Notifier:
             self._connecting = asyncio.create_task(self._connect(self._engine))
 
     async def _connect(self, engine: AsyncEngine) -> None:
-        # Whatever is wrong with the listener, who waits goes on without it.
+        # Whatever is wrong with the listener, waiters continue without it.
         with suppress(Exception):
             await self._abort_connection()
             self._dedicated_engine = self._dedicated_engine or dedicated_engine(engine)
@@ -117,7 +117,7 @@ class Notifier:
                 await dead.close()
 
     async def _stop_listening(self) -> None:
-        """Listen no more, until somebody waits again."""
+        """Stop listening, until the next waiter comes."""
         busy = {task for task in (self._connecting, self._notifying) if task is not None}
         self._connecting = self._notifying = None
         await self._abort_connection()
@@ -134,6 +134,6 @@ class Notifier:
             await own.dispose()
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening for good."""
         self._engine = None
         await self._stop_listening()

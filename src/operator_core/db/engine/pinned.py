@@ -1,4 +1,4 @@
-"""A few connections that stay at hand: to take one out of SQLAlchemy's pool costs as much as a short call on it."""
+"""Connections that stay checked out: a checkout from SQLAlchemy's pool costs as much as a short call."""
 
 import time
 from collections.abc import Callable
@@ -24,9 +24,9 @@ class _Pinned:
 
 
 class PinnedConnections:
-    """Runs units on connections of an engine that autocommits, and keeps some: no more than its pool would.
+    """A runner of units on an autocommitting engine, which keeps some connections: no more than its pool would.
 
-    Nobody waits for one that is kept: whoever takes another one from the pool gets it.
+    A kept connection blocks nothing: the pool opens another one for any other caller.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -34,10 +34,10 @@ class PinnedConnections:
         self._idle: list[_Pinned] = []
 
     def run(self, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit of one statement; if anything fails, all connections go back to the pool, which sorts them out."""
+        """Run a unit of one statement; if anything fails, return all connections to the pool, which checks them."""
         kept, failed = self._check_out(), True
         try:
-            result = unit(kept.connection)  # what SQLAlchemy begins is nothing on the server: it needs no commit
+            result = unit(kept.connection)  # SQLAlchemy's begin does not reach the server, so no commit is needed
             failed = False
             return result
         finally:
@@ -57,7 +57,7 @@ class PinnedConnections:
             return unit(connection)
 
     def release_idle(self) -> None:
-        """Give all to the pool."""
+        """Return all idle connections to the pool."""
         while self._idle:
             kept = self._idle.pop()
             if not kept.connection.invalidated:
@@ -65,7 +65,7 @@ class PinnedConnections:
             kept.connection.close()
 
     def forget(self) -> None:
-        """Let go of all, so that the pool hears no more of them."""
+        """Detach all connections, so that the pool no longer tracks them."""
         while self._idle:
             with suppress(SQLAlchemyError):  # it was lost before
                 self._idle.pop().connection.detach()
@@ -76,11 +76,11 @@ class PinnedConnections:
             if time.monotonic() - kept.since < postgresql.IDLE_SECONDS and not kept.is_closed():
                 return kept
             self._idle.append(kept)
-            self.release_idle()  # the pool finds out what is left of them
+            self.release_idle()  # the pool finds out which of them still work
         connection = self._engine.connect()
         return _Pinned(connection, _asking(connection.connection.driver_connection))
 
 
 def _asking(driver: Any) -> Callable[[], bool]:
-    """Return what tells whether a connection of the driver was closed; asyncpg has a method, psycopg an attribute."""
+    """Return a check for whether a driver's connection is closed; asyncpg has a method, psycopg an attribute."""
     return getattr(driver, "is_closed", None) or (lambda: bool(driver.closed))

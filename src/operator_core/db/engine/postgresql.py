@@ -1,4 +1,4 @@
-"""The settings of PostgreSQL, also behind PgBouncer, and how a connection that was idle is asked whether it lives."""
+"""The settings of PostgreSQL, also behind PgBouncer, and the ping of idle connections."""
 
 import asyncio
 import time
@@ -27,13 +27,13 @@ from operator_core.db.engine.urls import display_url
 
 IDLE_SECONDS = 10.0
 IDLE_SINCE = "operator_core_idle_since"
-"""What a pooled connection remembers: when it was used last, by the monotonic clock."""
+"""The key of a pooled connection's last use, by the monotonic clock."""
 
 SHARES_SESSIONS = "operator_core_shares_sessions"
-"""The execution option of an engine whose sessions on the server are shared with others, by PgBouncer."""
+"""The execution option of an engine whose server sessions are shared with other clients, by PgBouncer."""
 
 PING_TIMEOUT_SECONDS = 5.0
-"""For the question whether a connection that was idle still lives."""
+"""The timeout of the ping that checks an idle connection."""
 
 _NAME = {"application_name": "operator_core"}
 _PINNED = {
@@ -52,7 +52,7 @@ _PINNED = {
     "idle_in_transaction_session_timeout": "60000",
     "idle_session_timeout": "0",
 }
-"""What every session of ours has, whatever the server, the database or the role says: see docs/adr/0016."""
+"""The settings of each of our sessions, whatever the server, the database or the role says: see docs/adr/0016."""
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:
@@ -76,7 +76,7 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
 
 
 def _bounded_psycopg() -> Any:
-    """Return psycopg's connection with a timeout for each answer of the server, which asyncpg has by itself."""
+    """Return psycopg's connection with a timeout for each answer of the server, which asyncpg has built in."""
     base: Any = import_module("psycopg").AsyncConnection
 
     class BoundedAsyncConnection(base):  # type: ignore[misc]
@@ -94,11 +94,11 @@ def _bounded_psycopg() -> Any:
 
 _REFUSED_SETTING = "unsupported startup parameter"  # PgBouncer speaks English only
 _SETTING_CODES = ("22", "42601", "42704", "0A", "55P02")
-"""What a server says of a setting that a URL, a role or a database gives to a session (SQLSTATE, or its class)."""
+"""The SQLSTATEs, or their classes, of a server that refuses a setting from a URL, a role or a database."""
 
 
 def _connect_with_care(engine: Engine, url: str, *, pin: bool) -> None:
-    """Pin the settings of each new session, and say what to do where a driver cannot connect."""
+    """Pin the settings of each new session, and explain what to do if a driver cannot connect."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _record: object, arguments: Any, options: Any) -> Any:
@@ -119,11 +119,11 @@ def _connect_with_care(engine: Engine, url: str, *, pin: bool) -> None:
                 raise
         else:
             return connection
-        raise problem  # out of the block: a value that a driver names may be a secret, and stays out of the context
+        raise problem  # outside the block: a value that a driver names may be a secret, and must not become the context
 
 
 _REPORTED = ("datestyle", "timezone")
-"""Settings that libpq takes from the environment (PGDATESTYLE, PGTZ), and which then win over the options of a URL."""
+"""Settings that libpq takes from the environment (PGDATESTYLE, PGTZ), where they override a URL's options."""
 _TRANSACTION_TIMEOUT_SINCE = 17
 
 
@@ -133,14 +133,14 @@ def _knows_transaction_timeout(dialect: Dialect) -> bool:
 
 
 def _with_transaction_timeout(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a driver with a setting that older servers do not know, and refuse."""
+    """Return the driver's arguments with a setting that older servers refuse as unknown."""
     if "server_settings" in options:
         return {**options, "server_settings": {**options["server_settings"], "transaction_timeout": "0"}}
     return {**options, "options": f"{options['options']} -c transaction_timeout=0"}
 
 
 def _pin_the_rest(connection: Any, *, with_timeout: bool) -> None:
-    """Set in a new session what could not be set while connecting; a round trip that is needed once, or never."""
+    """Set in a new session what connecting could not set; that takes at most one round trip."""
     driver = connection.driver_connection
     if hasattr(driver, "get_server_version"):  # asyncpg, which takes no setting from the environment
         statements, version = list[str](), driver.get_server_version().major
@@ -184,7 +184,7 @@ _ROLE_SETTINGS = {
     "statement_timeout": "5min",
     "idle_in_transaction_session_timeout": "1min",
 }
-"""What the role must have behind PgBouncer; any time will do for the timeouts, but none at all."""
+"""The settings that a role needs behind PgBouncer; a timeout may have any value but zero."""
 _ROLE_DEFAULTS = {
     "datestyle": "ISO, MDY",
     "extra_float_digits": "1",
@@ -192,7 +192,7 @@ _ROLE_DEFAULTS = {
     "exit_on_error": "off",
     "quote_all_identifiers": "off",
 }
-"""What it has unless somebody has changed it."""
+"""The settings that a role has by default."""
 _FOUND_SETTINGS = text(
     "SELECT session_user AS role, "
     + ", ".join(f"lower(current_setting('{name}')) AS {name}" for name in (*_ROLE_SETTINGS, *_ROLE_DEFAULTS))
@@ -200,13 +200,13 @@ _FOUND_SETTINGS = text(
 
 
 def require_role_settings(connection: Connection) -> None:
-    """See that the role itself has the settings that a session cannot be given behind PgBouncer.
+    """Check that the role itself has the settings that a session cannot be given behind PgBouncer.
 
     Raises:
-        DatabaseUrlError: It has not; the error names the statements that set them.
+        DatabaseUrlError: A setting is missing; the error names the statements that set them.
     """
     found = connection.execute(_FOUND_SETTINGS).one()
-    role = connection.dialect.identifier_preparer.quote(found.role)  # quote_ident obeys one of the settings
+    role = connection.dialect.identifier_preparer.quote(found.role)  # one of the settings affects quote_ident
     needed = {**_ROLE_SETTINGS, **_ROLE_DEFAULTS}
     wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name), wanted)]
     if wrong:
@@ -235,11 +235,11 @@ _DATABASE = text(
 
 
 def require_suitable(connection: Connection) -> None:
-    """See that the database keeps Unicode, and that its guards work in this session.
+    """Check that the database stores Unicode, and that its guards work in this session.
 
     Raises:
-        DatabaseEncodingError: It keeps something else.
-        EngineNotConfiguredError: The session leaves triggers out.
+        DatabaseEncodingError: The database has another encoding.
+        EngineNotConfiguredError: The session skips triggers.
     """
     found = connection.execute(_DATABASE).one()
     if found.encoding != "UTF8":
@@ -248,10 +248,10 @@ def require_suitable(connection: Connection) -> None:
 
 
 def require_triggers(replication_role: str, role: str) -> None:
-    """See that a session obeys triggers, by its setting `session_replication_role`.
+    """Check that a session obeys triggers, by its setting `session_replication_role`.
 
     Raises:
-        EngineNotConfiguredError: It does not.
+        EngineNotConfiguredError: The session skips triggers.
     """
     if replication_role != "origin":
         raise EngineNotConfiguredError(
@@ -265,17 +265,17 @@ _HOST_SETTINGS = {
     "exit_on_error": "off",
     "quote_all_identifiers": "off",
 }
-_READ_AS_TEXT = {"client_encoding": "UTF8", "datestyle": "ISO, MDY"}  # by psycopg; asyncpg takes them in binary
+_READ_AS_TEXT = {"client_encoding": "UTF8", "datestyle": "ISO, MDY"}  # by psycopg; asyncpg reads them in binary
 _OF_HOST = text(
     "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in (*_HOST_SETTINGS, *_READ_AS_TEXT))
 )
 
 
 def require_session_settings(connection: Connection) -> None:
-    """See that the sessions of a host's engine have the settings that the promises rest on.
+    """Check that the sessions of a host's engine have the settings that the guarantees depend on.
 
     Raises:
-        EngineNotConfiguredError: They have not; the error names them, and the right ones.
+        EngineNotConfiguredError: Settings are wrong; the error names them and the right values.
     """
     needed = _HOST_SETTINGS if connection.dialect.driver == "asyncpg" else {**_HOST_SETTINGS, **_READ_AS_TEXT}
     found = connection.execute(_OF_HOST).one()
@@ -286,11 +286,11 @@ def require_session_settings(connection: Connection) -> None:
         )
 
 
-# -- connections that were idle ----------------------------------------------------------------------------------------
+# -- idle connections --------------------------------------------------------------------------------------------------
 
 
 def _ping_after_idle(engine: Engine) -> None:
-    """Ask a connection that was idle whether it lives; asking each time would cost up to half a millisecond a call."""
+    """Ping a connection that was idle for long; a ping each time would cost up to half a millisecond a call."""
 
     @event.listens_for(engine, "checkin")
     def remember(_connection: object, record: Any) -> None:

@@ -1,4 +1,4 @@
-"""The settings of SQLite, and what an engine does when it connects and begins."""
+"""The settings of SQLite, and the behaviour of an engine on connect and begin."""
 
 import os
 import sqlite3
@@ -30,7 +30,7 @@ from operator_core.db.engine.sqlite_settings import (
 from operator_core.db.engine.urls import display_url, sqlite_path
 
 BEGIN_OPTION = "operator_core_begin"
-"""Execution option of a connection to SQLite: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
+"""Execution option of a SQLite connection: `IMMEDIATE` (a writer, the default), `DEFERRED` (a reader), `NONE`."""
 
 _VIEW = "operator_core_view"
 """The key of a connection's `FileView` in the pool's `info`; its value is None in memory."""
@@ -38,7 +38,7 @@ _WATCH = "operator_core_watch"
 """The key of the `FileWatch` of a host's connection, until the connection is used."""
 
 
-# -- an engine of ours -------------------------------------------------------------------------------------------------
+# -- an owned engine ---------------------------------------------------------------------------------------------------
 
 
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
@@ -92,7 +92,7 @@ def _open(database: str, watch: FileWatch, lock_timeout: float, *, uri: bool) ->
 
 
 def configure(engine: AsyncEngine, lock_timeout: float) -> None:
-    """Give a host's engine our settings, whenever it connects and begins."""
+    """Apply our settings to a host's engine, whenever it connects and begins."""
     remember_drivers(engine.sync_engine)
     watch = FileWatch(sqlite_path(engine.url), display_url(engine.url))
     _before_connect(engine.sync_engine, watch)
@@ -102,7 +102,7 @@ def configure(engine: AsyncEngine, lock_timeout: float) -> None:
 
 
 def _before_connect(engine: Engine, watch: FileWatch) -> None:
-    """Check the file; have connections hop once for a statement, unless the engine connects in a way of its own."""
+    """Check the file, and give connections one hop per statement, unless the engine has its own way to connect."""
     is_file = sqlite_path(engine.url) is not None
 
     @event.listens_for(engine, "do_connect")
@@ -118,7 +118,7 @@ def _before_connect(engine: Engine, watch: FileWatch) -> None:
 def _set_on_connect(engine: Engine, watch: FileWatch, lock_timeout: float) -> None:
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # sqlite3 must not begin on its own: we do, and say how
+        connection.isolation_level = None  # sqlite3 must not begin on its own: we begin, in the chosen mode
         cursor = connection.cursor()
         for pragma in pins(lock_timeout):
             cursor.execute(pragma)
@@ -159,13 +159,13 @@ def require_same_file(connection: sa.Connection) -> None:
 
 
 def _view_of(connection: sa.Connection) -> FileView | None:
-    """Return the view of a host's connection on its first use, and have its commits checked."""
+    """Return the view of a host's connection on its first use, and make its commits check the files."""
     watch: FileWatch | None = connection.info.get(_WATCH)
-    if watch is None:  # nobody has called `configure_engine`
+    if watch is None:  # `configure_engine` was not called
         url = connection.engine.url
         watch = FileWatch(sqlite_path(url), display_url(url))
     mode, encoding, path = connection.exec_driver_sql(VIEW_QUERY).one()
-    if not path or (mode, encoding) != ("wal", "UTF-8"):  # in memory; or it is refused as soon as a ledger is used
+    if not path or (mode, encoding) != ("wal", "UTF-8"):  # in memory; or the ledger's first use refuses it
         return None
     view = watch.after_open(os.fsdecode(path))
     raw = getattr(connection.connection.driver_connection, "_conn", None)
@@ -191,11 +191,11 @@ _CHECKED = "operator_core_settings"
 
 
 def require_configured(connection: sa.Connection) -> None:
-    """Check once that a host's connection has the settings that the guarantees rest on.
+    """Check once that a host's connection has the settings that the guarantees depend on.
 
     Raises:
         EngineNotConfiguredError: A setting has another value; the error names the first one.
-        EngineVersionError: The file stores texts in another encoding than UTF-8.
+        EngineVersionError: The file stores texts in an encoding other than UTF-8.
     """
     if connection.info.get(_CHECKED):
         return
@@ -225,10 +225,10 @@ def require_suitable(connection: sa.Connection) -> None:
 
 
 def sync_connector(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Connection]:
-    """Return what makes a connection of SQLAlchemy on one of sqlite3, for use in its thread; it never closes that one.
+    """Return a function that wraps a sqlite3 connection for SQLAlchemy, in its thread; it never closes it.
 
     Args:
-        engine: Whose URL is shown in errors.
+        engine: The engine whose URL errors show.
     """
     here = threading.local()
     blocking = sa.create_engine(

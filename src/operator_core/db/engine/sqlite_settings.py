@@ -1,4 +1,4 @@
-"""The settings of a connection to SQLite that the promises rest on: an engine of ours has them, a host's is checked."""
+"""The SQLite connection settings that the guarantees depend on: set on owned engines, checked on a host's."""
 
 import os
 import sqlite3
@@ -26,7 +26,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("locking_mode", "NORMAL", ("normal",)),  # EXCLUSIVE: no other process gets in, a stop neither
+    Setting("locking_mode", "NORMAL", ("normal",)),  # EXCLUSIVE: no other process gets in, not even a stop
     Setting("journal_mode", "WAL", ("wal",)),
     Setting("synchronous", "FULL", (2, 3)),
     Setting("foreign_keys", "ON", (1,)),

@@ -1,4 +1,4 @@
-"""The options of a database URL, read by the table of its driver: obeyed or refused, never dropped in silence."""
+"""The options of a database URL, read by the table of its driver: obeyed or refused, never silently dropped."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ PINNED_SETTINGS = frozenset(
         "transaction_timeout",
     }
 )
-"""Settings of a session that the promises rest on: the library sets or checks them, so a URL cannot."""
+"""Session settings that the guarantees depend on: the library sets or checks them, so a URL cannot."""
 
 
 @dataclass
@@ -56,8 +56,8 @@ def read_options(url: URL) -> Options:
     """Return the options of a URL with the values that its driver takes.
 
     Raises:
-        DatabaseUrlError: An option that is unknown, refused, given twice, or has a value that it cannot have. Nothing
-            of what was given is repeated but the name of an option that is known.
+        DatabaseUrlError: An option is unknown, refused, given twice, or has an invalid value. The error repeats nothing
+            from the URL but the names of known options.
     """
     known, found, taken = _known(url), Options(), dict[str, str]()
     for position, (name, value) in enumerate(url.query.items(), start=1):
@@ -119,12 +119,12 @@ def _require_free(settings: Mapping[str, str]) -> None:
 
 
 def is_pgbouncer_url(url: URL) -> bool:
-    """Tell whether a URL says that PgBouncer stands in front of the server."""
+    """Return whether a URL says that PgBouncer stands in front of the server."""
     return url.query.get(PGBOUNCER) == "true"
 
 
 def shown_options(url: URL) -> Iterator[tuple[str, str]]:
-    """Yield the options of a URL as they may be shown: a secret could stand in every text that is free."""
+    """Yield the options of a URL as they may be shown: any free text could hold a secret."""
     for name, value in url.query.items():
         option = _known(url).get(name)
         if name in HOST_OPTIONS or not isinstance(option, Obeyed):
@@ -134,10 +134,10 @@ def shown_options(url: URL) -> Iterator[tuple[str, str]]:
 
 
 def require_supported(driver: str, keywords: Mapping[str, Any]) -> None:
-    """See that the installed libpq has an option: each version brings new ones.
+    """Check that the installed libpq has an option, because each version brings new ones.
 
     Raises:
-        DatabaseUrlError: It has not.
+        DatabaseUrlError: It lacks the option.
     """
     if driver != "psycopg":
         return

@@ -1,4 +1,4 @@
-"""A database URL as text, read strictly. No error repeats what was given: any part of it may be a password."""
+"""A database URL as text, parsed strictly. No error repeats its input, because any part may be a password."""
 
 import re
 import unicodedata
@@ -26,10 +26,10 @@ UNREADABLE = (
 
 
 def parse(text: str) -> URL:
-    """Return the URL that a text means, with everything decoded; its options are not looked at.
+    """Return the URL that a text means, with everything decoded but its options unchecked.
 
     Raises:
-        DatabaseUrlError: The text is not a URL, or one that could be understood in two ways.
+        DatabaseUrlError: The text is not a URL, or is ambiguous.
     """
     require_printable(text, "this database URL")
     if text != text.strip():
@@ -54,7 +54,7 @@ def _not_a_url(text: str) -> DatabaseUrlError:
 
 
 def looks_like_a_url(text: str) -> bool:
-    """Tell whether a text that should name a file could be a mistyped URL, and so hold a password.
+    """Return whether a text that should name a file could be a mistyped URL, and so hold a password.
 
     A file with such a name can be given as `./name`.
     """
@@ -83,7 +83,7 @@ def _parse_file(scheme: str, rest: str) -> URL:
 def _parse_server(scheme: str, rest: str) -> URL:
     user_info, at, place = rest.rpartition("@")
     username, colon, password = user_info.partition(":")
-    # A second @, or one behind a ?, could belong to the password as well as to what follows it.
+    # A second @, or one after a ?, could belong to the password or to what follows it.
     if any(sign in username for sign in "@/#;&=") or "@" in password or "?" in user_info:
         raise DatabaseUrlError(UNREADABLE)
     place, _, query = place.partition("?")
@@ -136,7 +136,7 @@ def _decoded(text: str, what: str, *, any_character: bool = False) -> str:
 
 
 def require_printable(text: str, what: str) -> None:
-    """Raise `DatabaseUrlError` for line breaks, tabs, other control characters, and what is not Unicode."""
+    """Raise `DatabaseUrlError` for line breaks, tabs, other control characters, and lone surrogates."""
     # Cc: control characters; Cs: halves of a surrogate pair; Zl and Zp: line breaks of Unicode
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
         raise DatabaseUrlError(
@@ -154,12 +154,12 @@ def _require_no_nul(text: str, what: str) -> None:
 
 
 def hosts_of(url: URL) -> list[tuple[str, int | None]]:
-    """Return the hosts and ports of a server's URL in their order; empty where the driver is to choose.
+    """Return the hosts and ports of a server's URL in their order; empty if the driver chooses.
 
     They stand before the `/` (`h1:5432,h2:5432`), or in the options `host` and `port`, once or several times.
 
     Raises:
-        DatabaseUrlError: A host or port that cannot be right, or one that is given in two places.
+        DatabaseUrlError: A host or port is invalid, or is given in two places.
     """
     ports = [_read_port(port) for port in _listed(url.query.get("port"))]
     hosts = [_split_port(host) for host in _listed(url.query.get("host"))]
@@ -212,7 +212,7 @@ def _require_host(text: str) -> str:
 
 
 def _is_encodable(host: str) -> bool:
-    """Tell whether the name can be looked up: it is short, and so is each of its labels."""
+    """Return whether the name can be looked up: it is short, and so is each of its labels."""
     try:
         return 0 < len(host.encode("idna")) <= _MAX_HOST
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""Which database a target means, and how it is shown."""
+"""The database that a target means, and its display."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg
 _KNOWN_DRIVERS = {"sqlite": ("aiosqlite",), "postgresql": ("asyncpg", "psycopg", "psycopg_async")}
 _OTHER_BACKENDS = ("cockroachdb", "mariadb", "mssql", "mysql", "oracle")
 _OTHER_DRIVERS = ("pg8000", "psycopg2cffi", "pysqlcipher", "aioodbc")
-_MAX_NAME = 63  # bytes of a role or database: a server cuts longer ones off
+_MAX_NAME = 63  # bytes of a role or database: a server truncates longer ones
 _MAX_FILE_NAME = 255  # bytes, on every file system in use
 _HARMLESS_NAME = re.compile(r"[\w.$-]+")
 _PLACES = {"user": "username", "password": "password", "dbname": "database", "database": "database"}
@@ -36,8 +36,8 @@ def resolve_url(target: Path | str | URL | None) -> URL:
     None means the environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
 
     Raises:
-        DatabaseUrlError: A text that is not a URL, a URL of a database that this library does not work with, or one
-            with an option that cannot be obeyed.
+        DatabaseUrlError: The text is not a URL, names a database that this library does not support, or has an option
+            that cannot be obeyed.
     """
     if isinstance(target, FileURL):
         return target
@@ -52,10 +52,10 @@ def resolve_url(target: Path | str | URL | None) -> URL:
 
 
 def file_or_url(text: str) -> URL:
-    """Return the URL that a text means which may also be the path of a file, as on a command line.
+    """Return the URL of a text that may also be the path of a file, as on a command line.
 
     Raises:
-        DatabaseUrlError: As for `target_url`; or the text is a path that looks like a mistyped URL.
+        DatabaseUrlError: As in `resolve_url`; or the text is a path that looks like a mistyped URL.
     """
     if "://" in text:
         return resolve_url(text)
@@ -84,13 +84,13 @@ def _with_driver(url: URL) -> URL:
 
 
 def with_absolute_path(url: URL) -> URL:
-    """Return a URL that names the same file after the current folder has changed; it is shown as before."""
+    """Return a URL that names the same file after the current folder has changed; its display is unchanged."""
     file = sqlite_path(url)
     return url if file is None else absolute(url, file)
 
 
 def _checked_file(url: URL) -> URL:
-    """Return the URL of a SQLite file, with all that its options say."""
+    """Return the checked URL of a SQLite file, with everything that its options say."""
     database = url.database or ""
     if url.host or url.username or url.password:
         raise DatabaseUrlError("SQLite has no host, user or password: for a file write sqlite:///path")
@@ -116,7 +116,7 @@ def _checked_file(url: URL) -> URL:
 
 
 def _checked_server(url: URL) -> URL:
-    """Return the URL of a server with user, password and database in their places, and with known options alone."""
+    """Return the URL of a server with user, password and database in their places, and only known options."""
     for option, place in _PLACES.items():
         value = url.query.get(option)
         if value is None:
@@ -173,7 +173,7 @@ def with_pgbouncer(url: URL) -> URL:
 
 
 def display_url(url: URL) -> str:
-    """Return a URL as it may be shown: a path for a file; of a server only what cannot be a secret."""
+    """Return a URL as it may be shown: the path of a file, or the parts of a server's URL that cannot be secret."""
     file = sqlite_path(url)
     if file is not None:
         return url.shown_as if isinstance(url, FileURL) and url.shown_as else str(file)
@@ -216,7 +216,7 @@ def sqlite_path(url: URL) -> Path | None:
 
 
 def require_ledger_file(url: URL) -> None:
-    """See that a SQLite URL names a file with a ledger in it, without touching what is there.
+    """Check that a SQLite URL names a file with a ledger in it, without touching the file.
 
     Raises:
         DatabaseNotFoundError: There is no file, or it holds something else.
@@ -232,7 +232,7 @@ def require_ledger_file(url: URL) -> None:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute(_LEDGER_TABLE).fetchone()
     except sqlite3.OperationalError:
-        return  # it cannot be read this way; opening it says why
+        return  # it cannot be read this way; opening it explains why
     except sqlite3.DatabaseError as error:
         raise DatabaseCorruptError(url=display_url(url), detail=str(error), code=error.sqlite_errorname) from error
     if found is None:

@@ -1,7 +1,7 @@
-"""The guards in the database, generated from the table of steps: they are installed, and looked for.
+"""The guards in the database, generated from the transition table, with their installation and inspection.
 
-A guard is a trigger (and on PostgreSQL its function). Guards hold against every client, also one that speaks plain SQL
-or runs an older version of this library. With them come PostgreSQL's functions through which an operator stops.
+A guard is a trigger (and on PostgreSQL its function). Guards hold against every client, including plain SQL and older
+versions of this library. PostgreSQL's functions for an operator's stop come with them.
 """
 
 from operator_core.db.guards.inspection import inspect, missing_guards

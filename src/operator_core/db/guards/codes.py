@@ -1,4 +1,4 @@
-"""The codes with which the guards refuse: an SQLSTATE on PostgreSQL, the beginning of the message on SQLite."""
+"""The codes of guard refusals: an SQLSTATE on PostgreSQL, the beginning of the message on SQLite."""
 
 STEP_REFUSED = "OC001"
 CHANGE_REFUSED = "OC002"

@@ -1,4 +1,4 @@
-"""What the guards of both engines have in common: conditions in plain SQL, made from the table of steps.
+"""The conditions that the guards of both engines share, in plain SQL generated from the transition table.
 
 In these texts `NEW` and `OLD` are the rows of a trigger on `action_proposals` and `k` is a row of `kill_switch`.
 """
@@ -31,25 +31,25 @@ TIMESTAMPED_STATUSES = tuple(status for status in TRANSITIONS if status is not I
 
 @dataclass(frozen=True)
 class KillSwitchConditions:
-    """The conditions that the guard and the sweep ask of the latch, about the proposal row called `row`."""
+    """The conditions on the latch that the guard and the sweep use, for the proposal row called `row`."""
 
     row: str = "NEW"
 
     @property
     def covers(self) -> str:
-        """Is true of a latch row whose scope covers the proposal."""
+        """The condition that a latch row's scope covers the proposal."""
         # CAST: with an integer PostgreSQL would look for an operator that a client can define.
         scopes = [f"'{EVERYTHING}'", *(f"'{field}=' || CAST({self.row}.{field} AS TEXT)" for field in SCOPE_FIELDS)]
         return f"k.scope IN ({', '.join(scopes)})"
 
     @property
     def engaged(self) -> str:
-        """Is true of a latch row that is engaged and covers the proposal."""
+        """The condition that a latch row is engaged and covers the proposal."""
         return f"{self.covers} AND k.engaged_at IS NOT NULL AND k.released_at IS NULL"
 
     @property
     def blocks_start(self) -> str:
-        """Is true of a latch row that bars the start: engaged, or stopped since the proposal was made."""
+        """The condition that a latch row blocks the start: engaged, or stopped since the proposal was made."""
         return (
             f"{self.covers} AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL "
             f"OR k.generation > {self.row}.generation)"
@@ -57,12 +57,12 @@ class KillSwitchConditions:
 
     @property
     def requests_stop(self) -> str:
-        """Is true of a latch row that asks the running proposal to stop."""
+        """The condition that a latch row asks the running proposal to stop."""
         return f"{self.covers} AND k.generation > {self.row}.generation"
 
 
 WHITESPACE = tuple(code for code in range(0x3001) if chr(code).isspace())
-"""What `str.strip` removes, up to the last such character, U+3000: a name of nothing else names nothing."""
+"""The characters that `str.strip` removes, up to the last one, U+3000; a name of only these is blank."""
 
 _NAMED_SCOPES = ("action_name=", "proposed_by=")
 _TICKET = "ticket_id="
@@ -71,7 +71,7 @@ FIRST_TICKET_CHARACTER = len(_TICKET) + 1
 
 
 def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
-    """Return the condition that `Scope.parse` could not read a scope; what it is made of differs by engine.
+    """Return the condition that `Scope.parse` could not read a scope; its parts differ by engine.
 
     Args:
         name_is_blank: The condition that a name holds nothing but whitespace.
@@ -88,18 +88,18 @@ def scope_invalid(name_is_blank: str, is_ticket: str) -> str:
 
 
 _COUNTED = "generation <= 9223372036854775806"
-"""True of a generation to count on from: to SQLite, a text that was put in past the guards is the highest."""
+"""The condition that counting may continue from a generation; SQLite sorts a text, written past the guards, highest."""
 COUNTER = f"(SELECT max(k.generation) FROM kill_switch AS k WHERE k.{_COUNTED})"
 NEXT_GENERATION = (
     f"(SELECT max(n.generation) + 1 FROM (SELECT max(k.generation) AS generation FROM kill_switch AS k "
     f"WHERE k.{_COUNTED} UNION ALL SELECT max(e.generation) FROM kill_switch_events AS e WHERE e.{_COUNTED}) AS n)"
 )
-"""Above everything in the latch and in its history: a restore may have lost a row of the latch."""
+"""Above everything in the latch and in its history, because a restore may have lost a row of the latch."""
 
 LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
 START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions().blocks_start})"
 IS_LEGAL_STEP = " OR ".join(
-    # Not as a list: SQLite would make a table of it for every row.
+    # Not as a list: SQLite would build a table of it for every row.
     f"(OLD.status = '{source}' AND ({status_in(targets).replace('status', 'NEW.status')}))"
     for source, targets in TRANSITIONS.items()
     if targets
@@ -122,19 +122,19 @@ def requested_stop(proposal_id: str) -> str:
 
 
 RECORD_UNRESOLVED = f"OLD.{IS_UNRESOLVED}".replace("AND ", "AND OLD.")
-"""Is true of a record whose outcome is unknown, and which nobody has settled yet."""
+"""The condition that a record's outcome is unknown and unresolved."""
 
 STOP_NOT_REQUESTED = "NEW.outcome = 'stopped' AND NEW.cancel_requested_at IS NULL AND NEW.stop_generation IS NULL"
-"""Is true of a record that answers a stop which nobody asked for."""
+"""The condition that a record answers a stop that was never requested."""
 
 _LAST_EVENT = "(SELECT e.to_status FROM action_events AS e WHERE e.proposal_id = {} ORDER BY e.id + 0 DESC LIMIT 1)"
 IS_NEXT_EVENT = (
     "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status_at = NEW.at AND ("
     "NEW.from_status IS NULL AND NEW.to_status = 'proposed' OR NEW.from_status IS NOT NULL AND p.status = NEW.to_status"
-    # One look at the history for both: PostgreSQL would plan anew for every event, to leave one of two out.
+    # One read of the history for both: PostgreSQL would plan again for every event, to leave one of two out.
     f") AND coalesce({_LAST_EVENT.format('p.id')}, '') = coalesce(NEW.from_status, ''))"
 )
-"""Is true of the one event that the ledger itself would write: nobody else can know it sooner."""
+"""The condition that an event is the one that the ledger itself would write, which no client can know sooner."""
 
 IS_NEXT_STOP_EVENT = (
     "EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = NEW.scope AND k.generation = NEW.generation "
@@ -142,13 +142,13 @@ IS_NEXT_STOP_EVENT = (
     "AND CASE WHEN k.released_at IS NULL THEN k.engaged_at ELSE k.released_at END = NEW.at)"
 )
 STATUS_CHANGED_MEANWHILE = f"OLD.status <> {_LAST_EVENT.format('OLD.id')}"
-"""Is true when the row has taken another step since this one began, in a trigger of a client."""
+"""The condition that the row has taken another step since this one began, in a client's trigger."""
 
 RETRY_REFUSED = (
     "NEW.retry_of IS NOT NULL AND NOT EXISTS "
     f"(SELECT 1 FROM action_proposals AS o WHERE o.id = NEW.retry_of AND o.status IN ({FINAL}))"
 )
-"""Is true of a new proposal that tries again what is not finished, or was never there."""
+"""The condition that a new proposal retries one that is not finished or does not exist."""
 
 NOTE_CONTRADICTS_RECORD = (
     "NOT EXISTS (SELECT 1 FROM action_records AS r JOIN action_proposals AS p ON p.id = r.proposal_id "
@@ -157,11 +157,11 @@ NOTE_CONTRADICTS_RECORD = (
     f"OR NEW.kind = '{EventKind.CANCEL_REQUESTED}' AND r.cancel_requested_at = NEW.at "
     f"OR NEW.kind = '{EventKind.RESOLVED}' AND r.finding_at = NEW.at))"
 )
-"""Is true of a note that does not say what its record says."""
+"""The condition that a note contradicts its record."""
 
 
 def _later_than_recorded(proposal_id: str, at: str) -> str:
-    # A client dates its steps as it likes; when they were recorded it cannot say.
+    # A client may date its steps freely, but not when they were recorded.
     recorded = f"(SELECT max(e.recorded_at) FROM action_events AS e WHERE e.proposal_id = {proposal_id})"
     return f'q."before" > {at} AND q."before" > coalesce({recorded}, {at})'
 
@@ -172,27 +172,27 @@ EVENT_NOT_PRUNABLE = (
     f'{_later_than_recorded("OLD.proposal_id", "OLD.at")} AND q."before" > '
     "coalesce((SELECT max(e.at) FROM action_events AS e WHERE e.proposal_id = OLD.proposal_id), OLD.at))"
 )
-"""Is true of what happened to a proposal that is there, or whose history was not allowed to be pruned."""
+"""The condition that an event's proposal still exists, or that no prune permits deleting its history."""
 
 PROPOSAL_NOT_PRUNABLE = (
     f"NOT EXISTS (SELECT 1 FROM action_prunes AS q WHERE {_later_than_recorded('OLD.id', 'OLD.status_at')})"
 )
-"""Is true of a finished proposal that was not allowed to be pruned."""
+"""The condition that no prune permits deleting a finished proposal."""
 
 RECORD_NOT_PRUNABLE = (
     "NOT EXISTS (SELECT 1 FROM action_proposals AS p JOIN action_prunes AS q "
     f"ON {_later_than_recorded('p.id', 'p.status_at')} WHERE p.id = OLD.proposal_id AND p.status IN ({FINAL}))"
 )
-"""Is true of a record whose proposal is not finished, or was not allowed to be pruned."""
+"""The condition that a record's proposal is not finished, or that no prune permits deleting it."""
 
 HAS_RECORD = "EXISTS (SELECT 1 FROM action_records AS r WHERE r.proposal_id = OLD.id)"
 HAS_LATER_TIMESTAMP = " OR ".join(
     f"NEW.{status}_at IS NOT NULL" for status in TIMESTAMPED_STATUSES if status is not ActionStatus.CANCELLED
 )
-"""Is true of a new proposal that claims to have been further already."""
+"""The condition that a new proposal claims to be in a later state already."""
 
 HAS_OTHER_PROPOSER = f"NEW.status = '{INITIAL}' AND (NEW.status_by <> NEW.proposed_by OR NEW.status_reason IS NOT NULL)"
-"""Is true of a new proposal whose row says of its first step what its event will not say."""
+"""The condition that a new proposal's row contradicts the event of its first step."""
 
 PROPOSAL_TIMES = ("proposed_at", "status_at", "valid_until")
 RECORD_TIMES = (
@@ -211,21 +211,21 @@ PROPOSED_COLUMNS = tuple(
     for column in proposals.columns
     if column.name not in STATUS_COLUMNS and column.name not in {f"{status}_at" for status in TIMESTAMPED_STATUSES}
 )
-"""What was proposed: never changes after the insert."""
+"""The columns of the proposal itself, which never change after the insert."""
 
 RECORD_KEYS = ("id", "proposal_id", "started_at", "worker", "lease_seconds", "claim_key")
-"""What the opening of a record fixes for ever."""
+"""The columns that are fixed for ever when a record is opened."""
 
 FINDING_COLUMNS = ("finding", "finding_at", "finding_by", "finding_reason")
 CLOSED_COLUMNS = tuple(column.name for column in records.columns if column.name not in FINDING_COLUMNS)
-"""What the closing of a record fixes for ever."""
+"""The columns that are fixed for ever when a record is closed."""
 
 REQUEST_COLUMNS = ("cancel_requested_at", "cancel_requested_by", "cancel_reason")
 SNAPSHOT_COLUMNS = tuple(name for name in PROPOSED_COLUMNS if name not in ("id", "generation"))
-"""What the first event of a proposal holds."""
+"""The columns that the first event of a proposal holds."""
 
 OUTCOME_COLUMNS = tuple(name for name in CLOSED_COLUMNS if name not in ("id", "proposal_id"))
-"""What the event out of `executing` holds, besides the id of the record."""
+"""The columns that the event out of `executing` holds, in addition to the id of the record."""
 
 
 def stop_statement(dialect: str, by: str, reason: str) -> str:

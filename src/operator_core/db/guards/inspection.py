@@ -1,4 +1,4 @@
-"""The question whether a database keeps what this version promises: its guards, its tables, and its latch."""
+"""The inspection of what this version's guarantees need in a database: its guards, its tables and its latch."""
 
 from collections.abc import Iterator
 from types import ModuleType
@@ -19,9 +19,9 @@ _LATCH = sa.text(
 
 
 def inspect(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
-    """Return what is wrong with the guards and the tables of a database, one text for each; nothing when all hold.
+    """Return what is wrong with a database's guards and tables, one text for each problem.
 
-    A text ends in the statement that mends it where `operator-core db repair` does not. With `exactly=False`
+    A text ends in the statement that repairs it, if `operator-core db repair` does not. With `exactly=False`,
     definitions may differ from those of this version, as on a schema one revision newer.
     """
     engine = _engine(connection)
@@ -32,17 +32,17 @@ def inspect(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ..
 
 
 def missing_guards(connection: sa.Connection, *, exactly: bool = True) -> tuple[str, ...]:
-    """Return what is wrong with the guards and the latch alone, on which a stop stands; waits for no lock."""
+    """Return what is wrong with the guards and the latch, on which a stop depends; waits for no lock."""
     return _with_latch(connection, list(_engine(connection).inspect_guards(connection, exactly=exactly)))
 
 
 def _with_latch(connection: sa.Connection, found: list[str]) -> tuple[str, ...]:
-    """Add what is wrong with the latch; last, as on PostgreSQL a table that cannot be read ends the transaction."""
+    """Add what is wrong with the latch; last, as on PostgreSQL an unreadable table aborts the transaction."""
     try:
         found += _latch(connection)
     except DBAPIError:
         if not found:
-            raise  # else it is said already why the tables cannot be read
+            raise  # else the list already says why the tables cannot be read
     return tuple(found)
 
 

@@ -29,14 +29,14 @@ def statements(dialect: str) -> list[str]:
 
 
 class Operations(Protocol):
-    """Is what `install_guards` needs of Alembic's `op`."""
+    """The part of Alembic's `op` that `install_guards` needs."""
 
     def get_bind(self) -> sa.Connection:
         """Return the connection of the migration."""
         ...
 
     def get_context(self) -> Any:
-        """Return what knows the mode, and writes in offline mode."""
+        """Return the context that knows the mode, and writes in offline mode."""
 
 
 def install_guards(where: sa.Connection | Operations) -> None:
@@ -44,8 +44,8 @@ def install_guards(where: sa.Connection | Operations) -> None:
 
     `metadata.create_all` calls it by itself.
 
-    What is there already is replaced, so that the call can be repeated. Runs in the transaction of the connection. In a
-    migration give it Alembic's `op`: in offline mode (`--sql`) the statements are printed.
+    Existing guards are replaced, so that the call can be repeated. It runs in the connection's transaction. In a
+    migration, pass Alembic's `op`: in offline mode (`--sql`) the statements are printed.
 
     Raises:
         NameTakenError: One of the tables is not ours but the host's.
@@ -53,7 +53,7 @@ def install_guards(where: sa.Connection | Operations) -> None:
     if not isinstance(where, sa.Connection) and where.get_context().as_sql:
         context = where.get_context()
         for statement in _installed_by(context.dialect.name):
-            context.impl.static_output(f"{statement};\n")  # as it is: some dialects would double each %
+            context.impl.static_output(f"{statement};\n")  # unchanged: some dialects would double each %
         return
     connection = where if isinstance(where, sa.Connection) else where.get_bind()
     taken = names.taken_names(connection)
@@ -76,7 +76,7 @@ event.listen(Base.metadata, "after_create", _install_after_create)
 
 
 def drop_guards(connection: sa.Connection) -> None:
-    """Drop the triggers; whoever calls this installs them again in the same transaction."""
+    """Drop the triggers; the caller installs them again in the same transaction."""
     for statement in _drops(connection.dialect.name):
         connection.exec_driver_sql(statement)
 

@@ -1,4 +1,4 @@
-"""Tells the tables of a ledger from what a host has under the same names."""
+"""The distinction between a ledger's objects and a host's objects with the same names."""
 
 import sqlalchemy as sa
 
@@ -8,24 +8,24 @@ from operator_core.db.schema import Base, sql_list
 VERSION_TABLE = "operator_core_version"
 _TABLES = Base.metadata.tables
 _CORE = frozenset({"action_proposals", "action_events", "kill_switch"})
-"""The tables that every ledger has, also one that a host has made at an older revision."""
+"""The tables that every ledger has, even one that a host has made at an older revision."""
 
 
 def has_version(connection: sa.Connection) -> bool:
-    """Tell whether our migrations have a version table in a database."""
+    """Return whether our migrations have a version table in a database."""
     found = VERSION_ON_SQLITE if connection.dialect.name == "sqlite" else _VERSION_ON_POSTGRESQL
     return connection.execute(found).first() is not None
 
 
 def taken_names(connection: sa.Connection) -> tuple[str, ...]:
-    """Return what has a name that a ledger needs and is not part of one, each with its kind: `view kill_switch`.
+    """Return the foreign objects with names that a ledger needs, each with its kind: `view kill_switch`.
 
-    It is for a database without a revision; in one that has a revision the names are ours.
+    For databases without a revision; in a database with one, the names are ours.
     """
     query = _NAMES_ON_SQLITE if connection.dialect.name == "sqlite" else _NAMES_ON_POSTGRESQL
     found = connection.execute(query).all()
     ours = {row.name.lower() for row in found if row.kind == "table" and _is_ours(row.name.lower(), row.columns)}
-    names = _TABLES.keys() - ours if ours >= _CORE else None  # of a ledger only a table can be another's
+    names = _TABLES.keys() - ours if ours >= _CORE else None  # in a ledger only a table can be foreign
     return tuple(
         sorted(
             f"{row.kind} {row.name}"
@@ -37,7 +37,7 @@ def taken_names(connection: sa.Connection) -> tuple[str, ...]:
 
 
 def _is_ours(table: str, columns: str) -> bool:
-    """Tell whether a table has what every revision of ours has: later ones add only columns that may be left out."""
+    """Return whether a table has the columns of every revision of ours; later revisions add only optional ones."""
     model = _TABLES.get(table)
     if model is None:
         return False

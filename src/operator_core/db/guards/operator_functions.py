@@ -1,6 +1,6 @@
-"""The bodies of two functions of PostgreSQL, which run as their owner: a role that may write nothing stops with them.
+"""The bodies of two PostgreSQL functions that run as their owner, so that a role without write rights can stop.
 
-They engage a scope, and cancel what a stop covers and what was made before it, which can never start. Nothing else.
+They engage a scope, and cancel the earlier proposals that a stop covers, which can never start. Nothing else.
 """
 
 from operator_core.actions.lifecycle import PENDING, ActionStatus
@@ -16,9 +16,9 @@ SWEEP_RETURNS = "SETOF bigint"
 
 
 def engage() -> str:
-    """Engage the latch of a scope and return its row; who stops is the role that has logged in, where nobody is named.
+    """Engage the latch of a scope and return its row; without a given name, the actor is the login role.
 
-    One statement, so that two stops of a scope that never was stopped do not meet: the second one engages again.
+    One statement, so that two first stops of a scope do not collide: the second one engages again.
     """
     row = ", ".join(f"k.{name}" for name in _COLUMNS)
     again = ", ".join(f"{name} = excluded.{name}" for name in ("engaged_at", "engaged_by", "reason"))
@@ -36,7 +36,7 @@ END
 
 
 def sweep() -> str:
-    """Cancel some of what a stop left pending, in its name; return the ids. What somebody holds locked is skipped."""
+    """Cancel some proposals that a stop left pending, in its name; return their ids. Locked rows are skipped."""
     cancelled = ActionStatus.CANCELLED
     pending = status_in(PENDING).replace("status", "p.status")
     return f"""

@@ -1,4 +1,4 @@
-"""The bodies of PostgreSQL's trigger functions, but for those of the latch."""
+"""The bodies of PostgreSQL's trigger functions, except those of the latch."""
 
 from operator_core.actions.types import EventKind
 from operator_core.db.guards import conditions
@@ -27,11 +27,11 @@ from operator_core.db.guards.plpgsql_readable import unreadable
 from operator_core.db.schema import kill_switch_barrier, notes, proposals, prunes, records
 
 START_LOCK = 0x6F70_6572_6174_6F72
-"""The advisory lock for which a stop of the code before revision 0003 waits; anybody may hold it, so no start does."""
+"""The advisory lock that a stop of code before revision 0003 waits for; no start waits, as any client may hold it."""
 
 
 def raise_if(code: str, condition: str) -> str:
-    """Return the statement that refuses where a condition is true."""
+    """Return the statement that refuses if a condition is true."""
     return (
         f"    IF {condition} THEN\n"
         f"        RAISE EXCEPTION '{code}: {MESSAGES[code]}' USING ERRCODE = '{code}';\n"
@@ -45,14 +45,14 @@ def changed(columns: tuple[str, ...]) -> str:
 
 
 def unreadable_times(columns: tuple[str, ...], *, changed: bool = False) -> str:
-    """Return the condition that a time is one that Python cannot hold; with `changed`, of those an UPDATE changes."""
+    """Return the condition that Python cannot hold a time; with `changed`, only times that an UPDATE changes."""
     years = f"NOT BETWEEN '{conditions.FIRST_TIME}+00' AND '{conditions.LAST_TIME}+00'"
     moved = "NEW.{0} IS DISTINCT FROM OLD.{0} AND " if changed else ""
     return " OR ".join(f"{moved.format(column)}NEW.{column} {years}" for column in columns)
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
-    """Return the arguments of an object of columns, with times as SQLite writes them."""
+    """Return the arguments of an object of columns, with times in SQLite's format."""
     utc = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
     values = (utc.format(f"{row}.{name}") if name.endswith(("_at", "_until")) else f"{row}.{name}" for name in columns)
     return ", ".join(f"'{name}', {value}" for name, value in zip(columns, values, strict=True))
@@ -71,7 +71,7 @@ _PROPOSAL_NOT_DELETABLE = (
 
 
 def proposals_insert() -> str:
-    """Choose the state of a new proposal from the latch, and give it the counter."""
+    """Choose the state of a new proposal by the latch, and give it the counter."""
     unreadable_proposal = (
         f"{unreadable_times(conditions.PROPOSAL_TIMES)} OR {unreadable(proposals, conditions.PROPOSED_COLUMNS)}"
     )
@@ -110,7 +110,7 @@ END
 
 
 def proposals_update() -> str:
-    """Let only legal steps through, and a start only while no stop covers it."""
+    """Allow only legal steps, and a start only while no stop covers it."""
     late = " OR ".join(
         f"(NEW.{s}_at IS DISTINCT FROM OLD.{s}_at AND NEW.status <> '{s}')" for s in conditions.TIMESTAMPED_STATUSES
     )
@@ -169,7 +169,7 @@ END
 
 
 def proposals_delete() -> str:
-    """Let go only of what is finished, has no record any more, and was allowed to be pruned."""
+    """Allow deleting only finished proposals without a record that a prune permits."""
     return f"""
 BEGIN
 {raise_if(CHANGE_REFUSED, _PROPOSAL_NOT_DELETABLE)}\
@@ -179,7 +179,7 @@ END
 
 
 def written(table: str, **expected: str) -> str:
-    """Return the end of an insert into a history, as `kept`: the row is there as it was meant, whatever it met."""
+    """Return the end of an insert into a history, as `kept`: the row is there as intended, whatever triggers did."""
     columns = ", ".join(f"{table}.{name}" for name in expected)
     differs = " OR ".join(f"kept.{name} IS DISTINCT FROM {value}" for name, value in expected.items())
     return f"""\
@@ -225,7 +225,7 @@ END
 
 
 def records_insert() -> str:
-    """Open a record only for what is executing."""
+    """Open a record only for an executing proposal."""
     executing = (
         f"EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND p.status = '{EXECUTING}')"
     )
@@ -239,7 +239,7 @@ END
 
 
 def records_update() -> str:
-    """Close a record once, stamped with the stop that asked for it; settle once what nobody knows the outcome of."""
+    """Close a record once, stamped with the stop that asked for it; resolve an unknown outcome once."""
     kept = changed(tuple(c for c in conditions.CLOSED_COLUMNS if c != "result_data"))
     settles = (
         f"{conditions.RECORD_UNRESOLVED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
@@ -264,7 +264,7 @@ END
 
 
 def records_delete() -> str:
-    """Let go only of the records of what was allowed to be pruned."""
+    """Allow deleting only the records of proposals that a prune permits."""
     return f"""
 BEGIN
 {raise_if(CHANGE_REFUSED, f"{conditions.RECORD_NOT_PRUNABLE} OR {conditions.RECORD_UNRESOLVED}")}\
@@ -274,7 +274,7 @@ END
 
 
 def events_keep() -> str:
-    """Let go only of the history of what was pruned with its history."""
+    """Allow deleting only the history of proposals that were pruned with their history."""
     return f"""
 BEGIN
 {raise_if(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {conditions.EVENT_NOT_PRUNABLE}")}\
@@ -284,7 +284,7 @@ END
 
 
 def write_note() -> str:
-    """Write down what a person has asked of a running action, or found out about a lost one."""
+    """Record a person's request to a running action, or a resolution of a lost one."""
     columns = "(proposal_id, record_id, kind, status, at, by, reason, generation, data)"
     status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
     return f"""
@@ -309,7 +309,7 @@ END
 
 
 def notes_insert() -> str:
-    """Refuse every note that its record does not bear out; all but late reports are written by the ledger itself."""
+    """Refuse every note that contradicts its record; only late reports may come from outside the ledger."""
     written_by_hand = f"NEW.kind <> '{EventKind.REPORTED_LATE}' AND pg_trigger_depth() < 2"
     return f"""
 BEGIN
@@ -321,7 +321,7 @@ END
 
 
 def prunes_insert() -> str:
-    """Refuse a permission that nobody can read, or that would hold for what is not finished yet."""
+    """Refuse a permission that is unreadable, or that would hold for proposals that are not finished yet."""
     unread = f"{unreadable_times(('before', 'at'))} OR {unreadable(prunes, prunes.columns.keys())}"
     ahead = "NEW.before > clock_timestamp() + interval '1 day'"  # clocks differ, and zones even more
     return f"""
@@ -334,7 +334,7 @@ END
 
 
 def refuse_always() -> str:
-    """Refuse whatever is tried."""
+    """Refuse every change."""
     return f"""
 BEGIN
     RAISE EXCEPTION '{CHANGE_REFUSED}: {MESSAGES[CHANGE_REFUSED]}' USING ERRCODE = '{CHANGE_REFUSED}';
@@ -343,7 +343,7 @@ END
 
 
 def require(condition: str, then: str = "") -> str:
-    """Refuse every event but the one that the ledger itself writes; `then` completes it."""
+    """Refuse every event except the one that the ledger itself writes; `then` completes it."""
     return f"""
 BEGIN
     -- 1 is a client's own statement; the triggers that write history insert at 2.

@@ -10,7 +10,7 @@ from operator_core.db.schema import kill_switch, kill_switch_barrier
 
 
 def kill_switch_change() -> str:
-    """Engage under the next generation, or release what is engaged; nothing else."""
+    """Allow only engaging under the next generation, and releasing what is engaged."""
     invalid = conditions.scope_invalid(
         name_is_blank(f"substr(NEW.scope, {FIRST_NAME_CHARACTER})"),
         is_ticket(f"substr(NEW.scope, {FIRST_TICKET_CHARACTER})"),
@@ -43,7 +43,7 @@ END
 
 
 def write_kill_switch_event() -> str:
-    """Write the history of the latch; nobody is notified here: a full queue of NOTIFY would keep a stop out."""
+    """Write the history of the latch, without a NOTIFY: its full queue would keep a stop out."""
     columns = "(generation, scope, change, at, by, reason)"
     return f"""
 DECLARE
@@ -64,7 +64,7 @@ END
 
 
 def take_counter_lock() -> str:
-    """Have those who take a generation queue at the first row of the latch, which only they may lock."""
+    """Queue the takers of a generation at the first row of the latch, which only they may lock."""
     return f"""
 BEGIN
     -- Before any other row is locked, so that two stops at once queue instead of meeting crosswise.

@@ -1,4 +1,4 @@
-"""Conditions of PostgreSQL that a new row could not be read back: its types hold most of it already."""
+"""PostgreSQL conditions that a new row could not be read back; its types already ensure most of it."""
 
 from collections.abc import Iterable
 
@@ -10,24 +10,24 @@ from operator_core.db.guards.readable import MAX_DIGITS, MAX_LEVELS, json_column
 FUNCTION = "operator_core_json_unreadable"
 ARGUMENTS = "document text"
 
-# Backslashes stand in E'' strings: what they mean in others depends on a setting.
+# Backslashes are in E'' strings: their meaning in others depends on a setting.
 _SUSPECT = r"E'\\\\u|[0-9][eE]'"
 _AS_LONG_AS_INFINITY = 309
 
 
 def _digits(number: int) -> str:
-    """Return the pattern of so many digits; a bound of PostgreSQL goes up to 255."""
+    """Return the pattern of this many digits; a bound of PostgreSQL goes up to 255."""
     return "[0-9]{255}" * (number // 255) + f"[0-9]{{{number % 255}}}"
 
 
 def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) -> str:
     """Return the condition that one of some columns could not be read back.
 
-    Times are not among them: `plpgsql.unreadable_times` compares those. With `changed` only what an UPDATE changes is
-    asked: what is there already must not keep a row from being closed.
+    Times are not included: `plpgsql.unreadable_times` compares those. With `changed`, only what an UPDATE changes is
+    checked: existing values must not keep a row from being closed.
     """
     names = list(names)
-    # Most texts are shorter in bytes than they may be in characters, and bytes are counted without reading the text.
+    # Most texts are shorter in bytes than their limit in characters, and bytes are counted without reading the text.
     conditions = {
         name: f'octet_length(NEW."{name}") > {text_limit(name)} AND length(NEW."{name}") > {text_limit(name)}'
         for name in text_columns(table, names)
@@ -46,7 +46,7 @@ def _unreadable_json(value: str, limit: int) -> str:
     text = f"{value}::text"
     brackets = f"octet_length({text}) - octet_length(translate({text}, '[{{', ''))"
     long = f"octet_length({text}) > {_AS_LONG_AS_INFINITY} AND {text} ~ '{_digits(_AS_LONG_AS_INFINITY)}'"
-    # The function reads the document several times; what holds nothing suspect is spared that.
+    # The function reads the document several times, so only suspicious documents are passed to it.
     return (
         f"json_typeof({value}) <> 'object' OR octet_length({text}) > {limit} "
         f"OR ({text} ~ {_SUSPECT} OR {long} OR {brackets} > {MAX_LEVELS}) AND {FUNCTION}({text})"
@@ -54,7 +54,7 @@ def _unreadable_json(value: str, limit: int) -> str:
 
 
 def json_unreadable() -> str:
-    """Return the body of the function that tells whether a JSON text holds what Python's parser refuses or changes."""
+    """Return the body of the function that finds what Python's parser refuses or changes in a JSON text."""
     return rf"""
 DECLARE
     -- Without its strings, in which brackets and digits mean nothing.
@@ -89,7 +89,7 @@ def name_is_blank(value: str) -> str:
 
 def is_ticket(value: str) -> str:
     """Return the condition that a text is an integer of 64 bits as Python writes it."""
-    # In this order: only what has few digits is read as a number.
+    # In this order: only texts with few digits are read as numbers.
     return (
         f"CASE WHEN {value} ~ '^(0|-?[1-9][0-9]{{0,18}})$' "
         f"THEN {value}::numeric BETWEEN -9223372036854775808 AND 9223372036854775807 ELSE false END"

@@ -1,4 +1,4 @@
-"""The guards of PostgreSQL: triggers, and functions with a fixed search path: no client can slip in its own tables."""
+"""The guards of PostgreSQL: triggers, and functions with a fixed search path, which no client can redirect."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32  # pg_t
 
 @dataclass(frozen=True)
 class Function:
-    """One function: of a trigger, unless it says what it takes and returns.
+    """One function: a trigger's, unless it has arguments and a return type.
 
-    It runs as its owner: so it sees every row, whatever row security hides from a client, and may take the locks that
-    no client may. `settings` hold while it runs, whatever those of the session are.
+    It runs as its owner, so that it sees every row, whatever row security hides from a client, and may take locks that
+    no client may. `settings` apply while it runs, whatever those of the session are.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Function:
 
     @property
     def ddl(self) -> str:
-        """Return the statement that creates it."""
+        """The statement that creates it."""
         signature = f"{self.name}({self.arguments}) RETURNS {self.returns}"
         settings = "".join(f" SET {setting}" for setting in self.settings)
         head = f"CREATE OR REPLACE FUNCTION {signature} LANGUAGE plpgsql SECURITY DEFINER{settings}"
@@ -42,7 +42,7 @@ class Trigger:
 
     @property
     def ddl(self) -> str:
-        """Return the statement that creates it."""
+        """The statement that creates it."""
         return (
             f"CREATE TRIGGER {self.name} {self.when} ON {self.table} "
             f"FOR EACH {self.level} EXECUTE FUNCTION {self.function}()"
@@ -50,13 +50,13 @@ class Trigger:
 
     @property
     def kind(self) -> int:
-        """Return what `pg_trigger.tgtype` holds."""
+        """The value of `pg_trigger.tgtype`."""
         events = {"INSERT": _INSERT, "DELETE": _DELETE, "UPDATE": _UPDATE, "TRUNCATE": _TRUNCATE}
         timing = _BEFORE if self.when.startswith("BEFORE") else 0
         return timing + (_ROW if self.level == "ROW" else 0) + sum(events[w] for w in self.when.split() if w in events)
 
 
-_SEE_ALL_ROWS = "row_security=off"  # an error, where a policy would hide rows from their owner too
+_SEE_ALL_ROWS = "row_security=off"  # an error, if a policy would hide rows from their owner too
 _EXACT_FLOATS = "extra_float_digits=1"
 _SETTINGS = {
     "proposals_insert": (_SEE_ALL_ROWS,),
@@ -92,7 +92,7 @@ def functions() -> dict[str, Function]:
 
 
 def other_functions() -> dict[str, Function]:
-    """Return the other functions by name: what a stop calls as a role that may write nothing, and a guard's aid."""
+    """Return the other functions by name: those of an operator's stop, the barrier, and a guard's helper."""
     made = {
         "engage": (operator_functions.engage(), operator_functions.ENGAGE_ARGUMENTS, operator_functions.ENGAGE_RETURNS),
         "sweep": (operator_functions.sweep(), operator_functions.SWEEP_ARGUMENTS, operator_functions.SWEEP_RETURNS),
@@ -144,7 +144,7 @@ def triggers() -> dict[str, Trigger]:
 
 
 def fix_functions() -> str:
-    """Return the statement that ties every function to the schema of the tables, and lends it to nobody."""
+    """Return the statement that binds every function to the schema of the tables, and revokes it from PUBLIC."""
     names = ", ".join(f"'{name}'" for name in (*functions(), *other_functions()))
     return f"""DO $do$
 DECLARE

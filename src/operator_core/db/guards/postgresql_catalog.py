@@ -1,8 +1,8 @@
-"""The queries of what PostgreSQL's catalogs say about a ledger: faults that no schema may have, and definitions.
+"""The queries of PostgreSQL's catalogs about a ledger: faults that no schema may have, and definitions.
 
 The tables are those that the search path finds; the functions are those of their schema. No definition contains the
 name of a schema or of a role, so that the same ledger reads the same wherever it is. A row is a kind, a table, a name
-and a definition. A fault is only a text, which ends in the statement that mends it, after a colon.
+and a definition. A fault is only a text, which ends in the statement that repairs it, after a colon.
 """
 
 import sqlalchemy as sa
@@ -108,8 +108,8 @@ _DEFINITIONS = {
     JOIN pg_type AS y ON y.oid = a.atttypid
     LEFT JOIN pg_collation AS c ON c.oid = a.attcollation
     LEFT JOIN pg_attrdef AS d ON d.adrelid = l.oid AND d.adnum = a.attnum""",
-    # PostgreSQL 18 keeps each NOT NULL as a constraint too: here it belongs to its column.
-    # The offline script of a host's own chain doubles each % of a LIKE, where it means the same.
+    # PostgreSQL 18 keeps each NOT NULL as a constraint too: here it belongs to its column. The offline script of a
+    # host's own chain doubles each % of a LIKE, where it means the same.
     "constraint": """
     SELECT l.relname, k.conname, replace(pg_get_constraintdef(k.oid), '%%', '%')
     FROM ledger AS l JOIN pg_constraint AS k ON k.conrelid = l.oid WHERE k.contype IN ('c', 'f', 'p', 'u', 'x')""",
@@ -161,7 +161,7 @@ _DEFINITIONS = {
 
 GUARDS = ("table", "trigger", "function", BODY)
 SCHEMA = ("column", "constraint", "index", "sequence")
-"""The kinds of the second query. To print a CHECK or a predicate PostgreSQL 18 waits for whoever locks the table."""
+"""The kinds of the second query. To print a CHECK or a predicate, PostgreSQL 18 waits for locks on the table."""
 
 
 def _query(kinds: tuple[str, ...], faults: tuple[str, ...] = ()) -> sa.TextClause:

@@ -1,8 +1,8 @@
-"""The comparison of a ledger on PostgreSQL with what the migrations of this version make.
+"""The comparison of a ledger on PostgreSQL with the result of this version's migrations.
 
-What is expected was read from a migrated database and stands in `postgresql_catalog.json`; the bodies of the functions
-come from the code. A host may add nullable columns, indexes that cannot refuse a row, foreign keys of proposals, and
-AFTER triggers. Each finding is a text, which ends in the statement that mends it where there is one.
+The expected definitions were read from a migrated database into `postgresql_catalog.json`; the function bodies come
+from the code. A host may add nullable columns, indexes that cannot refuse a row, foreign keys of proposals, and AFTER
+triggers. Each problem is a text, which ends in the statement that repairs it, if there is one.
 """
 
 import json
@@ -54,19 +54,19 @@ def _plain(signature: str) -> str:
 
 
 def inspect_guards(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
-    """Yield what is wrong with triggers and functions, and what no table may be."""
+    """Yield the problems of triggers and functions, and the faults that no table may have."""
     faults, found = read_guards(connection)
     yield from faults
     missing = {table for table, _ in expected()["table"].keys() - found["table"].keys()}
     yield from (f"the table {table} is missing" for table in sorted(missing))
     triggers = {key: definition for key, definition in expected()["trigger"].items() if key[0] not in missing}
     yield from _triggers(triggers, found["trigger"], exactly=exactly)
-    if "kill_switch" not in missing:  # the functions are looked for in its schema
+    if "kill_switch" not in missing:  # the functions are looked up in its schema
         yield from _functions(expected(), found, exactly=exactly)
 
 
 def inspect_schema(connection: sa.Connection) -> Iterator[str]:
-    """Yield what is wrong with columns, constraints, indexes and sequences of the tables that are there."""
+    """Yield the problems of columns, constraints, indexes and sequences of the existing tables."""
     found = read_schema(connection)
     there = {table for table, _ in found["column"]}
     wanted = {
@@ -124,7 +124,7 @@ def _columns(wanted: _Found, found: _Found) -> Iterator[str]:
 
 
 def _constraints(wanted: _Found, found: _Found) -> Iterator[str]:
-    """Compare by definition: a constraint may have another name, and one that a revision did not validate may be."""
+    """Compare by definition: names may differ, and a constraint that a revision left unvalidated may be valid."""
     present = {(table, definition): name for (table, name), definition in found.items()}
     ours: set[tuple[str, str]] = set()
     for (table, name), definition in wanted.items():
@@ -147,7 +147,7 @@ def _constraints(wanted: _Found, found: _Found) -> Iterator[str]:
 
 
 def _indexes(wanted: _Found, found: _Found) -> Iterator[str]:
-    """Compare by definition what can refuse a row: unique indexes, and expressions, which can fail."""
+    """Compare by definition the indexes that can refuse a row: unique ones, and expressions, which can fail."""
     definitions = {(table, definition) for (table, _), definition in found.items()}
     for (table, name), definition in wanted.items():
         if definition.startswith("UNIQUE") and (table, definition) not in definitions:
@@ -157,7 +157,7 @@ def _indexes(wanted: _Found, found: _Found) -> Iterator[str]:
             yield f"the unique index {name} of {table} is {how}: CREATE UNIQUE INDEX {name} ON {table} USING {sql}"
     ours = {(table, definition) for (table, _), definition in wanted.items()}
     for (table, name), definition in found.items():
-        sound = definition.removesuffix(" INVALID")  # as one is while it is built
+        sound = definition.removesuffix(" INVALID")  # as while an index is built
         plain = not sound.startswith("UNIQUE") and sound.count("(") == 1
         if (table, name) not in wanted and (table, sound) not in ours and not plain:
             yield f"the index {name} of {table} is not ours, and can refuse a row ({definition}): DROP INDEX {name}"

@@ -1,6 +1,6 @@
-"""Which columns of a row are checked so that it can be read back, and the limits of the library that hold for them.
+"""The columns that are checked so that a row can be read back, and the limits of the library that apply to them.
 
-The guards refuse what the library could not read, or would never write: so whatever client has written a row, no read,
+The guards refuse what the library could not read or would never write. So whatever client has written a row, no read,
 recovery or worker breaks on it. The conditions themselves differ by engine.
 """
 
@@ -17,7 +17,7 @@ from operator_core.actions.validation import (
 from operator_core.db.types import JsonText
 
 MAX_LEVELS = 190
-"""The depth of JSON that Pydantic's parser reads, 200, with room for the event that holds the value as a member."""
+"""The depth of JSON that Pydantic's parser reads, 200, minus room for the event that holds the value as a member."""
 
 MAX_DIGITS = 640
 """The digits of an integer that Python reads, whatever its limit is set to."""
@@ -35,7 +35,7 @@ def text_limit(name: str) -> int:
 
 def json_limit(name: str) -> int:
     """Return how many bytes a column of JSON may hold."""
-    # What a worker reports too late holds a result, and what goes with it.
+    # A late report holds a result with its outcome and its error.
     return {"parameters": MAX_PARAMETERS_BYTES, "result_data": MAX_RESULT_BYTES}.get(name, 2 * MAX_RESULT_BYTES)
 
 

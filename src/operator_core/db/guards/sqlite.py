@@ -32,7 +32,7 @@ from operator_core.db.guards.sqlite_readable import (
 )
 from operator_core.db.schema import kill_switch, notes, proposals, prunes, records
 
-# A renamed table takes its name in the triggers along: what every process looks for is gone, so nothing may start.
+# A renamed table changes its name in the triggers too: every process misses the old name, so nothing may start.
 LATCH_READABLE = (
     "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'kill_switch') AND "
     + conditions.LATCH_READABLE
@@ -56,13 +56,13 @@ def _changed(columns: tuple[str, ...]) -> str:
 
 
 def _refuse_unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) -> Iterator[str]:
-    """Refuse what could not be read back: each condition may rest on those before it."""
+    """Refuse what could not be read back; each condition may rely on those before it."""
     for condition in unreadable(table, names, changed=changed):
         yield _refuse(UNREADABLE, condition)
 
 
 def _refuse_row(table: sa.Table) -> Iterator[str]:
-    """Refuse a new row that could not be read back, breaks a CHECK, or takes an id that is not due yet."""
+    """Refuse a new row that could not be read back, breaks a CHECK, or takes an id ahead of the counter."""
     if "id" in table.columns:
         yield _refuse(CHANGE_REFUSED, takes_id_ahead(table.name))
     yield from _refuse_unreadable(table, [column.name for column in table.columns if column.name != "id"])
@@ -70,20 +70,20 @@ def _refuse_row(table: sa.Table) -> Iterator[str]:
 
 
 def _refuse_broken_check(table: sa.Table) -> Iterator[str]:
-    """Refuse what a CHECK would: a client may have told SQLite to ignore those."""
+    """Refuse what a CHECK would, because a client may have told SQLite to ignore CHECKs."""
     if broken := breaks_check(table):
         yield _refuse(CHECK_BROKEN, broken)
 
 
 def _expect_event(condition: str, when: str = "1") -> str:
-    """Refuse the step whose event is not there: a trigger of a client may swallow an insert without a word."""
+    """Refuse a step whose event is missing, because a client's trigger may silently swallow an insert."""
     return _refuse(EVENT_MISSING, f"({when}) AND NOT EXISTS (SELECT 1 FROM {condition})")
 
 
 def _json(columns: tuple[str, ...], row: str) -> str:
-    """Return the arguments of an object of columns, with booleans and JSON as PostgreSQL writes them.
+    """Return the arguments of an object of columns, with booleans and JSON in PostgreSQL's form.
 
-    What an older guard let in must not keep a row from being closed, so a value that JSON cannot hold is kept in
+    What an older guard let in must not keep a row from being closed, so a value that JSON cannot hold is stored in
     hexadecimal digits.
     """
     document = "CASE WHEN json_valid({0}) THEN json({0}) ELSE hex({0}) END"
@@ -101,7 +101,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "proposals_insert",
         "BEFORE INSERT ON action_proposals",
-        # REPLACE fires no delete trigger: it must be met before it removes the row.
+        # REPLACE fires no delete trigger: it must be refused before it removes the row.
         _refuse(
             CHANGE_REFUSED,
             "EXISTS (SELECT 1 FROM action_proposals AS o "
@@ -177,7 +177,7 @@ def _events() -> Iterator[tuple[str, str]]:
         f"NEW.status_reason, {COUNTER}, {outcome}, {_NOW})",
         _expect_event(reached.format("NEW.status")),
     )
-    # SQLite cannot tell a trigger's insert from a client's: an event must say what its proposal says, and be the first.
+    # SQLite cannot tell a trigger's insert from a client's: an event must agree with its proposal, and be the first.
     yield _trigger(
         "events_insert",
         "BEFORE INSERT ON action_events",
@@ -234,7 +234,7 @@ def _records() -> Iterator[tuple[str, str]]:
     yield _trigger(
         "records_updated",
         "AFTER UPDATE ON action_records",
-        # Its proposal has moved on since this update began, in a trigger of a client.
+        # Its proposal has moved on since this update began, in a client's trigger.
         _refuse(
             CHANGE_REFUSED,
             "OLD.completed_at IS NULL AND NOT EXISTS (SELECT 1 FROM action_proposals AS p "

@@ -1,8 +1,9 @@
-"""The comparison of a ledger in a SQLite file with what the migrations of this version make.
+"""The comparison of a ledger in a SQLite file with the result of this version's migrations.
 
-The metadata says what is expected; a test holds it equal to what the migrations make. SQLite keeps the statements that
-made its tables as texts, which are compared clause by clause, because ALTER TABLE adds at the end. A host may add
-nullable columns, indexes that cannot refuse a row, foreign keys of proposals, and triggers that raise only ABORT.
+The metadata defines what is expected; a test keeps it equal to the result of the migrations. SQLite stores the
+statements that made its tables as texts, which are compared clause by clause, because ALTER TABLE adds at the end. A
+host may add nullable columns, indexes that cannot refuse a row, foreign keys of proposals, and triggers that raise only
+ABORT.
 """
 
 import re
@@ -37,7 +38,7 @@ _MEND = "SQLite adds no constraint to a table that is there: restore a backup, o
 
 @lru_cache(maxsize=128)
 def tokens(sql: str) -> tuple[str, ...]:
-    """Return the words of a statement, without spaces, comments, and what quotes or case only spell differently."""
+    """Return the words of a statement, without spaces, comments, and differences of quoting or case."""
     found: list[str] = []
     for match in _TOKEN.finditer(sql):
         name = match["double"] or match["tick"] or match["bracket"] or match["word"]
@@ -49,7 +50,7 @@ def tokens(sql: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=32)
 def clauses(sql: str) -> frozenset[str]:
-    """Return the head, the columns, the constraints and the options of a CREATE TABLE; their order means nothing."""
+    """Return the head, columns, constraints and options of a CREATE TABLE; their order has no meaning."""
     parts: list[list[str]] = [[]]
     depth = 0
     for word in tokens(sql):
@@ -82,7 +83,7 @@ def _metadata() -> dict[str, sa.Table]:
 
 
 def _definition(sql: str) -> str:
-    """Return what an index is, whatever its name."""
+    """Return the definition of an index without its name."""
     words = tokens(sql)
     unique = "unique " if "unique" in words[:2] else ""
     return unique + " ".join(words[words.index("(") :])
@@ -92,7 +93,7 @@ _QUERY = sa.text(_MASTER.format(triggers=sql_list(triggers())))
 
 
 def inspect_guards(connection: sa.Connection, *, exactly: bool) -> Iterator[str]:
-    """Yield what is wrong with triggers, and what no table may be."""
+    """Yield the problems of triggers, and the faults that no table may have."""
     rows = connection.execute(_QUERY).all()
     yield from (
         f"a temporary {row.type} hides {row.name} from this connection: DROP {row.type.upper()} temp.{row.name}"
@@ -106,7 +107,7 @@ def inspect_guards(connection: sa.Connection, *, exactly: bool) -> Iterator[str]
 
 
 def inspect_schema(connection: sa.Connection) -> Iterator[str]:
-    """Yield what is wrong with columns, constraints, and indexes of the tables that are there."""
+    """Yield the problems of columns, constraints, and indexes of the existing tables."""
     main = [row for row in connection.execute(_QUERY) if row.place == "main" and row.sql is not None]
     tables = {row.name: row.sql for row in main if row.type == "table" and row.name in LEDGER_TABLES}
     for name, sql in tables.items():
@@ -132,7 +133,7 @@ def _triggers(rows: Sequence[sa.Row[Any]], *, exactly: bool) -> Iterator[str]:
 
 
 def _swallows(sql: str) -> str | None:
-    """Return the word with which a trigger leaves a row out, or keeps half of what was done."""
+    """Return the RAISE actions with which a trigger drops a row, or keeps half of a change."""
     words = tokens(sql)
     raised = {words[at + 2] for at, word in enumerate(words) if word == "raise" and words[at + 1] == "("}
     return ", ".join(sorted(word.upper() for word in raised - {"abort"})) or None
@@ -162,13 +163,13 @@ def _named(table: str, clause: str) -> str:
 
 
 def _is_plain_column(clause: str) -> bool:
-    """Tell whether a clause is a column that may be NULL and has no rule: a name, and a type or none."""
+    """Return whether a clause is a nullable column without rules: a name, and a type or none."""
     barring = ("constraint", "check", "unique", "primary", "foreign", "not", "default", "references", "as", "without")
     return not any(word in barring for word in clause.split()) and "strict" not in clause.split()[:1]
 
 
 def _indexes(found: dict[tuple[str, str], str], tables: Collection[str]) -> Iterator[str]:
-    """Compare by definition what can refuse a row: unique indexes, and expressions, which can fail."""
+    """Compare by definition the indexes that can refuse a row: unique ones, and expressions, which can fail."""
     for (table, name), definition in _expected_indexes().items():
         if table in tables and definition.startswith("unique") and (table, definition) not in _by_table(found):
             altered = found.get((table, name))

@@ -1,4 +1,4 @@
-"""Conditions of SQLite that a new row could not be read back: its columns take any type, and its texts any bytes."""
+"""SQLite conditions that a new row could not be read back: its columns take any type, and its texts any bytes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ _LEADS = {  # the well-formed sequences of UTF-8 as hexadecimal digits, Unicode 
 
 
 def _has_wrong_type(column: sa.Column[object]) -> str | None:
-    """Return the condition that a value is not of the type of its column; None where another condition says so too.
+    """Return the condition that a value has another type than its column; None if another condition covers it.
 
     It calls no function, which would cost more than all the rest: SQLite orders numbers before texts, and texts before
     blobs.
@@ -54,8 +54,8 @@ def _new(name: str) -> str:
 def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) -> list[str]:
     """Return conditions, each true of a row of which one of some columns could not be read back.
 
-    What reads a document is last: only what is text, and not too long, is read as one. With `changed` only what an
-    UPDATE changes is asked: what is there already must not keep a row from being closed.
+    Conditions that read a document come last, so that only text within its limit is read as one. With `changed`, only
+    what an UPDATE changes is checked: existing values must not keep a row from being closed.
     """
     names = list(names)
     texts, documents = text_columns(table, names), json_columns(table, names)
@@ -78,7 +78,7 @@ def unreadable(table: sa.Table, names: Iterable[str], *, changed: bool = False) 
 
 
 def _no_time(value: str) -> str:
-    """Return the condition that a time is not written `YYYY-MM-DD HH:MM:SS.ffffff`, or lies outside the calendar."""
+    """Return the condition that a time does not read `YYYY-MM-DD HH:MM:SS.ffffff`, or lies outside the calendar."""
     seconds = f"strftime('%Y-%m-%d %H:%M:%S', substr({value}, 1, 19), '+0 days') IS NOT substr({value}, 1, 19)"
     fraction = f"substr({value}, 20) NOT GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'"
     years = f"{value} NOT BETWEEN '{FIRST_TIME}' AND '{LAST_TIME}'"
@@ -86,13 +86,13 @@ def _no_time(value: str) -> str:
 
 
 def _no_unicode(texts: Sequence[tuple[str, str]]) -> str:
-    """Return the condition that a text, where it is asked for, holds NUL, or bytes that are not UTF-8.
+    """Return the condition that a text to check holds NUL, or bytes that are not UTF-8.
 
-    Most hold ASCII alone, so that is asked first.
+    Most texts hold only ASCII, so that is checked first.
     """
     nul = " OR ".join(f"{asked} AND instr({text}, char(0))" for asked, text in texts)
     not_ascii = " OR ".join(f"{asked} AND {text} {_NOT_ASCII}" for asked, text in texts)
-    # Apart: two halves of a character must not meet.
+    # Separated: two halves of a character must not meet.
     whole = " || ' ' || ".join(
         f"CASE WHEN {asked} AND {text} IS NOT NULL THEN {text} ELSE '' END" for asked, text in texts
     )
@@ -103,11 +103,11 @@ def _no_utf8(text: str) -> str:
     leads = " ".join(
         f"WHEN s.h GLOB '{pattern}' THEN {following}" for following, patterns in _LEADS.items() for pattern in patterns
     )
-    # Each byte of a sequence adds how many more must follow it, and each that follows takes one: all is well at 0.
+    # Each lead byte adds the number of bytes that must follow it, and each following byte subtracts one: the sum is 0.
     counted = f"sum(CASE WHEN s.h GLOB '{_ONE_BYTE}' THEN 0 WHEN s.h GLOB '{_CONTINUATION}' THEN -1 {leads} END)"
     wrong = f"count(*) > count(CASE WHEN s.h GLOB '{_ONE_BYTE}' OR s.h GLOB '{_CONTINUATION}' THEN 0 {leads} END)"
     # In pieces, each with the first bytes of the next one: SQLite copies what it takes a byte from. LIMIT keeps it from
-    # making the piece anew for each of them.
+    # building the piece again for each byte.
     whole = f"(SELECT CAST({text} AS BLOB) AS b LIMIT 1) AS t"
     pieces = (
         f"SELECT substr(t.b, c.key * {_PIECE} + 1, {_PIECE + 3}) AS p "
@@ -124,7 +124,7 @@ def _counting(last: str) -> str:
 
 
 def _unreadable_json(value: str) -> str:
-    """Return the condition that a text is not a JSON object that Python's parser reads and gives back equal."""
+    """Return the condition that a text is not a JSON object that Python's parser reads and returns equal."""
     brackets = f"length({value}) - length(replace(replace({value}, '[', ''), '{{', '')) > {MAX_LEVELS}"
     levels = "length(j.fullkey) - length(replace(replace(j.fullkey, '[', ''), '.', ''))"
     exponent = f"{value} GLOB '*e[-+0-9]*' OR {value} GLOB '*E[-+0-9]*'"
@@ -136,7 +136,7 @@ def _unreadable_json(value: str) -> str:
     # U+FFFD itself is text like any other; SQLite also reads it where there is no character.
     own = "replace({}, char(65533), '') GLOB '*' || char(65533) || '*'"
     surrogate = " OR ".join(own.format(f"CAST({found} AS TEXT)") for found in ("j.atom", "j.key"))
-    # A condition of WHEN is left as soon as it is decided; after ELSE, SQLite would work out every part of it.
+    # SQLite stops evaluating WHEN conditions as soon as one decides; after ELSE, it would evaluate every part.
     return (
         f"CASE WHEN {value} IS NULL THEN 0 WHEN NOT json_valid({value}) THEN 1 "
         f"WHEN json_type({value}) <> 'object' THEN 1 "
@@ -148,14 +148,14 @@ def _unreadable_json(value: str) -> str:
 
 
 def _digits(number: int) -> str:
-    """Return the pattern of a text with so many digits in a row; spelt out, as SQLite would make it for every row."""
+    """Return the pattern of a text with this many digits in a row, written out: SQLite would build it for each row."""
     return f"'*{'[0-9]' * number}*'"
 
 
 def breaks_check(table: sa.Table) -> str:
-    """Return the condition that a CHECK of a table does not hold: a client may tell SQLite to ignore them.
+    """Return the condition that a row breaks a CHECK of its table, because a client may tell SQLite to ignore them.
 
-    All but that of the id, which is unknown to a trigger as long as the row is not there.
+    The CHECK of the id is left out: a trigger does not know the id before the row exists.
     """
     names = "|".join(table.columns.keys())
     checks = sorted(str(c.sqltext) for c in table.constraints if isinstance(c, CheckConstraint))
@@ -167,7 +167,7 @@ def breaks_check(table: sa.Table) -> str:
 
 
 def _one_by_one(found: re.Match[str]) -> str:
-    """Compare with each value of a list: SQLite would make a table of it for every row."""
+    """Compare with each value of a list: SQLite would build a table of the list for every row."""
     name, negated, values = found.groups()
     comparisons = [f"{name} {'<>' if negated else '='} {value}" for value in values.split(", ")]
     return f"({(' AND ' if negated else ' OR ').join(comparisons)})"
@@ -178,9 +178,9 @@ def _as_new(found: re.Match[str]) -> str:
 
 
 def takes_id_ahead(table: str) -> str:
-    """Return the condition that a client chose an id which is not due yet: after the highest there would be none."""
+    """Return the condition that a client chose an id ahead of the counter; after the highest id there is no other."""
     due = f"coalesce((SELECT s.seq FROM sqlite_sequence AS s WHERE s.name = '{table}'), 0) + 1"
-    return f"NEW.id > {due} OR NEW.id < 1 AND NEW.id <> -1"  # -1 is shown where no id is given
+    return f"NEW.id > {due} OR NEW.id < 1 AND NEW.id <> -1"  # SQLite shows -1 if no id is given
 
 
 def name_is_blank(value: str) -> str:

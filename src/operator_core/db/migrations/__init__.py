@@ -1,7 +1,7 @@
-"""The schema's revisions: which one a database is at, and how to move it.
+"""The schema's revisions: which one a database is at, and how to migrate it.
 
-The scripts keep their own version table, so that they live beside the Alembic of a host in the same database. Alembic
-is imported when something is migrated, not before.
+The scripts keep their own version table, so that they coexist with a host's Alembic in the same database. Alembic is
+imported only when a migration runs.
 """
 
 from operator_core.db.migrations.commands import downgrade, history, upgrade, upgrade_sql

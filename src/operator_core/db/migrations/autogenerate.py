@@ -1,8 +1,9 @@
-"""What a host with an Alembic of its own says about our tables, in its `env.py` and in its migrations.
+"""The functions for a host's own Alembic, for its `env.py` and its migrations.
 
-It opens nothing. In its `env.py` a host says `include_name=exclude_operator_core`. It leaves our tables to
-`operator-core db upgrade`, or calls `run_revisions` in its own migrations. One that takes our metadata into its own
-chain says `render_item=render_operator_core` instead, and calls `install_guards(op)`: autogenerate writes no guards.
+None of them opens a connection. In `env.py`, set `include_name=exclude_operator_core`; then leave our tables to
+`operator-core db upgrade`, or call `run_revisions` in your own migrations. A host that takes our metadata into its own
+chain sets `render_item=render_operator_core` instead, and calls `install_guards(op)`, because autogenerate writes no
+guards.
 """
 
 from collections.abc import Mapping
@@ -24,30 +25,30 @@ _PLAIN: dict[type, str] = {
 
 
 def exclude_operator_core(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
-    """Tell whether a host's autogenerate looks at a name: not at our tables nor at our version table, in any schema.
+    """Return whether a host's autogenerate should see a name: any but our tables and version table, in any schema.
 
-    Pass it to `context.configure(include_name=...)`. A host that has such a function already joins both with `and`.
+    Pass it to `context.configure(include_name=...)`. If you already have such a function, combine both with `and`.
     """
     table = name if kind == "table" else parents.get("table_name")
     return table not in _OURS
 
 
 def run_revisions(where: sa.Connection | Operations, start: str, end: str) -> None:
-    """Run our revisions from `start` to `end` within a host's migration, in its transaction; with `--sql` write them.
+    """Run our revisions from `start` to `end` in a host's migration and transaction; with `--sql`, write them.
 
-    `run_revisions(op, "base", "0001")` creates the ledger, `run_revisions(op, "0001", "0002")` upgrades it, and with
-    the two exchanged it goes back. The numbers are written out, so that the migration does the same with every later
-    version of this library. A ledger that a host has made from our metadata has no version table; it is taken to be at
-    `start`, and has one from then on. With `start` equal to `end` that is all that is done.
+    `run_revisions(op, "base", "0001")` creates the ledger, `run_revisions(op, "0001", "0002")` upgrades it, and the
+    reverse order downgrades it. The explicit numbers make the migration do the same with every later version of this
+    library. A ledger that a host has made from our metadata has no version table: it is assumed to be at `start`, and
+    gets a version table. With `start` equal to `end`, nothing else happens.
 
     Args:
         where: Alembic's `op`, or a connection whose transaction the caller commits.
-        start: The revision that the ledger is at, or `base`.
-        end: The revision that it comes to, or `base`.
+        start: The current revision of the ledger, or `base`.
+        end: The target revision, or `base`.
 
     Raises:
         InvalidArgumentError: There is no such revision, or the ledger is at another one.
-        NameTakenError: Something of the host's has a name of ours.
+        NameTakenError: An object of the host has one of our names.
     """
     from operator_core.db.migrations.within import run_within
 
@@ -55,7 +56,7 @@ def run_revisions(where: sa.Connection | Operations, start: str, end: str) -> No
 
 
 def render_operator_core(kind: str, item: object, _context: object) -> str | Literal[False]:
-    """Write what is ours in a host's generated migrations in plain `sa.*`, so that these import nothing of ours.
+    """Render our types and CHECKs in a host's generated migrations as plain `sa.*`, without imports of ours.
 
     Pass it to `context.configure(render_item=...)`. Without it the types cannot be read back, a CHECK that belongs to a
     column is left out, and psycopg's dialect doubles each `%`.
@@ -79,7 +80,7 @@ def _plain(kind: object) -> str | Literal[False]:
 
 
 def _column(column: sa.Column[object]) -> str:
-    """Return a column that may be NULL and has no default, with its CHECKs."""
+    """Return a column that is nullable and has no default, with its CHECKs."""
     checks = [_check(found) for found in column.constraints if isinstance(found, sa.CheckConstraint)]
     return f"sa.Column({', '.join([repr(column.name), _plain(column.type) or f'sa.{column.type!r}', *sorted(checks)])})"
 

@@ -1,4 +1,4 @@
-"""A connection for one errand, in a thread of its own: no event loop is running there, whatever the caller does."""
+"""A connection for one task, in a thread of its own: no event loop runs there, whatever the caller does."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def run_blocking(url: URL, function: Callable[[sa.Connection], T], *, lock_timeout: float = 10.0) -> T:
-    """Connect, call `act` with the connection, and return what it returns; errors of the driver come as ours."""
+    """Connect, call `function` with the connection, and return its result; driver errors become ours."""
     with (
         translating_errors(url),
         ThreadPoolExecutor(1) as executor,

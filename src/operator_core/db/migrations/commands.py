@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def history() -> list[tuple[str, str]]:
-    """Return every revision with what it brings, oldest first."""
+    """Return every revision with its description, oldest first."""
     from operator_core.db.migrations import environment
 
     return environment.history()
@@ -32,17 +32,18 @@ def history() -> list[tuple[str, str]]:
 def upgrade(
     target: Path | str | URL | None = None, revision: str = "head", *, lock_timeout: float = DDL_LOCK_TIMEOUT
 ) -> None:
-    """Bring a database to a revision, one process at a time; nothing is kept of an upgrade that fails.
+    """Bring a database to a revision, one process at a time; a failed upgrade leaves nothing behind.
 
-    Blocks; within a running event loop use `await ActionDB(...).migrate()`.
+    Blocks; inside a running event loop use `await ActionDB(...).migrate()`.
 
     Args:
-        target: As for `ActionDB`.
+        target: As in `ActionDB`.
         revision: Its number, or `head`.
-        lock_timeout: Seconds that a statement waits for a lock on PostgreSQL: all traffic waits behind it meanwhile.
+        lock_timeout: Seconds that a statement waits for a lock on PostgreSQL; meanwhile all traffic waits behind it.
 
     Raises:
-        DatabaseError: It cannot be reached or worked with.
+        InvalidArgumentError: There is no such revision.
+        DatabaseError: The database cannot be reached or used.
     """
     url, seconds = resolve_url(target), check_seconds(lock_timeout, "lock_timeout")
     _migrate(url, "upgrade", revision, lock_timeout=seconds)
@@ -58,12 +59,12 @@ def upgrade_sql(target: Path | str | URL | None, revision: str, output: TextIO) 
 
 
 def downgrade(target: Path | str | URL | None, revision: str) -> None:
-    """Take a database back to a revision; what only later revisions can hold is lost."""
+    """Take a database back to a revision; data that only later revisions can hold is lost."""
     _migrate(resolve_url(target), "downgrade", revision)
 
 
 def upgrade_on(connection: sa.Connection) -> None:
-    """Upgrade through a connection that has begun nothing: a host's, and the only one into a database in memory."""
+    """Upgrade through a connection that has begun nothing: a host's, or the only one of an in-memory database."""
     from operator_core.db.migrations import environment
 
     environment.run_on(connection, environment.plan("upgrade", "head"))

@@ -1,8 +1,8 @@
-"""How our revisions run: one process at a time, one transaction for the whole chain, only our own tables.
+"""The runner of our revisions: one process at a time, one transaction for the whole chain, only our own tables.
 
 Alembic's `context` and `op` are globals of the process, and a host's migration may be running in another thread, or
-around ours. So nothing here uses them but `run_env`, which `alembic` on the command line calls in a process of its own:
-each migration loads the scripts for itself and gives them an `op` of their own.
+around ours. So only `run_env` uses them here, which `alembic` on the command line calls in its own process. Each
+migration loads the scripts for itself and gives them their own `op`.
 """
 
 import time
@@ -62,7 +62,7 @@ def plan(direction: Direction, revision: str) -> Plan:
     def choose(heads: tuple[str, ...], context: MigrationContext) -> Iterable[RevisionStep]:
         op: Any = Operations(context)
         for script in directory.walk_revisions():
-            vars(script.module)["op"] = op  # instead of `alembic.op`, which acts on whatever migration began last
+            vars(script.module)["op"] = op  # instead of `alembic.op`, which acts on the migration that began last
         choices: Any = (directory._upgrade_revs, directory._downgrade_revs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - Alembic's documentation of `fn` uses them
         return cast("Iterable[RevisionStep]", choices[direction == "downgrade"](revision, heads))
 
@@ -76,7 +76,7 @@ def history() -> list[tuple[str, str]]:
 
 
 def run_on(connection: sa.Connection, steps: Plan, *, lock_timeout: float = DDL_LOCK_TIMEOUT) -> None:
-    """Migrate through a connection that has begun nothing, which may be a host's: its settings are put back."""
+    """Migrate through a connection that has begun nothing; it may be a host's, so its settings are restored."""
 
     def configure(**options: Any) -> MigrationContext:
         return MigrationContext.configure(connection, opts={**options, "fn": steps})
@@ -91,7 +91,7 @@ def write_sql(url: URL, steps: Plan, start: str | None, output: TextIO) -> None:
 
 
 def run_env() -> None:
-    """Do what an `env.py` does, for `alembic` on the command line."""
+    """Do the work of an `env.py`, for `alembic` on the command line."""
     from alembic import context
 
     url = resolve_url(context.get_x_argument(as_dictionary=True).get("url"))
@@ -124,7 +124,7 @@ OPTIONS: dict[str, Any] = {
 
 
 class _Migration(Protocol):
-    """What a `MigrationContext` and the module `alembic.context` share."""
+    """The common part of `MigrationContext` and the module `alembic.context`."""
 
     def begin_transaction(self) -> Any: ...
     def run_migrations(self) -> None: ...
@@ -153,7 +153,7 @@ def _run_alone_on(connection: sa.Connection, configure: Callable[..., _Migration
                 check_foreign_keys(connection)
 
 
-# For this transaction alone, so that a host's session is not changed; some settings are younger than the oldest server.
+# For this transaction alone, so that a host's session is unchanged; some settings are newer than the oldest server.
 _BOUNDS = sa.text(
     "SELECT set_config(s.name, v.value, true) FROM pg_catalog.pg_settings AS s JOIN (VALUES "
     "('lock_timeout', CAST(:lock_timeout AS text)), ('statement_timeout', '0'), ('transaction_timeout', '0'), "
@@ -173,7 +173,7 @@ _SCHEMAS = sa.text(
 
 
 def require_schema(connection: sa.Connection) -> None:
-    """See that what is created comes to where the ledger is: into the first schema of the search path."""
+    """Check that new objects go to the ledger's schema: the first one of the search path."""
     found = connection.execute(_SCHEMAS).one()
     if found.first is None:
         problem, schema = "no schema that exists", "<schema>"
@@ -189,7 +189,7 @@ def require_schema(connection: sa.Connection) -> None:
 
 @contextmanager
 def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
-    """Hold the migration lock; a blocking wait for it would hold back CREATE INDEX CONCURRENTLY of whoever has it."""
+    """Hold the migration lock; a blocking wait for it would hold up the holder's CREATE INDEX CONCURRENTLY."""
     connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
     check_version(connection)
     wait_for_lock(connection, "pg_try_advisory_lock", between=connection.rollback)
@@ -201,12 +201,12 @@ def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]
             connection.rollback()
             connection.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
             connection.commit()
-        except SQLAlchemyError:  # the connection is lost, and its lock with it; what broke it is under way
+        except SQLAlchemyError:  # the connection and its lock are lost, and the caller gets the error that broke it
             connection.invalidate()
 
 
 def wait_for_lock(connection: sa.Connection, function: str, between: Callable[[], None] = lambda: None) -> None:
-    """Poll for PostgreSQL's lock of one migration at a time, which `function` tries to take."""
+    """Poll for PostgreSQL's migration lock, which `function` tries to take."""
     give_up = time.monotonic() + LOCK_WAIT_SECONDS
     while not connection.scalar(sa.text(f"SELECT {function}({_MIGRATION_LOCK})")):
         between()
@@ -217,7 +217,7 @@ def wait_for_lock(connection: sa.Connection, function: str, between: Callable[[]
 
 @contextmanager
 def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
-    """Begin IMMEDIATE (the engine does), with foreign keys off: a rebuilt parent table would delete its children."""
+    """Begin IMMEDIATE (the engine does), with foreign keys off: rebuilding a parent table would delete its children."""
     require_configured(connection)
     connection.rollback()
     before = {name: _pragma(connection, name) for name in _PRAGMAS}
@@ -234,7 +234,7 @@ def _alone_on_sqlite(connection: sa.Connection) -> Generator[dict[str, Any]]:
 
 @contextmanager
 def keeping_triggers(connection: sa.Connection) -> Generator[dict[str, Any]]:
-    """Give Alembic the option that puts triggers back after a table was rebuilt on SQLite."""
+    """Yield the Alembic option that restores triggers after a table was rebuilt on SQLite."""
     keeper = TriggerRestorer(connection)
     try:
         yield {"on_version_apply": (keeper.restore,)}
@@ -245,12 +245,12 @@ def keeping_triggers(connection: sa.Connection) -> Generator[dict[str, Any]]:
 _PRAGMAS = {
     "busy_timeout": round(LOCK_WAIT_SECONDS * 1000),
     "foreign_keys": 0,
-    "legacy_alter_table": 1,  # else no table is renamed that a trigger of another one names
+    "legacy_alter_table": 1,  # else a table cannot be renamed while another table's trigger names it
 }
 
 
 def _pragma(connection: sa.Connection, pragma: str) -> Any:
-    cursor = connection.connection.cursor()  # beside any transaction: the pragma has no effect within one
+    cursor = connection.connection.cursor()  # outside any transaction: the pragma has no effect inside one
     try:
         cursor.execute(f"PRAGMA {pragma}")
         row = cursor.fetchone()
@@ -260,7 +260,7 @@ def _pragma(connection: sa.Connection, pragma: str) -> Any:
 
 
 def check_foreign_keys(connection: sa.Connection) -> None:
-    """See that no row of ours on SQLite has lost its parent; what a host's rows refer to is the host's affair."""
+    """Check that none of our rows on SQLite has lost its parent; references of a host's rows are the host's matter."""
     tables = [name for name in Base.metadata.tables if sa.inspect(connection).has_table(name)]
     checks = (f"PRAGMA foreign_key_check({name})" for name in tables)
     broken = [row for check in checks for row in connection.exec_driver_sql(check)]

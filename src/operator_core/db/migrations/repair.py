@@ -1,4 +1,4 @@
-"""The repair of a ledger: its guards, what its latch has lost, and its counters of ids."""
+"""The repair of a ledger: its guards, what its latch has lost, and its id counters."""
 
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from operator_core.db.stores.kill_switch_verification import raise_counters, res
 
 
 def repair(target: Path | str | URL | None = None) -> SchemaStatus:
-    """Restore what this version of the library or the history of the ledger can restore, and report what is left.
+    """Restore what this version or the ledger's history can restore, and report what remains wrong.
 
-    All of it is one transaction. Triggers and functions are made anew. The latch gets back the stops that its history
-    knows and it does not, as after a restore of data alone; nothing that is engaged is released. Counters of ids are
-    raised to the highest id that was given. Blocks, needs the role that owns the tables, and holds them meanwhile.
+    All of it is one transaction. Triggers and functions are created anew. The latch gets back the stops that only its
+    history knows, as after a data-only restore; nothing engaged is released. Id counters are raised to the highest id
+    that was given. Blocks, needs the role that owns the tables, and holds locks on them meanwhile.
 
     Raises:
         SchemaOutOfDateError, SchemaTooNewError: The schema is that of another version.
-        DatabaseError: It cannot be reached or worked with; nothing was changed.
+        DatabaseError: The database cannot be reached or used; nothing was changed.
     """
     url = resolve_url(target)
     require_ledger_file(url)

@@ -1,4 +1,4 @@
-"""Which revisions there are, and where their scripts lie: Alembic's, which travel with the package."""
+"""The revisions, and the place of their scripts, which are Alembic's and travel with the package."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ DDL_LOCK_TIMEOUT = 5.0  # seconds: an upgrade that waits for a lock makes all tr
 
 
 def scripts() -> Path:
-    """Return the folder of the scripts: inside the package when it was installed, in the checkout else."""
+    """Return the folder of the scripts: in the package if it is installed, otherwise in the checkout."""
     packaged = Path(__file__).parents[2] / "_alembic"
     return packaged if packaged.is_dir() else Path(__file__).parents[4] / "alembic"

@@ -1,11 +1,11 @@
-"""What a rebuilt table on SQLite has lost, and gets back."""
+"""The restoration of what rebuilding a table on SQLite loses."""
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 
 class TriggerRestorer:
-    """Puts back what a rebuilt SQLite table has lost: triggers that the revision did not drop, and the last id."""
+    """A watcher that restores what a rebuilt SQLite table lost: triggers that the revision kept, and the last id."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
@@ -44,7 +44,7 @@ class TriggerRestorer:
         return bool(self._connection.exec_driver_sql(found, (name,)).scalar())
 
     def restore(self, **_: object) -> None:
-        """Compare with the state before the revision that was just applied."""
+        """Compare with the state before the revision that was just applied, and restore what is missing."""
         now, ids = self._triggers(), self._last_ids()
         for name, sql in (self._before or {}).items():
             if name not in now:

@@ -1,4 +1,4 @@
-"""Which revision a database is at, and whether this code can work with it."""
+"""The revision of a database, and whether this code can work with it."""
 
 import sqlite3
 from contextlib import closing, suppress
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 def current_revision(connection: sa.Connection) -> str | None:
-    """Return the revision that a database is at, or None where it holds no ledger.
+    """Return the revision of a database, or None if it holds no ledger.
 
-    A ledger without our version table was made by a host from our metadata: it is at the revision of the code that made
-    it, and the texts of the guards tell whether that is ours.
+    A host made a ledger without our version table from our metadata: it is at the revision of the code that made it,
+    and the texts of the guards show whether that is ours.
 
     Raises:
-        NameTakenError: It holds no ledger, and something of a host's has a name that one needs.
-        RevisionUnknownError: It holds one, and the version table is empty.
+        NameTakenError: There is no ledger, and an object of a host has a name that a ledger needs.
+        RevisionUnknownError: There is a ledger, but the version table is empty.
     """
     versioned = names.has_version(connection)
     if versioned:
@@ -57,10 +57,10 @@ def current_revision(connection: sa.Connection) -> str | None:
 
 
 def require_chain(connection: sa.Connection) -> None:
-    """See that our migrations may change a database: that no others have made its tables, and its names are free.
+    """Check that our migrations may change a database: they have made its tables, or its names are free.
 
     Raises:
-        NameTakenError: Something of a host's has a name of ours.
+        NameTakenError: An object of a host has one of our names.
         RevisionUnknownError: Only a host knows the revision of its tables.
     """
     if current_revision(connection) is not None and not names.has_version(connection):
@@ -68,10 +68,10 @@ def require_chain(connection: sa.Connection) -> None:
 
 
 def require_free_names(connection: sa.Connection) -> None:
-    """See that nothing of a host's has a name that a ledger needs.
+    """Check that no object of a host has a name that a ledger needs.
 
     Raises:
-        NameTakenError: Something has.
+        NameTakenError: An object has such a name.
     """
     taken = names.taken_names(connection)
     if taken:
@@ -79,12 +79,12 @@ def require_free_names(connection: sa.Connection) -> None:
 
 
 def require_free_file(url: URL) -> None:
-    """See that no table of a host's in a SQLite file has a name of ours, without touching the file.
+    """Check that no table of a host in a SQLite file has one of our names, without touching the file.
 
-    Opening it with our settings would turn it into a WAL one.
+    Opening it with our settings would turn it into a WAL file.
 
     Raises:
-        NameTakenError: One has.
+        NameTakenError: A table has such a name.
     """
     file = sqlite_path(url)
     if file is None:
@@ -92,11 +92,11 @@ def require_free_file(url: URL) -> None:
     require_safe_to_open(file, display_url(url))
 
     def connect() -> sqlite3.Connection:
-        # Even a reader leaves a -wal and a -shm beside a file that has none, unless it is told that nobody writes.
+        # Even a reader leaves a -wal and a -shm next to a file that has none, unless the file is declared immutable.
         options = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
         return sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True, timeout=0)
 
-    with suppress(OSError, sqlite3.Error, DatabaseError):  # whoever opens it hears why it cannot be read
+    with suppress(OSError, sqlite3.Error, DatabaseError):  # opening it later reports why it cannot be read
         if not file.is_file():
             return
         with closing(connect()) as plain:
@@ -108,13 +108,13 @@ def require_free_file(url: URL) -> None:
 
 
 def require_compatible(connection: sa.Connection, url: URL) -> None:
-    """See that this code can work with a database: its revision or the next one, and every guard.
+    """Check that this code can work with a database: its revision or the next one, and every guard.
 
     Raises:
-        SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
-        SchemaTooNewError: It is more than one revision ahead.
-        GuardMissingError: A guard is missing, disabled or altered, or something else that a promise rests on.
-        NameTakenError: There is no ledger, and something of a host's has a name that one needs.
+        SchemaOutOfDateError: The schema is behind, or missing; the error names the command.
+        SchemaTooNewError: The schema is more than one revision ahead.
+        GuardMissingError: A guard, or another object that a guarantee depends on, is missing, disabled or altered.
+        NameTakenError: There is no ledger, and an object of a host has a name that a ledger needs.
     """
     found = require_revision(connection, url, f"{int(revisions.HEAD) + 1:04d}")
     missing = _wrong_guards(connection, exactly=found == revisions.HEAD)
@@ -131,8 +131,8 @@ def require_revision(connection: sa.Connection, url: URL, *others: str) -> str:
     """Return the revision of a database: that of this version, or one of the `others`.
 
     Raises:
-        SchemaOutOfDateError: The schema is behind, or there is none; the error names the command.
-        SchemaTooNewError: It is ahead.
+        SchemaOutOfDateError: The schema is behind, or missing; the error names the command.
+        SchemaTooNewError: The schema is ahead.
     """
     found = current_revision(connection)
     if found is None or (found in revisions.REVISIONS and found != revisions.HEAD):
@@ -145,7 +145,7 @@ def require_revision(connection: sa.Connection, url: URL, *others: str) -> str:
 
 def _wrong_guards(connection: sa.Connection, *, exactly: bool) -> tuple[str, ...]:
     missing = inspect(connection, exactly=exactly)
-    with suppress(DBAPIError):  # a look at a table that is missing has ended the transaction
+    with suppress(DBAPIError):  # reading a missing table has aborted the transaction
         if missing and not names.has_version(connection):
             return (*missing, _BY_A_HOST)
     return missing
@@ -158,7 +158,7 @@ _BY_A_HOST = (
 
 
 def _upgrade_command(url: URL) -> str:
-    """Return what to type; a URL with a password in it is not shown, so it is taken from the environment."""
+    """Return the command to type; a URL with a password comes from the environment instead."""
     if sqlite_path(url) is not None:
         return f"operator-core db upgrade --url '{display_url(url)}'"
     if display_url(url) != url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False):
@@ -167,7 +167,7 @@ def _upgrade_command(url: URL) -> str:
 
 
 class SchemaState(StrEnum):
-    """How a database stands to this version of the library."""
+    """The state of a database, compared with this version of the library."""
 
     UP_TO_DATE = "up to date"
     BEHIND = "behind"
@@ -178,7 +178,7 @@ class SchemaState(StrEnum):
 
 @dataclass(frozen=True)
 class SchemaStatus:
-    """What `schema_status` returns: the revision (None without a ledger), and what is wrong with it."""
+    """The result of `schema_status`: the revision (None without a ledger), the state, and the problems."""
 
     revision: str | None
     state: SchemaState
@@ -186,10 +186,10 @@ class SchemaStatus:
 
 
 def schema_status(target: Path | str | URL | None = None) -> SchemaStatus:
-    """Look how a database stands, and create nothing; blocks, and works within a running event loop too.
+    """Return the status of a database's schema, and create nothing; blocks, also inside a running event loop.
 
     Raises:
-        DatabaseError: It cannot be reached or worked with.
+        DatabaseError: The database cannot be reached or used.
     """
     url = resolve_url(target)
     require_free_file(url)
@@ -201,7 +201,7 @@ def schema_status(target: Path | str | URL | None = None) -> SchemaStatus:
 
 
 def schema_status_on(connection: sa.Connection) -> SchemaStatus:
-    """Look how a database stands, besides its guards and tables at its latch and its counters of ids."""
+    """Return the status of a database's schema, including its guards, tables, latch and id counters."""
     check_version(connection)
     found = current_revision(connection)
     if found is None or (found in revisions.REVISIONS and found != revisions.HEAD):

@@ -1,4 +1,4 @@
-"""How our revisions run within a migration of a host: in its transaction, and with `--sql` into its script."""
+"""Our revisions in a host's migration: in its transaction, and with `--sql` in its script."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ from operator_core.db.migrations.revisions import VERSION_TABLE
 from operator_core.db.migrations.status import current_revision, require_free_names
 
 BASE = "base"
-"""Alembic's name for the revision of a database that holds nothing yet."""
+"""Alembic's name for the revision of an empty database."""
 
 
 def run_within(where: sa.Connection | Operations, start: str, end: str) -> None:
@@ -66,7 +66,7 @@ def _write_into(host: MigrationContext, steps: Plan, start: str) -> None:
 
 
 def _require_revision(connection: sa.Connection, start: str) -> None:
-    """See that a ledger is at a revision; one without a version table, which a host made, is taken at its word."""
+    """Check that a ledger is at a revision; trust the caller if a host made it without a version table."""
     if start != BASE and not names.has_version(connection):
         require_free_names(connection)
         for statement in _adopt(start, connection.dialect.name):
@@ -77,10 +77,10 @@ def _require_revision(connection: sa.Connection, start: str) -> None:
 
 
 def _adopt(revision: str, dialect: str) -> list[str]:
-    """Return the statements that give a ledger without a version table one, and the latch and guards of its revision.
+    """Return the statements that add a version table, and the latch and guards of its revision, to a host's ledger.
 
-    Its guards may be those of a later one: `install_guards`, called in an older migration of the host, installs the
-    newest that the code has.
+    Its guards may be newer: `install_guards`, called in an older migration of the host, installs the newest guards of
+    the code.
     """
     columns = f"version_num VARCHAR(32) NOT NULL, CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)"
     row = f"SELECT '{revision}' WHERE NOT EXISTS (SELECT 1 FROM {VERSION_TABLE})"  # noqa: S608
@@ -94,9 +94,9 @@ def _adopt(revision: str, dialect: str) -> list[str]:
 
 
 def _drop_guards(revision: str, dialect: str) -> list[str]:
-    """Return the statements that drop all triggers of ours, and the functions that a revision does not have.
+    """Return the statements that drop all our triggers, and the functions that a revision does not have.
 
-    The others are replaced, so that whoever may call them still may.
+    The other functions are replaced, so that roles with EXECUTE keep it.
     """
     texts = [text for number in revisions.REVISIONS for text in _frozen_guards(number, dialect)]
     triggers = {found[1]: found[2] for text in texts if (found := _TRIGGER.match(text))}

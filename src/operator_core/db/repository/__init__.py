@@ -1,1 +1,1 @@
-"""The async API: one mixin for each topic, without SQL."""
+"""The async API: one mixin per topic, without SQL."""

@@ -1,4 +1,4 @@
-"""`ActionDB`: the repository with an engine and transactions of its own."""
+"""`ActionDB`: the repository that owns its engine and its transactions."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -54,7 +54,7 @@ from operator_core.db.transactions.owned import TransactionRunner, close_pool
 from operator_core.db.transactions.shield import shielded
 
 OPEN_TIMEOUT_SECONDS = 30.0
-"""How long opening a ledger on a server may take, in which it only reads."""
+"""How long opening a ledger on a server may take. Opening only reads."""
 
 _OPEN_CANCEL_SECONDS = 2.0
 
@@ -64,25 +64,26 @@ C = TypeVar("C", bound=Claim | None)
 
 
 class ActionDB(WaitMixin):
-    """Keeps a ledger in a database of its own or beside a host's tables; each call is a transaction of its own.
+    """A ledger in a database of its own or next to a host's tables. Each call is its own transaction.
 
-    Use it as an async context manager, or call `open` and `close`. Leaving it disposes of an engine that it made, and
-    of no other. A call that is cancelled is settled first: what was done is recorded, nothing is left half done.
+    Use it as an async context manager, or call `open` and `close`. Closing disposes of the engine only if `ActionDB`
+    created it. A cancelled call finishes first: its work is recorded, and nothing is left half done.
 
     Args:
-        target: A `Path` (a SQLite file), a URL (`sqlite://` is in memory), or an `AsyncEngine`; nothing means the
+        target: A `Path` (a SQLite file), a URL (`sqlite://` is in memory), or an `AsyncEngine`. If omitted, the
             environment variable `OPERATOR_CORE_DATABASE_URL`, else `ops.db` in the current folder.
-        migrate: `auto` creates and upgrades a SQLite ledger on open, and only checks PostgreSQL, where an upgrade is
-            part of a deploy; `check` only checks, and creates nothing.
-        lock_timeout: Seconds to wait for somebody else's lock, or for one of its 15 connections, before
+        migrate: `auto` creates and upgrades a SQLite ledger on open, but only checks PostgreSQL, where an upgrade is
+            part of a deploy. `check` only checks, and creates nothing.
+        lock_timeout: Seconds to wait for another client's lock, or for one of its 15 connections, before
             `DatabaseLockedError`.
-        on_unreadable: Is called once for each row that a call passes over because it cannot be read, with the
-            `UnreadableRowError`; by default the log has a warning.
+        on_unreadable: Called with the `UnreadableRowError` of each row that a call skips because it cannot be read,
+            once per row. By default a warning is logged.
         pgbouncer: Whether PgBouncer, in transaction mode, stands in front of PostgreSQL; `pgbouncer=true` in the URL
-            says so too. Then the role's settings are checked on open, `lock_timeout` is the role's, nobody is notified.
+            does the same. Then the role's settings are checked on open, the role's `lock_timeout` applies, and there
+            are no notifications.
 
     Raises:
-        DatabaseUrlError: The target is a text that is no URL, or a database that this library does not work with.
+        DatabaseUrlError: The target is not a valid URL, or names a database that this library does not support.
     """
 
     _joins_transaction = False
@@ -116,13 +117,13 @@ class ActionDB(WaitMixin):
     # -- open and close ------------------------------------------------------------------------------------------------
 
     async def open(self) -> Self:
-        """Connect, see that the database can be worked with, and return self; a second call does nothing.
+        """Connect, check that the database is usable, and return self; a second call does nothing.
 
         Raises:
             MissingDriverError, EngineVersionError, EngineNotConfiguredError: The engine cannot be used.
             SchemaOutOfDateError, SchemaTooNewError, GuardMissingError: The schema cannot be used.
-            DatabaseUnavailableError: It cannot be reached or worked with.
-            OpenedElsewhereError: It is open in another event loop, or was when this process was forked.
+            DatabaseUnavailableError: The database cannot be reached or used.
+            OpenedElsewhereError: It is open in another event loop, or was open when this process was forked.
         """
         if self._home is None or (self._transactions is None and self._home.is_gone):
             self._home = Home(repr(self))
@@ -136,7 +137,7 @@ class ActionDB(WaitMixin):
         finally:
             home.opening -= 1
             if self._transactions is None and not home.opening:
-                self._home = None  # it may be opened elsewhere
+                self._home = None  # now it may be opened elsewhere
         return self
 
     async def _open_in_time(self, home: Home) -> None:
@@ -174,12 +175,13 @@ class ActionDB(WaitMixin):
         self._notifier = Notifier(engine, home)
 
     async def migrate(self) -> None:
-        """Upgrade the schema to the revision of this version; for PostgreSQL, a step of a deploy.
+        """Upgrade the schema to the revision of this version; on PostgreSQL, run this as a step of a deploy.
 
-        A host's engine migrates what it connects to, on one of its connections, whose settings are put back.
+        With a host's engine, the database that the engine connects to is migrated, on one of its connections, whose
+        settings are restored afterwards.
 
         Raises:
-            DatabaseError: It cannot be reached or worked with; nothing was changed.
+            DatabaseError: The database cannot be reached or used; nothing was changed.
         """
         if self._host_engine is None:
             await shielded(asyncio.to_thread(upgrade, self._url))
@@ -191,8 +193,8 @@ class ActionDB(WaitMixin):
     async def close(self) -> None:
         """Close all connections, unless the engine is a host's; a second call does nothing.
 
-        Calls under way come to their end first, on PostgreSQL for as long as a cancelled call may take. In a forked
-        child, and once the event loop of `open` is closed, nothing is said on any connection: they are let go.
+        Calls in flight finish first, on PostgreSQL within the time that a cancelled call may take. In a forked child,
+        and once the event loop of `open` is closed, the connections are dropped without sending anything on them.
 
         Raises:
             OpenedElsewhereError: It was opened in another event loop, which must close it.
@@ -217,7 +219,7 @@ class ActionDB(WaitMixin):
         try:
             return await self.open()
         except asyncio.CancelledError:
-            await self.close()  # it was opened all the same, and nobody will leave the block
+            await self.close()  # it was opened all the same, and `__aexit__` will not run
             raise
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -251,22 +253,23 @@ class ActionDB(WaitMixin):
         timeout: float = 5.0,  # noqa: ASYNC109 - it bounds every phase, and ends with a receipt
         terminate_blockers: bool = False,
     ) -> StopReceipt:
-        """Stop everything, or what `scope` covers: once this returns, nothing of it starts until a release.
+        """Stop everything, or what `scope` covers: once this returns, nothing covered starts until a release.
 
-        Engaging again is harmless, takes a new generation, and makes the number of the stop before it stale.
+        Engaging again is harmless: it takes a new generation, and the generation of the previous stop becomes stale.
 
         Args:
-            by: Who stops.
-            reason: Why; whoever is refused reads it.
+            by: The name of the person or program that stops.
+            reason: The reason, which callers read when their start is refused.
             scope: What is stopped; everything by default.
-            timeout: Seconds for all of it.
-            terminate_blockers: End the connections of clients that hold a start open or the latch locked (PostgreSQL).
+            timeout: Seconds for the whole call.
+            terminate_blockers: Whether to terminate the connections of clients that keep a start open or the latch
+                locked (PostgreSQL).
 
         Raises:
-            StopFailedError: The stop is NOT engaged, after tries until the deadline; the error holds the SQL statement
-                for doing it by hand.
-            StopUnconfirmedError: It is engaged, but a start that was under way could still get through; the error
-                holds the receipt and says who is in the way.
+            StopFailedError: The stop is NOT engaged, although it was retried until the deadline; the error holds the
+                SQL statement for engaging it by hand.
+            StopUnconfirmedError: The stop is engaged, but a start in flight could still get through; the error holds
+                the receipt and names the blockers.
         """
         who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(timeout, "timeout")
         order = StopCommand(Scope.coerce(scope), who, why, seconds, terminate_blockers)
@@ -280,40 +283,40 @@ class ActionDB(WaitMixin):
         with suppress(SQLAlchemyError):
             await (
                 own.release_idle_connections()
-            )  # where the server gives no more connections, a stop takes one of the pool
+            )  # if the server refuses more connections, a stop uses one of the pool's
         return await engage(own.engine, self._url, order)
 
     async def release_kill_switch(self, *, by: str, reason: str, generation: int) -> Stop:
-        """Release the one stop that `generation` names, and return it; revives nothing that was pending.
+        """Release the one stop that `generation` names, and return it; cancelled proposals stay cancelled.
 
         Raises:
-            StopNotEngagedError: That stop is not engaged, or somebody has engaged its scope again since.
+            StopNotEngagedError: That stop is not engaged, or its scope has been engaged again since.
         """
         name, why = check_name(by, "by"), check_text(reason, "reason")
         number = check_integer(generation, "generation")
         return await self._run(kill_switch.release, name, why, number)
 
     async def kill_switch_status(self) -> KillSwitchStatus:
-        """Return what is engaged, what runs, and who has answered; sweeps what was in flight across a stop."""
+        """Return what is engaged, what runs, and how actions answered; sweep proposals in flight across a stop."""
         status = await super().kill_switch_status()
         if not status.not_yet_cancelled:
             return status
         try:
             await self._run(kill_switch.sweep_all)
         except (DatabaseUnavailableError, RetryTransactionError):
-            return status  # a role that may only read still gets the status; what is not cancelled yet cannot start
+            return status  # a read-only role still gets the status; what is not cancelled yet cannot start
         return await super().kill_switch_status()
 
     # -- several calls in one transaction ------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[ActionRepository]:
-        """Group several calls, which are kept together or not at all: `async with db.transaction() as tx`.
+        """Group several calls into one transaction: `async with db.transaction() as tx`.
 
-        Call the methods of `tx` within; calls at the same moment run one after another. Leaving the block commits, an
-        exception rolls back. A call that runs then comes to its end first; one that has not begun, or whose block was
-        left with an exception, raises `NotOpenError`. On SQLite the block holds the one write lock of the file from its
-        first call on.
+        Call the methods of `tx` inside the block; concurrent calls run one after another. Leaving the block commits; an
+        exception rolls back. A call that is still running then finishes first. A call that has not started, or whose
+        block was left with an exception, raises `NotOpenError`. On SQLite the block holds the file's single write lock
+        from its first call on.
         """
         own, home = self._require_open(), self._home
         async with own.reserve():

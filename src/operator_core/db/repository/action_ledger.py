@@ -1,4 +1,4 @@
-"""`ActionLedger`: the calls that work in any transaction, which both ways in offer."""
+"""`ActionLedger`: the calls that work in any transaction, shared by `ActionDB` and `ActionRepository`."""
 
 from operator_core.db.repository.claims import ClaimMixin
 from operator_core.db.repository.history import HistoryMixin
@@ -8,9 +8,9 @@ from operator_core.db.repository.records import RecordMixin
 
 
 class ActionLedger(ProposalMixin, RecordMixin, ClaimMixin, KillSwitchMixin, HistoryMixin):
-    """The base of `ActionDB` and `ActionRepository`, for code that takes either.
+    """The base of `ActionDB` and `ActionRepository`, for code that accepts either.
 
-    Every method raises, besides what it names: `DatabaseUnavailableError` and its kin when the database cannot be
-    worked with, `RetryTransactionError` when the transaction must be run again, and `SchemaError` when the database
-    is not one that this version keeps its promises on.
+    In addition to what it documents, every method raises `DatabaseUnavailableError` or a subclass if the database
+    cannot be used, `RetryTransactionError` if the transaction must be run again, and `SchemaError` if this version
+    cannot keep its guarantees on the database.
     """

@@ -14,19 +14,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NEEDS_OWN_TRANSACTIONS = ("engage_kill_switch", "release_kill_switch")
-"""Calls that only `ActionDB` has, and that somebody may look for here: a stop must not wait for a host's commit."""
+"""Calls that only `ActionDB` has, but that callers may look for here: a stop must not wait for a host's commit."""
 
 
 class ActionRepository(ActionLedger):
-    """Works in the transaction of a host's session: flushes, and leaves begin, commit, rollback and close to the host.
+    """A repository in the transaction of a host's session. It only flushes; the host begins, commits and closes.
 
-    After an expected refusal the session is usable. What is started counts only at the host's commit: no side effect
-    before it. A host's SQLite engine must have been passed to `configure_engine`.
+    After an expected refusal the session remains usable. A start counts only once the host commits: run no side effect
+    before that. A host's SQLite engine must have been passed to `configure_engine`.
 
     Args:
-        session: The host's.
-        on_unreadable: Is called once for each row that a call passes over because it cannot be read; by default the log
-            has a warning.
+        session: The host's session.
+        on_unreadable: Called once for each row that a call skips because it cannot be read; by default a warning is
+            logged.
     """
 
     def __init__(self, session: AsyncSession, *, on_unreadable: OnUnreadable | None = None) -> None:
@@ -40,15 +40,15 @@ class ActionRepository(ActionLedger):
         return await run_in_session(self._session, unit, *args, **kwargs)
 
     def _notify(self) -> None:
-        """Notify nobody: nothing has happened before the host commits."""
+        """Do nothing: before the host commits, nothing has happened."""
 
-    if not TYPE_CHECKING:  # a type checker says that they are not there; whoever has none learns why
+    if not TYPE_CHECKING:  # hidden from type checkers, which report these calls; at run time the error explains why
 
         def __getattr__(self, name: str) -> Any:
             """Explain why a call of `ActionDB` is missing.
 
             Raises:
-                RequiresActionDBError: When it is called.
+                RequiresActionDBError: The missing call is called.
             """
             if name not in NEEDS_OWN_TRANSACTIONS:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

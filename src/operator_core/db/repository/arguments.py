@@ -1,4 +1,4 @@
-"""Arguments of the calls, checked before anything is run; an error names the argument."""
+"""Checks of call arguments, made before anything runs; an error names the argument."""
 
 from typing import Any, cast
 
@@ -19,17 +19,17 @@ from operator_core.actions.validation import (
 
 
 def by_(by: str) -> str:
-    """Return who takes a step."""
+    """Return the checked name of the actor that takes a step."""
     return check_name(by, "by")
 
 
 def reason_(reason: str | None) -> str | None:
-    """Return why a step is taken, if anybody says so."""
+    """Return the checked reason for a step, if there is one."""
     return None if reason is None else check_text(reason, "reason")
 
 
 def limit_(limit: int | None, path: str = "limit") -> int | None:
-    """Return how many rows are wanted: 1 or more, or None for all."""
+    """Return the checked row limit: 1 or more, or None for all rows."""
     if limit is not None and check_integer(limit, path) < 1:
         raise InvalidArgumentError(path=path, reason=f"is {limit}; ask for 1 or more")
     return limit
@@ -53,7 +53,7 @@ def filters_(
 
 
 def flag_(value: bool, path: str) -> bool:  # noqa: FBT001 - it is the value itself
-    """Return a value that must be True or False: "no" would be true."""
+    """Return a value that must be a bool; the text "no" would be truthy."""
     if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
         raise InvalidArgumentError(path=path, reason=f"is {value!a}; True or False is wanted")
     return value
@@ -67,7 +67,7 @@ def outcome_(success: bool) -> ActionOutcome:  # noqa: FBT001 - it is the value 
 def ending_(
     outcome: ActionOutcome, error_message: object, result_data: dict[str, Any] | None
 ) -> tuple[str | None, dict[str, Any] | None]:
-    """Return error and result as they are stored: checked for a success, made storable for anything else."""
+    """Return error and result as they are stored: validated for a success, sanitised for anything else."""
     if outcome is not ActionOutcome.SUCCEEDED:
         return _error_text(error_message), sanitise_object(result_data)
     if result_data is not None:

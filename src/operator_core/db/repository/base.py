@@ -13,27 +13,27 @@ T = TypeVar("T")
 
 
 class RepositoryBase(ABC):
-    """The base of a group of calls, each of which names one function of a store."""
+    """The base of a group of calls, each of which runs one function of a store."""
 
     _joins_transaction = True
-    """Whether the transaction is a host's, so that what is done counts only at its commit."""
+    """Whether the transaction is a host's, so that changes count only once the host commits."""
 
     _home: Home | None = None
-    """Where an `ActionDB` was opened; a session belongs to its host, which knows where it may be used."""
+    """Where an `ActionDB` was opened; None for a session, whose host knows where it may be used."""
 
     @abstractmethod
     def _unreadable_rows(self) -> UnreadableRows:
-        """Return what remembers the rows that cannot be read."""
+        """Return the registry of the rows that cannot be read."""
 
     @abstractmethod
     def _notify(self) -> None:
-        """Wake the waiters: a step was taken."""
+        """Wake the waiters after a step."""
 
     @abstractmethod
     async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `unit` in a transaction of the mode that it declares."""
 
     async def _run_many(self, unit: Unit[P, Found[T]], *args: P.args, **kwargs: P.kwargs) -> list[T]:
-        """Run a `unit` that reads many rows: return those that can be read, and report the others."""
+        """Run a `unit` that reads many rows; return the readable ones and report the others."""
         found = await self._run(unit, *args, **kwargs)
         return self._unreadable_rows().readable(found) if found.unreadable else found.items

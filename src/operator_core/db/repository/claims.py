@@ -1,4 +1,4 @@
-"""The calls of workers: claim under a lease, recover what was lost, and settle what nobody knows."""
+"""The calls of workers: claim under a lease, recover expired leases, and resolve unknown outcomes."""
 
 import math
 import time
@@ -30,7 +30,7 @@ C = TypeVar("C", bound=Claim | None)
 
 
 class ClaimMixin(RepositoryBase):
-    """Is what `ActionRepository` and `ActionDB` offer to workers, and to the people behind them."""
+    """Claims, leases and their recovery."""
 
     async def claim_next(
         self,
@@ -42,19 +42,20 @@ class ClaimMixin(RepositoryBase):
         ticket_id: int | None = None,
         idempotency_key: str | None = None,
     ) -> Execution | None:
-        """Start the oldest validated proposal that matches all filters and may start; None where there is none.
+        """Start and return the oldest validated proposal that matches all filters and may start, or None.
 
-        Of workers at the same moment each gets another one. What a stop bars, or whose time is over, is left out. What
-        cannot be read is passed over and reported (see `on_unreadable`), and is left out from then on.
+        Concurrent workers get different proposals. Proposals that a stop blocks, or that have expired, are skipped.
+        Unreadable proposals are skipped and reported (see `on_unreadable`), and are left out from then on.
 
         Args:
-            worker: Who claims, unique among all that run at the same time.
-            lease_seconds: Seconds for which it holds without a heartbeat.
-            action_names: Any of these.
-            action_types: Any of these.
-            ticket_id: This one.
-            idempotency_key: The same key gives back what was claimed under it and still runs: a worker that was cut
-                off from the answer can simply repeat. Who is cancelled while claiming leaves it failed: it never began.
+            worker: The worker's name, unique among all that run at the same time.
+            lease_seconds: Seconds for which the lease holds without a heartbeat.
+            action_names: Match any of these names.
+            action_types: Match any of these types.
+            ticket_id: Match this ticket.
+            idempotency_key: A repeated call with the same key returns the earlier claim if it still runs, so a worker
+                that missed the answer can simply repeat the call. If the caller is cancelled while claiming, the claim
+                is recorded as failed; the action never started.
 
         Raises:
             IsolationLevelError: A host's transaction is not READ COMMITTED.
@@ -66,12 +67,12 @@ class ClaimMixin(RepositoryBase):
         try:
             found = await self._claim_next(filters, held)
         except RetryTransactionError:
-            if known := await self._find_claimed(held):  # by another call at the same moment
+            if known := await self._find_claimed(held):  # by a concurrent call
                 return known
             raise
         if found is not None:
             return self._to_execution(found, begun)
-        if known := await self._find_claimed(held):  # by another call, which held all that there was
+        if known := await self._find_claimed(held):  # by a concurrent call, which held all candidates
             return known
         if await self._run(proposals.expired):
             await self._run(kill_switch.sweep_all)
@@ -90,17 +91,17 @@ class ClaimMixin(RepositoryBase):
                 elif found := await self._claim_one_by_one(filters, held):
                     return found
             if len(passing.proposals) == known:
-                return None  # somebody else has taken what there was
+                return None  # another worker has claimed the rest
 
     async def _claim_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
-        """Claim each by its id, oldest first: what cannot be read is found out, and the first that can is taken."""
+        """Claim by id, oldest first: register each unreadable proposal, and return the first readable claim."""
         for number in await self._run(executions.waiting, filters, self._unreadable_rows().proposals):
             try:
                 return await self._claim_one(number, held)
             except UnreadableRowError as error:
                 self._unreadable_rows().add(error)
             except TransitionNotAllowedError:
-                continue  # it was taken, cancelled or stopped meanwhile
+                continue  # it was claimed, cancelled or stopped meanwhile
         return None
 
     async def _claim_one(self, proposal_id: int, held: Lease) -> Claim:
@@ -111,45 +112,45 @@ class ClaimMixin(RepositoryBase):
             raise
 
     async def _fail_unreadable_claim(self, error: UnreadableRowError, held: Lease) -> None:
-        """Leave failed what cannot be read and was taken all the same, because no guard was in the way."""
+        """Record an unreadable claim as failed, if a missing guard has let it through."""
         await self._run(executions.fail_unreadable_claim, error, held.worker)
 
     def _to_execution(self, claim: Claim, begun: float) -> Execution:
         return Execution(self, claim, started_at=begun)
 
     async def _find_claimed(self, held: Lease) -> Execution | None:
-        """Return what was claimed under a key before; nobody knows how long ago."""
+        """Return the earlier claim of this key, if any; its age is unknown."""
         found = None if held.key is None else await self._run(executions.claimed, held)
         return None if found is None else self._to_execution(found, -math.inf)
 
     async def claim(self, proposal_id: int, *, worker: str, lease_seconds: float = 60.0) -> Execution:
-        """Start one validated proposal under a lease of so many seconds.
+        """Start one validated proposal under a lease of `lease_seconds`.
 
         Raises:
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
-            IsolationLevelError, UnreadableRowError: It cannot be started.
+                IsolationLevelError, UnreadableRowError: The proposal cannot be started.
         """
         number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease_seconds, None)
         begun = time.monotonic()
         return self._to_execution(await self._claim_one(number, held), begun)
 
     async def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
-        """Run a unit that claims; owned, a caller that is cancelled meanwhile gives back what it took."""
+        """Run a unit that claims; with its own transactions, `ActionDB` undoes the claim of a cancelled caller."""
         return await self._run(unit, *args, **kwargs)
 
     async def _fail_abandoned_claim(self, claim: Claim | None) -> None:
-        """Leave what was claimed failed: nothing of it was done."""
+        """Record an abandoned claim as failed: the action never started."""
         if claim is not None:
-            with suppress(ActionError):  # then its lease runs out
+            with suppress(ActionError):  # then its lease expires
                 await self._to_execution(claim, -math.inf).fail("it never began: who claimed it was cancelled")
 
     async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[StoredRecord]:
-        """Fail the executions whose lease ran out more than `grace_period` seconds ago, and return their records.
+        """Fail the executions whose lease expired more than `grace_period` seconds ago, and return their records.
 
-        Their outcome is unknown, and nothing of it runs again by itself: a person looks, and calls `resolve_unknown`.
-        What was started without a lease is left alone. Cancels what has expired, or was left by a stop, besides. A
-        record that cannot be read is recovered with the others and reported (see `on_unreadable`), as is one that the
-        database does not let close.
+        Their outcome is unknown, and nothing reruns by itself: a person investigates and calls `resolve_unknown`.
+        Executions without a lease are left alone. The call also cancels pending proposals that have expired or that a
+        stop left. Unreadable records are recovered with the others and reported (see `on_unreadable`); records that the
+        database refuses to close are only reported.
         """
         seconds, lost = check_seconds(grace_period, "grace_period"), list[StoredRecord]()
         try:
@@ -168,7 +169,7 @@ class ClaimMixin(RepositoryBase):
         return found if found.items or found.unreadable else None
 
     async def _recover_one_by_one(self, grace: float, by: str) -> list[StoredRecord]:
-        """Recover each by its id: what the database does not let close keeps none of the others from it."""
+        """Recover by id, so that a record that the database refuses to close does not hold up the others."""
         recovered: list[StoredRecord] = []
         last = 0
         while ids := await self._run(leases.expired_ids, grace, last):
@@ -190,36 +191,36 @@ class ClaimMixin(RepositoryBase):
         return UnreadableRowError("action_records", record_id, None, f"it was lost, and cannot be closed: {refused}")
 
     async def list_unresolved(self) -> list[StoredRecord]:
-        """Return the records whose outcome is unknown and that nobody has settled, oldest first.
+        """Return the records whose outcome is unknown and unresolved, oldest first.
 
-        What cannot be read is passed over and reported: see `on_unreadable`.
+        Unreadable records are skipped and reported: see `on_unreadable`.
         """
         return await self._run_many(leases.unresolved)
 
     async def resolve_unknown(self, record_id: int, *, resolution: Resolution, by: str, reason: str) -> StoredRecord:
-        """Write down what a person found out about an execution whose outcome is unknown, once.
+        """Record, once, what a person found out about an execution whose outcome is unknown.
 
-        The outcome stays unknown; the record gains the finding, and the history an event. To try again, propose it with
-        `retry_of`.
+        The outcome stays unknown; the record gains the resolution, and the history an event. To try again, propose the
+        action with `retry_of`.
 
         Raises:
             RecordNotFoundError: There is no such record.
-            AlreadyResolvedError: Its outcome is known, or somebody has settled it before.
-            UnreadableRowError: The finding is written, and something else of the record cannot be read.
+            AlreadyResolvedError: The outcome is known, or it was resolved before.
+            UnreadableRowError: The resolution is stored, but something else in the record cannot be read.
         """
         number, found = check_integer(record_id, "record_id"), check_member(resolution, "resolution", Resolution)
         values = (number, found, by_(by), check_text(reason, "reason"))
         return require_readable(await self._run(leases.resolve, *values))
 
     async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> StoredProposal:
-        """Cancel what is pending at once; ask what is executing to stop, which its execution answers.
+        """Cancel a pending proposal at once; ask an executing one to stop, which its execution answers.
 
-        Asking again changes nothing: the first request stays.
+        Repeated requests change nothing: the first one stays.
 
         Raises:
             ProposalNotFoundError: There is no such proposal.
-            TransitionNotAllowedError: It is finished, or runs without a record, so that there is nobody to ask.
-            UnreadableRowError: It is cancelled, or asked to stop, and cannot be read.
+            TransitionNotAllowedError: It is finished, or runs without a record, so that nothing can be asked to stop.
+            UnreadableRowError: It was cancelled, or asked to stop, but cannot be read.
         """
         number = check_integer(proposal_id, "proposal_id")
         reason = check_text(reason, "reason")
@@ -228,10 +229,10 @@ class ClaimMixin(RepositoryBase):
         return require_readable(proposal)
 
     async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[StoredProposal]:
-        """Return the oldest that are proposed under these names, for whoever validates within `ActionDB.transaction`.
+        """Lock and return the oldest unvalidated proposals with these names, for use in `ActionDB.transaction`.
 
-        Until the transaction ends, nobody else gets them from this call. What cannot be read is passed over and
-        reported (see `on_unreadable`), and is left out from then on.
+        Until the transaction ends, this call returns them to no other caller. Unreadable proposals are skipped and
+        reported (see `on_unreadable`), and are left out from then on.
         """
         names, rows = _filters(action_names, None, None)["action_name"], limit_(limit) or 1
         passing = self._unreadable_rows()

@@ -1,4 +1,4 @@
-"""`Execution`: one claimed action in the hands of its worker, from the claim to the outcome."""
+"""`Execution`: one claimed action in its worker's hands, from the claim to the outcome."""
 
 import asyncio
 import time
@@ -29,25 +29,26 @@ from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, 
 from operator_core.logs import get_logger
 
 log = get_logger("operator_core.execution")
-STOP_POLL_INTERVAL_SECONDS = 0.5  # between two looks whether it is asked to stop
+STOP_POLL_INTERVAL_SECONDS = 0.5  # between two polls for a stop request
 HEARTBEATS_PER_LEASE = 3
 
 
 class Execution:
-    """Holds one action that its worker has claimed under a lease.
+    """One action that its worker has claimed under a lease.
 
-    Use it as an async context manager around the action: it sends heartbeats, hears of stops, and leaves no proposal
-    executing. Leaving the block completes the action, unless it was ended within; an exception fails it; a cancellation
-    of the task answers a stop where one was asked, and else leaves the outcome unknown, for a person to settle. When
-    the lease is lost, the block is cancelled and `LeaseLostError` comes out of it.
+    Use it as an async context manager around the action: it sends heartbeats, notices stops, and leaves no proposal
+    executing. Leaving the block completes the action, unless it was ended inside the block; an exception fails it. A
+    cancellation of the task answers a requested stop; without one it leaves the outcome unknown, for a person to
+    resolve. If the lease is lost, the block is cancelled and raises `LeaseLostError`.
 
-    The open record is the fence: who has lost it can end nothing, and what it reports is kept in the history.
+    The open record is the fence: a worker that has lost it cannot end anything, and its late report is kept in the
+    history.
 
     Attributes:
-        proposal: What is to be done.
+        proposal: The proposal to carry out.
         record: Its open record, as of the last heartbeat.
-        stop_requested: What a stop, or a person, asks of it; None while it may go on.
-        lease_lost: Set once somebody else has ended it.
+        stop_requested: What a stop or a person asks of it; None while it may go on.
+        lease_lost: The error, once another client has ended the execution.
     """
 
     def __init__(
@@ -60,10 +61,10 @@ class Execution:
         self.proposal, self.record = claim
         self.stop_requested: StopRequest | None = None
         self.lease_lost: LeaseLostError | None = None
-        # One class in two files: what a repository keeps to itself it shares with its executions.
+        # One class in two files: a repository shares its private members with its executions.
         self._run, self._notify = repository._run, repository._notify  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._joined, self._home = repository._joins_transaction, repository._home  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        self._renewed = started_at  # by the monotonic clock of this machine, and not after the database has renewed it
+        self._renewed = started_at  # by this machine's monotonic clock, taken before the database renewed the lease
         self._stopped = asyncio.Event()
         self._ending = False
         self._ended = False
@@ -78,12 +79,12 @@ class Execution:
 
     @property
     def worker(self) -> str:
-        """Who has claimed it."""
+        """The name of the worker that has claimed it."""
         return self.record.worker or self.proposal.status_by or ""
 
     @property
     def lease_expires_at(self) -> datetime | None:
-        """When the worker counts as lost, by the database's clock, as of the last heartbeat."""
+        """When the lease expires, by the database's clock, as of the last heartbeat."""
         return self.record.lease_expires_at
 
     @property
@@ -110,10 +111,10 @@ class Execution:
     # -- while it runs -------------------------------------------------------------------------------------------------
 
     async def heartbeat(self) -> StopRequest | None:
-        """Extend the lease, also one that ran out and was not recovered yet; return what a stop or a person asks.
+        """Extend the lease, even an expired one that was not recovered yet; return the stop request, if any.
 
         Raises:
-            LeaseLostError: Somebody else has ended it: stop at once.
+            LeaseLostError: Another client has ended it: stop at once.
         """
         begun = time.monotonic()
         found = await self._run(leases.heartbeat, self._id)
@@ -121,7 +122,7 @@ class Execution:
             self.lease_lost = await self._lost()
             raise self.lease_lost
         self._renewed = begun
-        if isinstance(found, UnreadableRowError):  # the lease is extended, and what is asked can be read all the same
+        if isinstance(found, UnreadableRowError):  # the lease is extended, and the stop request can still be read
             await self._poll_stop_request()
         else:
             self.record, asked = found
@@ -129,22 +130,22 @@ class Execution:
         return self.stop_requested
 
     async def ensure_lease(self) -> None:
-        """See that a claim still holds that is not young; what `async with` does before anything else.
+        """Check that an older claim still holds, as `async with` does before anything else.
 
         Raises:
-            LeaseLostError: Somebody has recovered it since: nothing may be done.
+            LeaseLostError: It has been recovered since: the action must not run.
         """
         self._require_home()
         if time.monotonic() - self._renewed >= self._heartbeat_interval:
             await self.heartbeat()
 
     def raise_if_stopped(self) -> None:
-        """Go on, or leave the block: for an action that can be broken off between two of its parts.
+        """Return, or leave the block: for an action that can be interrupted between two of its parts.
 
         Raises:
-            StopRequestedError: It was asked to stop; out of the block, this answers the stop.
-            LeaseLostError: Somebody else has ended it.
-            OpenedElsewhereError: This process was forked, and hears of nothing; a thread may look.
+            StopRequestedError: It was asked to stop; leaving the block with this error answers the stop.
+            LeaseLostError: Another client has ended it.
+            OpenedElsewhereError: This process was forked, and is not notified of stops. A thread may call this.
         """
         if self._home is not None:
             self._home.require_process()
@@ -155,7 +156,7 @@ class Execution:
             raise StopRequestedError(record_id=self._id, by=asked.by, reason=asked.reason)
 
     async def wait_for_stop(self) -> StopRequest:
-        """Wait until it is asked to stop, and return what was asked; within the block only."""
+        """Wait until the action is asked to stop, and return the request; works only inside the block."""
         self._require_home()
         await self._stopped.wait()
         assert self.stop_requested is not None  # noqa: S101 - it was set before the event
@@ -193,36 +194,36 @@ class Execution:
     # -- its end -------------------------------------------------------------------------------------------------------
 
     async def complete(self, result_data: dict[str, Any] | None = None) -> StoredRecord:
-        """Record that it succeeded; can be repeated when the answer was lost.
+        """Record success; may be repeated if the answer was lost.
 
         Raises:
             ValueNotStorableError: `result_data` cannot be stored; nothing was recorded.
-            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+            LeaseLostError: Another client has ended it; the report is kept in the history.
         """
         return await self._end(ActionOutcome.SUCCEEDED, None, result_data)
 
     async def fail(self, error: object, result_data: dict[str, Any] | None = None) -> StoredRecord:
-        """Record that it failed; an error or a result that cannot be stored is made storable, and says so.
+        """Record failure; an error or a result that cannot be stored is sanitised and marked as such.
 
         Raises:
-            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+            LeaseLostError: Another client has ended it; the report is kept in the history.
         """
         return await self._end(ActionOutcome.FAILED, error, result_data)
 
     async def abandon(self, error: object) -> StoredRecord:
-        """Record that it was broken off and nobody knows what has happened: a person settles it.
+        """Record that it was interrupted with an unknown outcome, for a person to resolve.
 
         Raises:
-            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+            LeaseLostError: Another client has ended it; the report is kept in the history.
         """
         return await self._end(ActionOutcome.UNKNOWN, error, None)
 
     async def acknowledge_stop(self, *, outcome: ActionOutcome = ActionOutcome.STOPPED) -> StoredRecord:
-        """Answer a stop or cancel request: it has stopped.
+        """Answer a stop or cancel request: the action has stopped.
 
         Raises:
-            TransitionNotAllowedError: Nobody asked it to stop.
-            LeaseLostError: Somebody else has ended it; the report is kept in the history.
+            TransitionNotAllowedError: Nothing has asked it to stop.
+            LeaseLostError: Another client has ended it; the report is kept in the history.
         """
         return await self._end(outcome, None, None)
 
@@ -233,17 +234,17 @@ class Execution:
 
     @property
     def has_pending_outcome(self) -> bool:
-        """Whether its end was to be recorded, with success or without."""
+        """Whether an attempt was made to record its end, successful or not."""
         return self._decided is not None
 
     async def flush_outcome(self) -> StoredRecord:
-        """Try to record the end that was decided, as the call that decided it does; that one may have met no database.
+        """Record the decided outcome again, in case the call that decided it could not reach the database.
 
         Raises:
-            LeaseLostError: Somebody else has ended it; the report is kept in the history.
-            UnreadableRowError: It is recorded, and something else of the record cannot be read.
+            LeaseLostError: Another client has ended it; the report is kept in the history.
+            UnreadableRowError: The outcome is recorded, but something else in the record cannot be read.
         """
-        assert self._decided is not None  # noqa: S101 - `is_decided` tells
+        assert self._decided is not None  # noqa: S101 - `has_pending_outcome` says so
         outcome, ending = self._decided
         self._ending = True
         try:
@@ -260,7 +261,7 @@ class Execution:
     async def _ended_before(
         self, outcome: ActionOutcome, ending: tuple[str | None, dict[str, Any] | None], refused: Exception
     ) -> StoredRecord:
-        """Return the record where it was this worker that ended it, and only heard nothing of it, or was cancelled."""
+        """Return the record if this worker ended it, but missed the answer or was cancelled."""
         by, record = await self._who_ended()
         if record.outcome is None or (self._ended and record.outcome is not outcome):
             self._decided = None
@@ -281,10 +282,10 @@ class Execution:
     # -- as a context manager ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Begin to send heartbeats; the first at once where the claim is not young, before anything is done.
+        """Start the heartbeats; if the claim is not fresh, send the first before anything is done.
 
         Raises:
-            LeaseLostError: Somebody has recovered it since: nothing may be done.
+            LeaseLostError: It has been recovered since: the action must not run.
             RequiresActionDBError: It was claimed in a host's transaction, which has not committed.
         """
         if self._joined:
@@ -294,7 +295,7 @@ class Execution:
         try:
             await self.ensure_lease()
         except asyncio.CancelledError:
-            with suppress(ActionError, TimeoutError):  # then its lease runs out
+            with suppress(ActionError, TimeoutError):  # then its lease expires
                 await in_time(self.fail("it never began: who claimed it was cancelled"), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
         self._owner = asyncio.current_task()
@@ -302,7 +303,7 @@ class Execution:
         return self
 
     async def _heartbeat_loop(self) -> None:
-        """Send heartbeats and listen, through whatever the database does, until the end or until the lease is lost."""
+        """Send heartbeats and poll for stops, through any database failure, until the end or a lost lease."""
         while not self._ended:
             await asyncio.sleep(min(STOP_POLL_INTERVAL_SECONDS, self._heartbeat_interval))
             try:
@@ -318,7 +319,7 @@ class Execution:
                 assert self._owner is not None  # noqa: S101 - `__aenter__` has set it
                 self._cancelled = self._owner.cancel()
                 return
-            except Exception:  # whatever is wrong with the database: the next try may be better, and the outcome tells
+            except Exception:  # whatever is wrong with the database, the next try may work, and the outcome reports it
                 log.warning("no heartbeat of record %s", self._id, exc_info=True)
 
     async def __aexit__(
@@ -355,7 +356,7 @@ class Execution:
         return self.abandon(f"broken off by {error_text(error)}")
 
     async def _record_end(self, end: Coroutine[Any, Any, StoredRecord], error: BaseException | None) -> None:
-        """Record how it ended; of a task that is cancelled, for no longer than it may settle."""
+        """Record how it ended; for a cancelled task, only within `SETTLE_TIMEOUT_SECONDS`."""
         if not isinstance(error, asyncio.CancelledError):
             await shielded(end, Limit(SETTLE_TIMEOUT_SECONDS))
             return

@@ -1,4 +1,4 @@
-"""The calls about what has happened: read it, verify it, and let go of what is old."""
+"""The calls about the past: read the history, verify it, and prune what is old."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -32,14 +32,14 @@ def _of_database(connection: sa.Connection) -> list[Discrepancy]:
 
 
 Progress = Callable[[int, int], Any]
-"""Is called with how many are done, and how many there are."""
+"""A callback that receives how many are done, and how many there are."""
 
 
 class HistoryMixin(RepositoryBase):
-    """Is what `ActionRepository` and `ActionDB` offer here."""
+    """History, verification and retention."""
 
     async def get_events(self, proposal_id: int) -> list[ActionEvent]:
-        """Return what happened to a proposal, oldest first; empty where there is no such proposal.
+        """Return the events of a proposal, oldest first; an empty list if there is no such proposal.
 
         Raises:
             UnreadableRowError: One of its events cannot be read.
@@ -47,10 +47,10 @@ class HistoryMixin(RepositoryBase):
         return await self._run(history.of_proposal, check_integer(proposal_id, "proposal_id"))
 
     async def iter_events(self, *, before: datetime | None = None) -> AsyncIterator[ActionEvent]:
-        """Iterate over the whole history, proposal by proposal, those that were pruned included.
+        """Iterate over the whole history, proposal by proposal, including pruned proposals.
 
-        With `before`, over the histories that began before this moment. Some hundred proposals are read at a time. An
-        event that cannot be read is passed over and reported: see `on_unreadable`.
+        With `before`, only over the histories that began before this moment. A few hundred proposals are read at a
+        time. Unreadable events are skipped and reported: see `on_unreadable`.
         """
         moment = None if before is None else _moment(before)
         done = 0
@@ -63,10 +63,10 @@ class HistoryMixin(RepositoryBase):
                         yield event
 
     async def verify(self, *, progress: Progress | None = None) -> list[Discrepancy]:
-        """Return where the database is not what it must be: first its schema, its latch and its counters of ids.
+        """Return where the database deviates: first its schema, its latch and its id counters, then its rows.
 
-        Then proposals and records are rebuilt from the history and compared with the tables. Works beside traffic: each
-        comparison is made in one snapshot. A pruned proposal is not reported. A row that cannot be read is.
+        Proposals and records are rebuilt from the history and compared with the tables. Traffic may go on: each
+        comparison is made in one snapshot. Pruned proposals are not reported; unreadable rows are.
         """
         differences = await self._run(_of_database)
         highest = await self._run(verification.highest)
@@ -79,7 +79,7 @@ class HistoryMixin(RepositoryBase):
         return differences
 
     async def count_prunable(self, before: datetime, *, keep_events: bool = True) -> PruneReport:
-        """Return what `prune` would delete, and touch nothing."""
+        """Return what `prune` would delete, and change nothing."""
         keep = flag_(keep_events, "keep_events")
         return await self._run(retention.count, _moment(before), keep_events=keep)
 
@@ -94,18 +94,19 @@ class HistoryMixin(RepositoryBase):
     ) -> PruneReport:
         """Delete the proposals that were finished before a moment, with their records, in batches.
 
-        Never touches what is pending, executing, or unknown and not yet settled. The events stay, unless `keep_events`
-        is False: then the history of everything that is gone, and older than `before`, goes too. Export it first.
+        Proposals that are pending, executing, or of unknown and unresolved outcome are never touched. The events stay,
+        unless `keep_events` is False: then the history of everything deleted that is older than `before` is deleted
+        too. Export it first.
 
         Args:
-            before: An aware moment in the past, by the database's clock.
+            before: An aware moment in the past, compared with times by the database's clock.
             keep_events: Whether the history stays.
-            by: Who lets go; kept for ever, with the reason.
-            reason: Why.
+            by: The actor that prunes; stored permanently, with the reason.
+            reason: The reason for the prune.
             progress: Called after each batch with how many proposals are done, and how many there are.
 
         Raises:
-            InvalidArgumentError: `before` is naive, or in the future.
+            InvalidArgumentError: `before` is naive, or in the future by this machine's clock.
         """
         planned = await self.count_prunable(before, keep_events=keep_events)
         moment = planned.before

@@ -1,4 +1,4 @@
-"""The calls about the kill switch."""
+"""The kill switch calls that work in any transaction."""
 
 from operator_core.actions.kill_switch import KillSwitchStatus, StopRequest
 from operator_core.actions.lifecycle import ActionOutcome
@@ -11,14 +11,14 @@ from operator_core.db.stores.reading import require_readable
 
 
 class KillSwitchMixin(RepositoryBase):
-    """Is what `ActionRepository` and `ActionDB` offer here."""
+    """Kill switch status, and answers to stops."""
 
     async def kill_switch_status(self) -> KillSwitchStatus:
-        """Return what is engaged, by whom, why and since when; what runs, and who has answered a stop or is silent."""
+        """Return the engaged stops with actor, reason and time, what runs, and how each action answered."""
         return await self._run(kill_switch_status.status)
 
     async def stop_requested(self, record_id: int) -> StopRequest | None:
-        """Return what a running action is asked by a stop or by a person; None when it may go on, or has ended.
+        """Return what a stop or a person asks of a running action; None while it may go on, or has ended.
 
         Raises:
             RecordNotFoundError: There is no such record.
@@ -30,11 +30,11 @@ class KillSwitchMixin(RepositoryBase):
     ) -> StoredRecord:
         """Answer a stop or cancel request: `stopped` closes the record and cancels the proposal, in one transaction.
 
-        With `succeeded` or `failed` it finishes as usual, which the status shows as `finished anyway`.
+        With `succeeded` or `failed` the execution finishes as usual; the status shows it as `finished anyway`.
 
         Raises:
             RecordNotFoundError: There is no such record.
-            TransitionNotAllowedError: The record is closed, or nobody asked the action to stop.
+            TransitionNotAllowedError: The record is closed, or nothing has asked the action to stop.
         """
         number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
         record = await self._run(executions.finish, number, ended, None, None, by_(by))

@@ -1,4 +1,4 @@
-"""Check a ledger when it is opened, and migrate one on SQLite that is behind."""
+"""Check a ledger on open, and migrate an outdated one on SQLite."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 async def prepare(engine: AsyncEngine, url: URL, limit: InFlight, *, is_host: bool, may_migrate: bool) -> bool:
-    """Check the ledger of an engine, and migrate one on SQLite that is behind; return whether it autocommits safely.
+    """Check an engine's ledger, migrate an outdated one on SQLite, and return whether autocommit is safe.
 
     Args:
         engine: The engine of the ledger.
-        url: What it connects to.
-        limit: How long a caller that is cancelled waits.
+        url: The URL that it connects to.
+        limit: The bound on how long a cancelled caller waits.
         is_host: Whether the engine is a host's, so that its settings are checked too.
-        may_migrate: Whether a ledger on SQLite that is behind is upgraded.
+        may_migrate: Whether an outdated ledger on SQLite is upgraded.
 
     Raises:
         EngineVersionError, EngineNotConfiguredError: The engine cannot be used.
@@ -56,13 +56,13 @@ async def prepare(engine: AsyncEngine, url: URL, limit: InFlight, *, is_host: bo
 
 
 async def upgrade_on(engine: AsyncEngine) -> None:
-    """Migrate what an engine connects to: memory, or for a host's engine more than its URL may say."""
+    """Migrate through an engine: for an in-memory database, or a host's engine, whose URL may not say all."""
     async with engine.connect() as connection:
         await connection.run_sync(commands.upgrade_on)
 
 
 async def _run_as_reader(engine: AsyncEngine, unit: Callable[[sa.Connection], T]) -> T:
-    """Run a unit in a transaction that only reads, so that a ledger can be opened while another process writes."""
+    """Run a unit in a read-only transaction, so that a ledger can be opened while another process writes."""
     async with engine.connect() as connection:
         await connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
         return await connection.run_sync(unit)

@@ -1,4 +1,4 @@
-"""The calls about proposals: create, look, and take a step."""
+"""The calls about proposals: create, read, and take a step."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -14,19 +14,19 @@ from operator_core.db.stores.reading import require_readable
 
 
 class ProposalMixin(RepositoryBase):
-    """Is what `ActionRepository` and `ActionDB` offer here."""
+    """Proposals and their steps."""
 
     async def create_proposal(self, proposal: ActionProposal, *, idempotency_key: str | None = None) -> StoredProposal:
-        """Store a proposal and return it with its id; under a stop that covers it, it comes back cancelled.
+        """Store a proposal and return it with its id; if a stop covers it, it is stored as cancelled.
 
         A second call with the same `idempotency_key` stores nothing and returns the first proposal, marked as
-        `repeated`: a caller that was cut off from the answer can simply repeat.
+        `repeated`, so a caller that missed the answer can simply repeat the call.
 
         Raises:
             IdempotencyKeyError: The first proposal of the key has other content.
             NotRetryableError: `retry_of` names a proposal that is not finished.
-            AlreadyStoredError: It has an id already, or a status other than proposed.
-            ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+            AlreadyStoredError: It already has an id, or a status other than proposed.
+            ValueNotStorableError: `model_copy(update=...)` let in an unchecked value.
         """
         require_type(proposal, ActionProposal, "proposal")
         if idempotency_key is not None:
@@ -42,7 +42,7 @@ class ProposalMixin(RepositoryBase):
         """Store all proposals or none, and return them in the same order with their ids.
 
         Raises:
-            AlreadyStoredError, ValueNotStorableError, NotRetryableError: As `create_proposal`.
+            AlreadyStoredError, ValueNotStorableError, NotRetryableError: As in `create_proposal`.
             InvalidArgumentError: A proposal has an idempotency key, which works only with `create_proposal`.
         """
         if isinstance(proposals_, ActionProposal):
@@ -55,7 +55,7 @@ class ProposalMixin(RepositoryBase):
         return stored
 
     async def get_proposal(self, proposal_id: int) -> StoredProposal | None:
-        """Return a proposal, or None where there is none with this id.
+        """Return a proposal, or None if there is none with this id.
 
         Raises:
             UnreadableRowError: It cannot be read.
@@ -75,8 +75,8 @@ class ProposalMixin(RepositoryBase):
     ) -> list[StoredProposal]:
         """Return the proposals that match all filters, newest first by id; all of them without a `limit`.
 
-        For the next page, pass the id of the last proposal of this one as `before_id`. What cannot be read is passed
-        over and reported: see `on_unreadable`.
+        For the next page, pass the last id of this page as `before_id`. Unreadable proposals are skipped and reported:
+        see `on_unreadable`.
         """
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
         before = None if before_id is None else check_integer(before_id, "before_id")
@@ -92,9 +92,9 @@ class ProposalMixin(RepositoryBase):
         proposed_by: str | None = None,
         chunk_size: int = 500,
     ) -> AsyncIterator[StoredProposal]:
-        """Iterate over the proposals that match all filters, newest first by id, holding `chunk_size` at a time.
+        """Iterate over the proposals that match all filters, newest first by id, in chunks of `chunk_size`.
 
-        Each chunk is read on its own: nothing is locked in between, and what is proposed meanwhile is not seen.
+        Each chunk is read on its own: nothing is locked in between, and new proposals are not seen.
         """
         filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
         size, before_id = limit_(chunk_size, "chunk_size"), None
@@ -122,16 +122,16 @@ class ProposalMixin(RepositoryBase):
     async def update_proposal_status(
         self, proposal_id: int, status: ActionStatus, *, by: str = "system", reason: str | None = None
     ) -> StoredProposal:
-        """Take one step of the lifecycle; of callers at the same moment exactly one succeeds.
+        """Take one step of the lifecycle; of concurrent callers exactly one succeeds.
 
         Raises:
             ProposalNotFoundError: There is no such proposal.
-            TransitionNotAllowedError: The table of steps forbids it, somebody else was first, or the record does not
-                say what the step out of `executing` needs.
-            KillSwitchEngagedError: A stop bars the step to `executing`.
+            TransitionNotAllowedError: The transition table forbids the step, another caller was first, or the record
+                does not hold what a step out of `executing` requires.
+            KillSwitchEngagedError: A stop blocks the step to `executing`.
             IsolationLevelError: The step to `executing` was tried outside READ COMMITTED.
-            UnreadableRowError: The proposal cannot be read, so it is not validated and does not start. Any other step
-                is taken, and the error says so.
+            UnreadableRowError: The proposal cannot be read, so it is neither validated nor started. Any other step is
+                taken, and the error says so.
         """
         number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
         try:
@@ -143,10 +143,10 @@ class ProposalMixin(RepositoryBase):
         return require_readable(stepped)
 
     async def cancel_all_pending(self, *, by: str = "system", reason: str | None = None) -> int:
-        """Cancel all that is proposed or validated at this moment, in one transaction, and return their exact number.
+        """Cancel all proposals that are proposed or validated now, in one transaction, and return their number.
 
-        Touches nothing that is executing or finished, and stops nothing that is proposed later: for that, engage the
-        kill switch.
+        Executing and finished proposals are left alone, and later proposals are not stopped: for that, engage the kill
+        switch.
         """
         cancelled = await self._run(proposals.cancel_pending, by_(by), reason_(reason))
         self._notify()

@@ -1,4 +1,4 @@
-"""The calls about what runs: open and close records, start and finish executions."""
+"""The calls about running actions: open and close records, start and finish executions."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from operator_core.db.stores.reading import require_readable
 
 
 class RecordMixin(RepositoryBase):
-    """Is what `ActionRepository` and `ActionDB` offer here."""
+    """Records and executions."""
 
     async def create_record(self, record: ActionRecord) -> StoredRecord:
         """Open the record of a proposal that is executing, and return it with its id.
 
         Raises:
-            AlreadyStoredError: It has an id already, or says how it ended.
+            AlreadyStoredError: It already has an id or an outcome.
             ProposalNotFoundError: There is no such proposal.
             RecordNotAllowedError: The proposal is not executing, or has a record.
         """
         return await self._run(records.insert, record)
 
     async def get_record(self, record_id: int) -> StoredRecord | None:
-        """Return a record, or None where there is none with this id.
+        """Return a record, or None if there is none with this id.
 
         Raises:
             UnreadableRowError: It cannot be read.
@@ -46,15 +46,15 @@ class RecordMixin(RepositoryBase):
         error_message: str | None = None,
         result_data: dict[str, Any] | None = None,
     ) -> StoredRecord:
-        """Close a record, once; its proposal goes on executing until its own step is taken.
+        """Close a record, once; its proposal stays executing until its own step is taken.
 
-        For a failure, what cannot be stored is made storable: recording a failure never fails.
+        The values of a failure are sanitised where they cannot be stored: recording a failure never fails.
 
         Raises:
             RecordNotFoundError: There is no such record.
             TransitionNotAllowedError: The record is closed.
-            ValueNotStorableError: `result_data` or `error_message` of a success; nothing was changed.
-            UnreadableRowError: It is closed, and something else of it cannot be read.
+            ValueNotStorableError: `result_data` or `error_message` of a success cannot be stored; nothing was changed.
+            UnreadableRowError: The record is closed, but something else in it cannot be read.
         """
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
@@ -66,7 +66,7 @@ class RecordMixin(RepositoryBase):
 
         Raises:
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError,
-            UnreadableRowError: As `update_proposal_status`.
+                UnreadableRowError: As in `update_proposal_status`.
         """
         return await self._run(executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
 
@@ -81,13 +81,13 @@ class RecordMixin(RepositoryBase):
     ) -> StoredRecord:
         """Close a record and take its proposal to completed or failed, in one transaction.
 
-        For a failure, what cannot be stored is made storable: recording a failure never fails.
+        The values of a failure are sanitised where they cannot be stored: recording a failure never fails.
 
         Raises:
             RecordNotFoundError: There is no such record.
-            TransitionNotAllowedError: The record is closed: somebody else was first.
-            ValueNotStorableError: `result_data` or `error_message` of a success; nothing was changed.
-            UnreadableRowError: It is finished, and something else of its record cannot be read.
+            TransitionNotAllowedError: The record is closed: another caller was first.
+            ValueNotStorableError: `result_data` or `error_message` of a success cannot be stored; nothing was changed.
+            UnreadableRowError: The execution is finished, but something else in its record cannot be read.
         """
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)

@@ -1,4 +1,4 @@
-"""`Transaction`: the repository within `ActionDB.transaction`."""
+"""`Transaction`: the repository inside `ActionDB.transaction`."""
 
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
@@ -24,24 +24,24 @@ T = TypeVar("T")
 
 
 ROLLBACK_TIMEOUT_SECONDS = 5.0
-"""How long a block that is left may take to roll back; then its connection is closed, and the server rolls back."""
+"""How long leaving a block may take to roll back; then the connection is closed, and the server rolls back."""
 
 
 class Transaction(ActionRepository):
-    """A repository whose calls are settled before a cancellation is delivered, and run one after another.
+    """A repository whose calls run one after another, and finish before a cancellation is delivered.
 
-    When its block is left, the call that runs comes to its end, and belongs to what is committed. Calls that have not
-    begun are refused. Where the block is left with an error, the call that runs is refused too: nothing is kept of it.
+    When the block is left, the running call finishes and is part of the commit; calls that have not started are
+    refused. If the block is left with an error, the running call is refused too, and nothing of it is kept.
 
     Args:
-        session: Of this block alone.
-        passed_over: What remembers the rows that cannot be read.
-        settle_timeout: For how many seconds a cancelled call that writes is waited for; None on SQLite, where none
-            waits without end.
-        home: Where it was begun.
+        session: The session, used by this block alone.
+        passed_over: The registry of the rows that cannot be read.
+        settle_timeout: How many seconds to wait for a cancelled call that writes; None on SQLite, where no call waits
+            indefinitely.
+        home: Where the block began.
 
     Attributes:
-        changed: Whether a step was taken, of which others want to hear after the commit.
+        changed: Whether a step was taken, so that waiters are notified after the commit.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Transaction(ActionRepository):
             self._home.require()
 
     async def commit(self) -> None:
-        """Commit, after the call that runs."""
+        """Commit, after the running call."""
         self._require_home()
         self._end = _ENDED
         limit = InFlight(self._settle_timeout)
@@ -100,7 +100,7 @@ class Transaction(ActionRepository):
                 await self._session.commit()
 
     async def close(self) -> None:
-        """Give the connection back, after the call that runs; what is not committed is rolled back."""
+        """Return the connection, after the running call; uncommitted changes are rolled back."""
         self._require_home()
         self._end = self._end or _WITH_AN_ERROR
         limit = InFlight(None if self._settle_timeout is None else ROLLBACK_TIMEOUT_SECONDS)
@@ -113,7 +113,7 @@ class Transaction(ActionRepository):
         async with self._turns.turn():
             try:
                 await self._session.close()
-            except SQLAlchemyError:  # the connection is lost; what broke it is under way to the caller
+            except SQLAlchemyError:  # the connection is lost, and the caller gets the error that broke it
                 await self._session.invalidate()
 
 

@@ -1,4 +1,4 @@
-"""The rows that cannot be read: calls that read many pass over them, report each once, and remember it."""
+"""Rows that cannot be read: calls that read many rows skip them, and report and remember each one."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,24 +13,24 @@ from operator_core.logs import get_logger
 
 T = TypeVar("T")
 OnUnreadable = Callable[[UnreadableRowError], Any]
-"""A function that is called with the error of a row which a call passes over, once for each row."""
+"""A callback that receives the error of a skipped row, once for each row."""
 
 log = get_logger("operator_core")
 
 
 def warn(error: UnreadableRowError) -> None:
-    """Write the error into the log."""
+    """Log the error as a warning."""
     log.warning("%s", error, extra={"table": error.table, "row_id": error.id, "column": error.column})
 
 
 class UnreadableRows:
-    """The rows of one ledger that were passed over, as long as this process works with it.
+    """The rows of one ledger that this process has skipped.
 
     Args:
-        report: Is called once for each row; by default the log has a warning.
+        report: Called once for each row; by default a warning is logged.
 
     Attributes:
-        proposals: The ids of proposals that no claim and no validation is to come upon again.
+        proposals: The ids of proposals that no claim and no validation shall meet again.
     """
 
     def __init__(self, report: OnUnreadable | None = None) -> None:
@@ -47,7 +47,7 @@ class UnreadableRows:
             self._report(error)
 
     def readable(self, found: Found[T]) -> list[T]:
-        """Return the rows that can be read, and remember the others."""
+        """Return the readable rows, and remember the others."""
         for error in found.unreadable:
             self.add(error)
         return found.items
@@ -57,5 +57,5 @@ _of_engines: WeakKeyDictionary[Dialect, UnreadableRows] = WeakKeyDictionary()
 
 
 def of_engine(dialect: Dialect) -> UnreadableRows:
-    """Return what was passed over on a host's engine, which has one dialect whatever its options."""
+    """Return the registry of a host's engine, which has one dialect whatever its options."""
     return _of_engines.setdefault(dialect, UnreadableRows())

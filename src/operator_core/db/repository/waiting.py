@@ -16,11 +16,11 @@ from operator_core.db.repository.action_ledger import ActionLedger
 from operator_core.db.stores import kill_switch_status
 
 LOOK_TIMEOUT_SECONDS = 1.0
-"""How long the last look of `wait_for` may take, beyond its timeout: a server may not answer."""
+"""How long the last read of `wait_for` may take beyond its timeout, in case a server does not answer."""
 
 
 class WaitMixin(ActionLedger):
-    """Is what only `ActionDB` offers: within the transaction of a host nothing can be waited for."""
+    """The calls that only `ActionDB` has: inside a host's transaction a call cannot wait."""
 
     _notifier: Notifier | None = None
 
@@ -29,9 +29,10 @@ class WaitMixin(ActionLedger):
             self._notifier.notify()
 
     async def watch_kill_switch(self, *, poll_interval: float = 0.25) -> AsyncGenerator[KillSwitchEvent]:
-        """Iterate over every engage and release from now on; what is engaged already comes first.
+        """Iterate over every engage and release from now on, beginning with what is engaged already.
 
-        Asks the database every `poll_interval` seconds; on PostgreSQL with asyncpg, a notification makes it sooner.
+        The database is polled every `poll_interval` seconds; on PostgreSQL with asyncpg, a notification ends the wait
+        early.
         """
         pause = check_seconds(poll_interval, "poll_interval")
         engaged, seen = await self._run(kill_switch_status.changes_so_far)
@@ -52,17 +53,17 @@ class WaitMixin(ActionLedger):
         timeout: float | None = None,  # noqa: ASYNC109 - the error that it raises has a message of its own
         poll_interval: float = 0.25,
     ) -> StoredProposal:
-        """Wait until a proposal is finished, or has come to a state, or can no longer come to it; return it then.
+        """Wait until a proposal is finished, or reaches a state or can no longer reach it; return the proposal.
 
         Args:
-            proposal_id: Of what is waited for.
-            until: `finished`, or the state that it must have come to.
-            timeout: Seconds, and one more at most for the last look; None means for ever.
-            poll_interval: Seconds between two looks; a notification makes it sooner, on PostgreSQL with asyncpg.
+            proposal_id: The id of the proposal.
+            until: `finished`, or the state to wait for.
+            timeout: Seconds, plus at most one for the last read; None waits without a limit.
+            poll_interval: Seconds between two reads; on PostgreSQL with asyncpg, a notification ends the wait early.
 
         Raises:
             ProposalNotFoundError: There is no such proposal.
-            WaitTimeoutError: It has not come so far in time.
+            WaitTimeoutError: It has not reached the state in time.
             DatabaseUnavailableError: The database did not answer in time.
         """
         number = check_integer(proposal_id, "proposal_id")
@@ -96,9 +97,10 @@ class WaitMixin(ActionLedger):
 
     @asynccontextmanager
     async def notifications(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
-        """Give a function that waits so many seconds, or less when something has happened in the ledger.
+        """Yield a function that waits some seconds, or less if something happens in the ledger.
 
-        It is only a hint: without asyncpg, or while the connection that listens is broken, the wait is a plain one.
+        A notification is only a hint: without asyncpg, or while the listening connection is down, the function simply
+        waits.
         """
         if self._notifier is None or self._home is None:
             raise NotOpenError(target=repr(self))

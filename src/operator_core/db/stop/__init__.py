@@ -1,1 +1,1 @@
-"""How a stop is engaged, on a connection of its own."""
+"""Engaging a stop, on a connection of its own."""

@@ -1,4 +1,4 @@
-"""What a stop asks of each engine: the barrier behind every start, who blocks it, and its bounds in time."""
+"""The parts of a stop on PostgreSQL: its timeouts, the barrier behind every start, and its blockers."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +25,7 @@ class Blocker:
 
 @dataclass(frozen=True)
 class Session:
-    """The session of a stop: its server process, and the time of the server's clock when it began."""
+    """The session of a stop: its server process, and the server's time when it began."""
 
     pid: int
     began_at: datetime
@@ -40,16 +40,16 @@ _PINNED = {
     "quote_all_identifiers": "off",
     "client_encoding": "UTF8",
 }
-"""What the session of a stop has, also where the stop copies the connections of a host."""
+"""The settings of a stop's session, even if the stop copies a host's connections."""
 
 _BOUNDS = sa.text(
     "SELECT set_config('lock_timeout', :timeout, :locally), set_config('statement_timeout', :timeout, :locally), "
     + "".join(f"set_config('{name}', '{value}', :locally), " for name, value in _PINNED.items())
-    # PostgreSQL 17 and newer; in a host's session it may be anything.
+    # PostgreSQL 17 and newer; in a host's session it may have any value.
     + "CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL "
     "THEN set_config('transaction_timeout', '0', :locally) END, "
     "quote_ident(session_user) AS role, current_setting('session_replication_role') AS triggers, "
-    # Twelve of twelve acknowledged stops were lost in a crash of a server that does not wait for its disk.
+    # Twelve of twelve acknowledged stops were lost when a server crashed that does not wait for its disk.
     "set_config('synchronous_commit', CASE WHEN :durable AND current_setting('synchronous_commit') IN ('off', 'local') "
     "THEN 'on' WHEN :durable THEN current_setting('synchronous_commit') ELSE 'local' END, :locally), "
     "pg_backend_pid() AS pid, clock_timestamp() AS began_at"
@@ -59,12 +59,12 @@ _BOUNDS = sa.text(
 def apply_timeouts(
     connection: sa.Connection, seconds: float, *, durable: bool = True, locally: bool = False
 ) -> Session:
-    """Bound every wait of this session, have its commits on disk and on the standbys, and return what it is.
+    """Bound every wait of this session, make its commits wait for disk and standbys, and return the session.
 
-    With `locally`, all of it is for the open transaction alone.
+    With `locally`, all of this applies to the open transaction alone.
 
     Raises:
-        EngineNotConfiguredError: The session leaves triggers out, so that a stop would get no generation.
+        EngineNotConfiguredError: The session skips triggers, so that a stop would get no generation.
     """
     milliseconds = f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}"
     values = {"timeout": milliseconds, "durable": durable, "locally": locally}
@@ -78,21 +78,21 @@ _BARRIER_BEFORE_0003 = sa.select(sa.func.pg_advisory_xact_lock(START_LOCK))
 
 
 def pass_barrier(connection: sa.Connection) -> None:
-    """Wait until every start that had passed the guard has committed or died; the commit gives the lock back."""
+    """Wait until every start that had passed the guard has committed or died; the commit releases the lock."""
     connection.execute(_BARRIER)
 
 
 def pass_barrier_before_0003(connection: sa.Connection) -> None:
-    """Do the same where a deploy has not upgraded the database yet: its starts hold an advisory lock."""
+    """Pass the barrier of a database that a deploy has not upgraded yet: its starts hold an advisory lock."""
     connection.execute(_BARRIER_BEFORE_0003)
 
 
 def notify(connection: sa.Connection) -> None:
-    """Wake who listens for stops; a hint, which no stop may wait for."""
+    """Notify the listeners for stops; a hint, which no stop may wait for."""
     connection.execute(sa.text(f"NOTIFY {STOP_CHANNEL}"))
 
 
-# -- what is in the way ------------------------------------------------------------------------------------------------
+# -- blockers ----------------------------------------------------------------------------------------------------------
 
 _BLOCKERS = sa.text(
     "SELECT DISTINCT b.pid, a.application_name, a.usename, a.client_addr, a.state, "
@@ -102,12 +102,12 @@ _BLOCKERS = sa.text(
 
 
 def find_blockers(connection: sa.Connection, pid: int, what: str) -> list[Blocker]:
-    """Return who blocks a server process at this moment, by whatever lock; `what` says what they do."""
+    """Return the clients that block a server process now, by any lock; `what` describes what they do."""
     return [_blocker(row, what) for row in connection.execute(_BLOCKERS, {"pid": pid})]
 
 
 def _blocker(row: sa.Row[Any], what: str) -> Blocker:
-    if row.pid == 0:  # as pg_blocking_pids has it
+    if row.pid == 0:  # the value that pg_blocking_pids uses
         return Blocker(None, f"a prepared transaction {what}: see pg_prepared_xacts")
     since = "" if row.seconds is None else f" for {row.seconds:.1f} s"
     where = f" from {row.client_addr}" if row.client_addr else ""
@@ -116,9 +116,9 @@ def _blocker(row: sa.Row[Any], what: str) -> Blocker:
 
 
 def terminate(connection: sa.Connection, found: Iterable[Blocker]) -> list[str]:
-    """End the connections of clients, each by itself; return a text for each that this role may not end.
+    """Terminate clients' connections one by one; return a text for each that this role may not terminate.
 
-    The role needs to be that of the client, or to have pg_signal_backend.
+    The role must be the client's own, or a member of pg_signal_backend.
     """
     refused: list[str] = []
     for blocker in found:
@@ -133,7 +133,7 @@ def terminate(connection: sa.Connection, found: Iterable[Blocker]) -> list[str]:
 
 
 def _savepoint_if_in_transaction(connection: sa.Connection) -> AbstractContextManager[object]:
-    """Keep an error to its statement, where that is part of a transaction."""
+    """Confine an error to its statement, if that is part of a transaction."""
     dbapi: Any = connection.connection.dbapi_connection
     return nullcontext() if dbapi.autocommit else connection.begin_nested()
 

@@ -1,4 +1,4 @@
-"""A connection to a server whose every transaction ends in time, also when the server is frozen or silent."""
+"""A connection to a server whose every transaction ends in time, even if the server is frozen or silent."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from operator_core.db.errors import translating_errors
 from operator_core.db.stop import barrier
 
 T = TypeVar("T")
-_UNBOUNDED = (-1.0, True)  # not even for a unit that begins at the deadline, with 0 seconds left
+_UNBOUNDED = (-1.0, True)  # also for a unit that begins at the deadline, with 0 seconds left
 _NEARLY = 0.9  # a bound that is nearly right is not set again: that would be a round trip
-_GRACE = 1.0  # seconds: the server ends a wait itself, with a better message; ours is for one that does not answer
+_GRACE = 1.0  # seconds: the server ends a wait itself, with a better message; ours is for a server that does not answer
 
 
 class BoundedConnection:
-    """Runs units on one connection, which is opened anew after it broke; every statement is a transaction of its own.
+    """A runner of units on one connection, which is reopened after it broke. Every statement is a transaction.
 
-    Its settings are those of the session, so that no begin and no commit is needed: each would be a round trip. They
-    end with the connection, which never goes back to a pool. Behind PgBouncer, where sessions are shared, they are
-    those of a transaction.
+    Its settings are set for the session, so that no begin and no commit is needed: each would be a round trip. They end
+    with the connection, which never returns to a pool. Behind PgBouncer, where sessions are shared, they are set for
+    each transaction.
     """
 
     def __init__(self, engine: AsyncEngine, url: URL) -> None:
@@ -36,22 +36,23 @@ class BoundedConnection:
         self._driver: Any = None
         self._bounds = _UNBOUNDED
         self.session: barrier.Session | None = None
-        """What the connection is on the server; None before there is one."""
+        """The session on the server; None before there is one."""
         self.began_at: datetime | None = None
-        """The time of the server when the first connection was opened; None before that."""
+        """The server's time when the first connection was opened; None before that."""
         self.durable = True
-        """Whether a commit waits for the disk and for the synchronous standbys; else for the disk here alone."""
+        """Whether a commit waits for the disk and for the synchronous standbys, or only for the local disk."""
 
     async def run(self, unit: Callable[[sa.Connection], T], seconds: float) -> T:
-        """Run a unit that waits for no lock longer than `seconds`, and no longer for the server to answer.
+        """Run a unit that waits at most `seconds` for a lock, and one second longer for the server's answer.
 
         Raises:
-            ActionError: Whatever went wrong. Where the server did not answer, whether it was committed is not known.
+            ActionError: Anything went wrong. If the server did not answer, it is unknown whether the unit was
+                committed.
         """
         working = asyncio.ensure_future(self._transact(unit, seconds))
         done, _ = await asyncio.wait({working}, timeout=seconds + _GRACE)
         if not done:
-            # A driver that is cancelled asks the server's leave to go, and this one does not answer.
+            # A cancelled driver waits for the server's goodbye, and this server does not answer.
             abort_connection(self._driver)
             working.cancel()
             working.add_done_callback(_forget)
@@ -65,7 +66,7 @@ class BoundedConnection:
         except ActionError:
             await self.close()
             raise
-        except Exception as error:  # such as what a trigger of the host raises
+        except Exception as error:  # such as an error that a host's trigger raises
             await self.close()
             raise DatabaseUnavailableError(url=display_url(self._url), detail=str(error)) from error
 
@@ -93,7 +94,7 @@ class BoundedConnection:
         return await connection.run_sync(unit)
 
     async def close(self) -> None:
-        """Give the connection up, whatever state it is in."""
+        """Close the connection, whatever state it is in."""
         connection, self._connection = self._connection, None
         if connection is not None:
             abort_connection(self._driver)

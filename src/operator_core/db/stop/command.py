@@ -1,4 +1,4 @@
-"""What is to be stopped, how far it has come, and what is seen and said at the end."""
+"""The stop to carry out, its progress, and its final inspection and errors."""
 
 import time
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ RETRY_INTERVAL_SECONDS = 0.02  # seconds between two tries
 
 @dataclass(frozen=True)
 class StopCommand:
-    """What is to be stopped, by whom and why; `timeout` is in seconds, for all of it."""
+    """The stop to carry out: scope, actor and reason; `timeout` is in seconds, for the whole stop."""
 
     scope: Scope
     by: str
@@ -42,7 +42,7 @@ class StopCommand:
 
 @dataclass
 class StopProgress:
-    """How far a stop has come."""
+    """The progress of a stop."""
 
     stop: Stop | None = None
     publish_ms: float = 0.0
@@ -70,13 +70,13 @@ def failed(url: URL, order: StopCommand, problem: str) -> StopFailedError:
 def inspect_after_stop(
     connection: sa.Connection, stop: Stop, scope: Scope
 ) -> tuple[tuple[RunningAction, ...], list[int], list[str]]:
-    """Return what runs, what could not be swept, and why the stop does not hold: a release, or a wrong guard."""
+    """Return what runs, what could not be swept, and why the stop does not hold: a release or a wrong guard."""
     executing, left = kill_switch_status.still_executing(connection, scope), kill_switch.unswept(connection, stop)
     return executing, left, [*_release_since(connection, stop), *_wrong_guards(connection)]
 
 
 def _release_since(connection: sa.Connection, stop: Stop) -> list[str]:
-    """Say that the scope of a stop is not engaged any more; a newer stop of the same scope holds as well."""
+    """Report that the scope of a stop is no longer engaged; a newer stop of the same scope holds as well."""
     latest = next((latch for latch in kill_switch.list_stops(connection) if latch.scope == stop.scope), None)
     if latest is None:
         return ["its row in the latch is gone: engage again"]

@@ -1,8 +1,8 @@
-"""How a stop is engaged: publish, barrier, sweep, on a connection of its own and under one deadline.
+"""Engaging a stop: publish, barrier, sweep, on a connection of its own and under one deadline.
 
 Publish: the latch and the next generation are committed; from here on new starts are refused. Barrier: every start that
-had passed the guard before has committed or died. Sweep: what is pending is cancelled. SQLite's single writer makes one
-transaction of the three.
+had passed the guard before has committed or died. Sweep: what is pending is cancelled. With SQLite's single writer, the
+three are one transaction.
 """
 
 from sqlalchemy.engine import URL
@@ -26,14 +26,14 @@ async def engage(engine: AsyncEngine, url: URL, order: StopCommand) -> StopRecei
 
     Raises:
         DatabaseNotFoundError: There is no ledger; nothing was created.
-        StopFailedError: The stop is not engaged, after tries until the deadline.
-        StopUnconfirmedError: It is engaged, but a start that was under way could still get through.
+        StopFailedError: The stop is not engaged, although it was retried until the deadline.
+        StopUnconfirmedError: The stop is engaged, but a start in flight could still get through.
     """
     try:
         require_ledger_file(url)
     except DatabaseNotFoundError:
         raise
-    except ActionError as error:  # a stop through a second name would reach nobody
+    except ActionError as error:  # a stop through a second name would stop nothing
         raise failed(url, order, str(error)) from error
     own = dedicated_engine(engine)
     progress = StopProgress()
@@ -57,7 +57,7 @@ async def engage(engine: AsyncEngine, url: URL, order: StopCommand) -> StopRecei
 
 
 def _receipt(order: StopCommand, progress: StopProgress) -> StopReceipt:
-    assert progress.stop is not None  # noqa: S101 - every way out without a stop raises
+    assert progress.stop is not None  # noqa: S101 - every path without a stop raises
     return StopReceipt(
         generation=progress.stop.generation,
         scope=order.scope,

@@ -1,4 +1,4 @@
-"""A stop on PostgreSQL: publish, barrier, sweep, each of which must outlive what is in its way."""
+"""A stop on PostgreSQL: publish, barrier and sweep, each of which must get past its blockers."""
 
 import asyncio
 import time
@@ -27,22 +27,22 @@ from operator_core.db.stop.command import RETRY_INTERVAL_SECONDS, StopCommand, S
 from operator_core.db.stores import kill_switch
 
 T = TypeVar("T")
-_SWEEP_SHARE = 0.3  # of the time that is left after the publish, kept back from the barrier for the sweep
+_SWEEP_SHARE = 0.3  # of the time that is left after the publish; reserved for the sweep, not the barrier
 _NO_PRIVILEGE = "42501"
-_TERMINATE_AFTER = 0.2  # of the time that is left: how long a client in the way may finish by itself before it is ended
+_TERMINATE_AFTER = 0.2  # of the time that is left: how long a blocker may finish by itself before it is terminated
 _LOOK_INTERVAL_SECONDS = 0.1
 _SECOND_TRY_SECONDS = 2.0
 _NOTIFY_SECONDS = 0.5
 
 
 class _StopConnection(BoundedConnection):
-    """The connection of a stop, beside which another one sees who blocks it, and ends them where that is asked.
+    """The connection of a stop, with a second one that finds its blockers and can terminate them.
 
     Args:
-        engine: Where its connections come from.
-        pool: An engine whose pool has some, where the server gives no more.
-        url: What the database is shown as.
-        order: What is to be stopped.
+        engine: The engine that provides its connections.
+        pool: An engine whose pooled connections are used if the server refuses more.
+        url: The URL that messages show.
+        order: The stop to carry out.
     """
 
     def __init__(self, engine: AsyncEngine, pool: AsyncEngine, url: URL, order: StopCommand) -> None:
@@ -55,15 +55,15 @@ class _StopConnection(BoundedConnection):
         for observer in self._observers:
             observer.durable = False
         self.blockers: list[barrier.Blocker] = []
-        """Who was seen in the way of the last unit."""
+        """The clients that blocked the last unit."""
         self.not_permitted: list[str] = []
 
     async def run_watched(self, unit: Callable[[sa.Connection], T], seconds: float, what: str) -> T:
-        """Run a unit, and see meanwhile who blocks it; `what` says what they do.
+        """Run a unit and meanwhile find its blockers; `what` describes what they do.
 
         Raises:
-            DatabaseLockedError: It was blocked for so long; `blockers` says by whom.
-            ActionError: Whatever else went wrong.
+            DatabaseLockedError: It was blocked for `seconds`; `blockers` names the clients.
+            ActionError: Anything else went wrong.
         """
         self.blockers, self.not_permitted = [], []
         try:
@@ -71,7 +71,7 @@ class _StopConnection(BoundedConnection):
         except DatabaseLockedError:
             if self.blockers:
                 raise
-        # Once the wait is over there is nobody to be seen: wait once more, for as long as a look takes.
+        # After the wait, no blocker can be seen any more: wait once more, just long enough for an observation.
         return await self._watched(unit, _SECOND_TRY_SECONDS, what)
 
     async def _watched(self, unit: Callable[[sa.Connection], T], seconds: float, what: str) -> T:
@@ -80,7 +80,7 @@ class _StopConnection(BoundedConnection):
         working = asyncio.ensure_future(self.run(unit, seconds))
         try:
             while not (await asyncio.wait({working}, timeout=min(_LOOK_INTERVAL_SECONDS, seconds / 4)))[0]:
-                with suppress(ActionError):  # then it is not known who it is
+                with suppress(ActionError):  # then the blockers stay unknown
                     await self._observe(what, end=time.monotonic() > end_at, commit=time.monotonic() > commit_at)
         finally:
             working.cancel()
@@ -103,7 +103,7 @@ class _StopConnection(BoundedConnection):
             self.on_standby = self.durable = not waited
 
     async def run_on_second_connection(self, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit on a second connection: one of our own, else one of the pool."""
+        """Run a unit on a second connection: one of our own, or else one of the pool."""
         own, pooled = self._observers
         try:
             return await own.run(unit, 1.0)
@@ -113,7 +113,7 @@ class _StopConnection(BoundedConnection):
             return await pooled.run(unit, 1.0)
 
     async def close_all(self) -> None:
-        """Give the connection up, and those beside it."""
+        """Close this connection and its observers."""
         for connection in (self, *self._observers):
             await connection.close()
 
@@ -121,14 +121,14 @@ class _StopConnection(BoundedConnection):
 async def engage_on_postgresql(
     engines: tuple[AsyncEngine, AsyncEngine], url: URL, order: StopCommand, progress: StopProgress
 ) -> None:
-    """Engage a stop on the first of two engines; the pool of the other one helps where the server has no more room."""
+    """Engage a stop on the first of two engines; the pool of the second helps if the server has no free connection."""
     server = _StopConnection(*engines, url, order)
     try:
         await _publish(server, order, progress)
         for phase in (_barrier, _sweep):
             try:
                 await phase(server, order, progress)
-            except ActionError as error:  # the stop is engaged, and its receipt must reach its caller
+            except ActionError as error:  # the stop is engaged, and the caller must get its receipt
                 progress.problems.append(str(error))
         progress.on_standby = server.on_standby
         if not server.on_standby:
@@ -140,7 +140,7 @@ async def engage_on_postgresql(
 
 
 async def _publish(server: _StopConnection, order: StopCommand, progress: StopProgress) -> None:
-    """Commit the latch, again and again until it is or the deadline has passed: engaging twice is harmless."""
+    """Commit the latch, with retries until the deadline: engaging twice is harmless."""
 
     def publish(connection: sa.Connection) -> Stop:
         return server.publish(connection, order.scope, order.by, order.reason)
@@ -149,10 +149,10 @@ async def _publish(server: _StopConnection, order: StopCommand, progress: StopPr
         try:
             stop = await server.run_watched(publish, order.remaining, "holds the latch locked")
         except (DatabaseAccessError, DatabaseNotFoundError) as error:
-            if error.code == _NO_PRIVILEGE and server.publish is kill_switch.publish:  # an operator writes nothing
+            if error.code == _NO_PRIVILEGE and server.publish is kill_switch.publish:  # an operator may not write
                 server.publish, server.sweep = kill_switch.publish_as_operator, kill_switch.sweep_as_operator
                 continue
-            raise failed(server.url, order, str(error)) from error  # trying again would not help
+            raise failed(server.url, order, str(error)) from error  # a retry would not help
         except ActionError as error:
             if isinstance(error, GuardMissingError) and await server.run(current_revision, 1.0) is None:
                 raise DatabaseNotFoundError(url=display_url(server.url), detail="it holds no such tables") from error
@@ -168,7 +168,7 @@ async def _publish(server: _StopConnection, order: StopCommand, progress: StopPr
 
 
 async def _confirm_published(server: _StopConnection, order: StopCommand, error: ActionError) -> Stop:
-    """Look whether a publish came through whose answer did not; a stop of somebody else is not this one."""
+    """Check whether a publish without an answer was committed; another caller's stop does not count."""
     problem = "; ".join(blocker.text for blocker in server.blockers) or str(error)
     try:
         stops = await server.run_on_second_connection(kill_switch.list_stops)
@@ -206,9 +206,9 @@ def _note_blockers(server: _StopConnection, progress: StopProgress, unseen: str)
 
 
 async def _sweep(server: _StopConnection, order: StopCommand, progress: StopProgress) -> None:
-    """Cancel in batches until nothing is left that is not locked, or the deadline; then see what runs.
+    """Cancel in batches until only locked proposals are left, or until the deadline; then read what runs.
 
-    What runs is read in a new snapshot, after the barrier: what had started before it is there.
+    What runs is read in a new snapshot, after the barrier, which contains every start before it.
     """
     stop, what = progress.stop, "keeps what is pending from being cancelled; none of it can start"
     assert stop is not None  # noqa: S101 - _publish has set it
@@ -236,7 +236,7 @@ async def _sweep(server: _StopConnection, order: StopCommand, progress: StopProg
 
 
 async def _look(server: _StopConnection, order: StopCommand, progress: StopProgress, stop: Stop) -> list[str] | None:
-    """See what runs, and return why the stop does not hold; None where that could not be seen."""
+    """Note what runs, and return why the stop does not hold; None if neither could be read."""
     try:
         seen = await server.run_watched(
             lambda connection: inspect_after_stop(connection, stop, order.scope),

@@ -1,4 +1,4 @@
-"""A stop on SQLite: one transaction, for which it polls until it has the write lock."""
+"""A stop on SQLite: one transaction, which polls until it has the write lock."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _POLL = 0.001  # seconds between two tries for SQLite's write lock: its own back
 
 
 async def engage_on_sqlite(engine: AsyncEngine, url: URL, order: StopCommand, progress: StopProgress) -> None:
-    """Engage a stop, without the sweep where the disk is full."""
+    """Engage a stop; if the disk is full, without the sweep."""
     problem, unit = "the file stays locked", kill_switch.engage_at_once
     while True:
         try:
@@ -89,7 +89,7 @@ async def _stop_at_once(
 
 
 async def _see_who_has_other_files(connection: AsyncConnection, order: StopCommand, progress: StopProgress) -> None:
-    """Report the processes that have the file open with a log that was removed, as the stop is not in that log.
+    """Report the processes that have the file open with a removed log, because the stop is not in that log.
 
     A process that uses this library notices the removal at its next call, and starts nothing. Other programs do not.
     """

@@ -21,8 +21,8 @@ _MAX_SIMILAR_VALUES = 3
 async def with_scope_warning(engine: AsyncEngine, url: URL, receipt: StopReceipt) -> StopReceipt:
     """Return the receipt, with a warning if no proposal has ever matched its scope.
 
-    The search runs only if the stop met no proposal, and for two seconds at most. If it fails, the receipt is returned
-    unchanged: the stop is engaged, and a search must not make it look otherwise.
+    The search runs only if the stop met no proposal, and for at most two seconds. If it fails, the receipt is returned
+    unchanged: the stop is engaged, and a failed search must not suggest otherwise.
     """
     if receipt.scope.field is None or receipt.cancelled or receipt.still_executing or receipt.not_yet_cancelled:
         return receipt

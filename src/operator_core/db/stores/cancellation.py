@@ -1,4 +1,4 @@
-"""What a person who wants one action not to happen can have: cancelled while it is pending, asked once it runs."""
+"""Cancel one action: a pending one at once, a running one by request."""
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ def request(connection: sa.Connection, proposal_id: int, by: str, reason: str) -
     """Cancel a pending proposal, or ask its running execution to stop.
 
     Raises:
-        ProposalNotFoundError, TransitionNotAllowedError: There is nothing to cancel and nobody to ask.
+        ProposalNotFoundError, TransitionNotAllowedError: There is nothing to cancel, and nothing to ask.
     """
     values = {"proposal_id": proposal_id, "step_by": by, "step_reason": reason}
     cancelled = reading.written(connection, _CANCEL_PENDING, values, (table, proposal_id), to_proposal)

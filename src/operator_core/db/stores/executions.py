@@ -1,4 +1,4 @@
-"""Executions: a step of the proposal and of its record together, in one statement where the engine can."""
+"""Executions: a step of the proposal and of its record together, in one statement if the engine can."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -37,14 +37,14 @@ from operator_core.db.stores.transitions import (
 )
 
 _OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
-_IS_VALIDATED = sa.text("action_proposals.status = 'validated'")  # in the text: the partial index serves it
+_IS_VALIDATED = sa.text("action_proposals.status = 'validated'")  # in the text, so that the partial index serves it
 _HELD = ("worker", "lease_seconds", "claim_key")
 _WIDTH = len(proposals.columns)
 
 
 @dataclass(frozen=True)
 class Lease:
-    """For how many seconds a claim holds without a heartbeat, for whom; `key` is what it can be repeated under."""
+    """The lease of a claim: its worker, its seconds without a heartbeat, and the key for repeating the claim."""
 
     worker: str
     seconds: float
@@ -89,7 +89,7 @@ _OPENING_ONE = _opening(_OF_ONE)
 
 
 def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any]:
-    """Return the query for what may start, oldest first: what is stopped, stale or expired is not in the way."""
+    """Return the query for what may start, oldest first, without stopped, stale or expired proposals."""
     waiting = proposals.alias("waiting")
     barred = sa.text(
         f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions('waiting').blocks_start})"
@@ -118,7 +118,7 @@ def _waiting_now(filters: frozenset[str]) -> sa.Select[Any]:
     return _candidates(filters, passing_over=True).limit(_AT_ONCE)
 
 
-_AT_ONCE = 50  # that are claimed one by one to find which of them cannot be read
+_AT_ONCE = 50  # that are claimed one by one to find the unreadable ones
 
 
 def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
@@ -176,28 +176,28 @@ def start(connection: sa.Connection, proposal_id: int, by: str) -> StoredRecord:
 
 @unit(TransactionMode.MULTI_WRITE)
 def claim(connection: sa.Connection, proposal_id: int, lease: Lease) -> Claim:
-    """Do the same under a lease."""
+    """Take a validated proposal to `executing` and open its record, under a lease."""
     return _open_one(connection, proposal_id, lease.worker, lease)
 
 
 Filters = Mapping[str, Sequence[str] | int]
-"""What a claim may be limited to: names, types and a ticket."""
+"""The filters of a claim: names, types and a ticket."""
 
 
 @unit(TransactionMode.MULTI_WRITE)
 def claim_next(
     connection: sa.Connection, filters: Filters, lease: Lease, passed_over: Collection[int] = ()
 ) -> Claim | None:
-    """Take the oldest validated proposal that matches and may start; None where there is none.
+    """Claim and return the oldest validated proposal that matches and may start, or None.
 
     Args:
-        connection: In whose transaction it is taken.
+        connection: The connection whose transaction claims it.
         filters: What it must match.
-        lease: For whom, and for how long.
-        passed_over: The ids of those that cannot be read.
+        lease: The worker, and for how long.
+        passed_over: The ids of the unreadable proposals.
 
     Raises:
-        UnreadableRowError: The oldest cannot be read; which one it is, a claim of each by its id tells.
+        UnreadableRowError: The oldest cannot be read; claiming each by its id finds out which one it is.
     """
     given = {f"of_{name}": value for name, value in filters.items()}
     if passed_over:
@@ -218,7 +218,7 @@ def _one_of_those_waiting() -> UnreadableRowError:
 
 @unit(TransactionMode.READ)
 def waiting(connection: sa.Connection, filters: Filters, passed_over: Collection[int]) -> Sequence[int]:
-    """Return the ids of what `claim_next` chooses from, oldest first, whoever holds them; some of them at a time."""
+    """Return the first ids of what `claim_next` chooses from, oldest first, including locked ones."""
     given = {f"of_{name}": value for name, value in filters.items()} | {"passed_over": json.dumps([*passed_over])}
     return connection.scalars(_waiting_now(frozenset(filters)), given).all()
 
@@ -230,7 +230,7 @@ def _explain_next(connection: sa.Connection, code: str) -> ActionError:
         return IsolationLevelError(proposal_id=None)
     if code == LATCH_UNREADABLE:
         return latch_unreadable(connection)
-    # A stop, or the time, has come since the statement began; or the key is taken: look again.
+    # A stop or the expiry has come since the statement began, or the key is taken: try again.
     return RetryTransactionError(code=code)
 
 
@@ -247,7 +247,7 @@ _CLAIMED = (
 
 @unit(TransactionMode.READ)
 def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
-    """Return what was claimed under the key of a lease and still runs: the answer of that claim was lost.
+    """Return the claim under a lease's key if it still runs: its answer was lost.
 
     Raises:
         UnreadableRowError: It cannot be read.
@@ -258,7 +258,7 @@ def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
 
 @unit(TransactionMode.MULTI_WRITE)
 def fail_unreadable_claim(connection: sa.Connection, error: UnreadableRowError, worker: str) -> None:
-    """Leave failed what a worker has taken and cannot read, if it is taken at all: nothing of it was done."""
+    """Record a worker's unreadable claim as failed, if it was claimed at all: the action never started."""
     of = _OPEN_RECORD[error.table == table.name]
     record_id = connection.scalars(of, {"row_id": error.id, "worker": worker}).one_or_none()
     if record_id is not None:
@@ -331,7 +331,7 @@ _ENDING = (
 
 @unit(TransactionMode.MULTI_WRITE)
 def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, StoredRecord]:
-    """Return who has ended an execution, and its record; the worker takes the step where only the record is closed.
+    """Return the actor that ended an execution, and its record; take the pending step if only the record is closed.
 
     Raises:
         RecordNotFoundError: There is no such record.

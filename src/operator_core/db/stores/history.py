@@ -1,4 +1,4 @@
-"""The store of events, which the database writes and nobody else; here they are read."""
+"""The store of events, which only the database writes, and which is read here."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, groupby
@@ -34,9 +34,9 @@ _SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_i
 
 @unit(TransactionMode.SNAPSHOT)
 def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Found[ActionEvent]:
-    """Return what happened to the proposals of a range of ids, proposal by proposal, oldest first; wants one snapshot.
+    """Return the events of the proposals of a range of ids, proposal by proposal, oldest first.
 
-    What was said about one stands after the step to the state in which it was said: clocks do not matter.
+    A note follows the step to the state in which it was made, whatever the clocks say. Needs one snapshot.
     """
     values = {"first": first, "last": last}
     steps = reading.many(connection, _STEPS_OF, values, events.c.id, to_event)
@@ -49,7 +49,7 @@ def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Fo
 
 
 def by_proposal(told: Iterable[ActionEvent]) -> dict[int, list[ActionEvent]]:
-    """Return events as `of_proposals` does, by the ids of their proposals."""
+    """Group events that `of_proposals` returned by the ids of their proposals."""
     return {number: [*those] for number, those in groupby(told, key=lambda event: event.proposal_id)}
 
 
@@ -61,7 +61,7 @@ def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
 
 @unit(TransactionMode.SNAPSHOT)
 def of_proposal(connection: sa.Connection, proposal_id: int) -> list[ActionEvent]:
-    """Return the events of a proposal, oldest first; wants one snapshot.
+    """Return the events of a proposal, oldest first; needs one snapshot.
 
     Raises:
         UnreadableRowError: One of them cannot be read.
@@ -89,5 +89,5 @@ _LAST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(events.c.proposal
 
 
 def last_proposal(connection: sa.Connection) -> int:
-    """Return the highest id of a proposal that has a history; 0 where there is none."""
+    """Return the highest id of a proposal that has a history, or 0."""
     return int(connection.execute(_LAST).scalar_one())

@@ -1,4 +1,4 @@
-"""The store of the kill switch: plain functions over a connection, each in the transaction of its caller."""
+"""The store of the kill switch: plain functions over a connection, each in the caller's transaction."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -38,7 +38,7 @@ _ENGAGE_FIRST = (
 
 
 def to_stop(row: Mapping[str, Any] | sa.RowMapping) -> Stop:
-    """Return the stop of a row of all columns of `kill_switch`, with placeholders for what cannot be read."""
+    """Return the stop of a row of all columns of `kill_switch`, with placeholders for unreadable values."""
     return Stop(
         generation=number(row["generation"]),
         scope=Scope.read(text(row["scope"])),
@@ -65,7 +65,7 @@ _ENGAGE_AS_OPERATOR = sa.select(*_LENT.columns)
 
 
 def publish_as_operator(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
-    """Do the same through PostgreSQL's function for a role that may not write to the latch."""
+    """Engage it through PostgreSQL's function for a role that may not write to the latch."""
     values = {"stop_scope": str(scope), "stop_by": by, "stop_reason": reason}
     return to_stop(connection.execute(_ENGAGE_AS_OPERATOR, values).mappings().one())
 
@@ -85,16 +85,16 @@ _LATCH = sa.select(*kill_switch.columns).where(kill_switch.c.generation > 0).ord
 
 
 def list_stops(connection: sa.Connection) -> list[Stop]:
-    """Return the last stop of every scope, oldest first, released ones included."""
+    """Return the last stop of every scope, oldest first, including released ones."""
     return [to_stop(row) for row in reading.lossy(connection, _LATCH, {}, kill_switch.c.generation)]
 
 
 @unit(TransactionMode.TRANSACTION)
 def release(connection: sa.Connection, by: str, reason: str, generation: int) -> Stop:
-    """Release the one stop that `generation` names, after a sweep of what it left; revives nothing.
+    """Release the one stop that `generation` names, after sweeping its proposals; cancelled ones stay cancelled.
 
     Raises:
-        StopNotEngagedError: That stop is not engaged (any more), or somebody has engaged the scope again.
+        StopNotEngagedError: That stop is not engaged (any more), or its scope has been engaged again.
     """
     sweep_all(connection)
     values = {"stop_generation": generation, "stop_by": by, "stop_reason": reason}
@@ -110,7 +110,7 @@ def release(connection: sa.Connection, by: str, reason: str, generation: int) ->
 
 
 def covered(field: str | None) -> list[sa.ColumnElement[bool]]:
-    """Return the condition that a scope's field, whose value is bound as `scope_value`, covers a proposal."""
+    """Return the condition that a scope covers a proposal; the value of its field is bound as `scope_value`."""
     return [] if field is None else [proposals.c[field] == sa.bindparam("scope_value", type_=proposals.c[field].type)]
 
 
@@ -123,7 +123,7 @@ def _leftover(field: str | None) -> sa.Select[Any]:
 
 @cache
 def _sweep(field: str | None) -> sa.Executable:
-    # What somebody holds locked is skipped: it cannot start, and waiting for it would hold up the stop.
+    # Rows that another client holds locked are skipped: they cannot start, and waiting would hold up the stop.
     leftover = _leftover(field).limit(sa.bindparam("sweep_rows")).with_for_update(skip_locked=True).cte("leftover")
     return (
         transition_to(ActionStatus.CANCELLED)
@@ -138,8 +138,8 @@ def of_stop(stop: Stop, scope: Scope) -> dict[str, Any]:
 
 
 def sweep(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list[int]:
-    """Cancel at most `rows` pending proposals that a stop covers and that were made before it; return their ids."""
-    if isinstance(stop.scope, str):  # no proposal has a value that would fit
+    """Cancel at most `rows` pending proposals that a stop covers and that predate it; return their ids."""
+    if isinstance(stop.scope, str):  # no proposal can have such a value
         return []
     values = {**of_stop(stop, stop.scope), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
     return sorted(connection.scalars(_sweep(stop.scope.field), values))
@@ -153,13 +153,13 @@ _SWEEP_AS_OPERATOR: sa.Executable = sa.select(
 
 
 def sweep_as_operator(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list[int]:
-    """Do the same through PostgreSQL's function for a role that may not write to the proposals."""
+    """Sweep through PostgreSQL's function for a role that may not write to the proposals."""
     values = {"stop_generation": stop.generation, "sweep_rows": rows}
     return sorted(connection.scalars(_SWEEP_AS_OPERATOR, values))
 
 
 def unswept(connection: sa.Connection, stop: Stop) -> list[int]:
-    """Return the ids of pending proposals that a stop covers and that were made before it: they can never start."""
+    """Return the ids of pending proposals that a stop covers and that predate it: they can never start."""
     if isinstance(stop.scope, str):
         return []
     return sorted(connection.scalars(_leftover(stop.scope.field), of_stop(stop, stop.scope)))
@@ -167,7 +167,7 @@ def unswept(connection: sa.Connection, stop: Stop) -> list[int]:
 
 @unit(TransactionMode.TRANSACTION)
 def sweep_all(connection: sa.Connection) -> list[int]:
-    """Cancel what was in flight across a stop, or left by one that was cut off, and whose time to start is over."""
+    """Cancel expired proposals, those in flight across a stop, and those that an interrupted stop left."""
     swept = cancel_expired(connection)
     for stop in reversed(list_stops(connection)):
         while ids := sweep(connection, stop):
@@ -176,12 +176,12 @@ def sweep_all(connection: sa.Connection) -> list[int]:
 
 
 def engage_without_sweep(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
-    """Publish alone, where there is no room to write down what a sweep would cancel: none of it can start."""
+    """Publish alone, if there is no room to record what a sweep would cancel: none of it can start."""
     return publish(connection, scope, by, reason), []
 
 
 def engage_at_once(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
-    """Publish and sweep in one transaction, where the engine has a single writer; return what was cancelled too."""
+    """Publish and sweep in one transaction, if the engine has a single writer; return the cancelled ids too."""
     stop = publish(connection, scope, by, reason)
     swept: list[int] = []
     while ids := sweep(connection, stop):

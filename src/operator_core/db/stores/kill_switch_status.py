@@ -1,4 +1,4 @@
-"""How the kill switch stands: what is engaged, what runs, and how it has met the stops; all of it only reads."""
+"""The status of the kill switch: what is engaged, what runs, and how it responded to the stops; read only."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -47,7 +47,7 @@ def _executing(field: str | None) -> sa.Select[Any]:
 
 
 def still_executing(connection: sa.Connection, scope: Scope) -> tuple[RunningAction, ...]:
-    """Return what runs at this moment in a scope."""
+    """Return the actions of a scope that run now."""
     values = {} if scope.field is None else {"scope_value": scope.value}
     return tuple(
         RunningAction(
@@ -72,12 +72,12 @@ _STARTED_BY = (
 
 @cache
 def _met(field: str | None) -> sa.Select[Any]:
-    """Return the query for what ran when a stop came: still open, or closed under its eyes."""
+    """Return the query for what ran during a stop: still open, or closed while it was engaged."""
     return (
         sa.select(
             proposals.c.id,
             records.c.id.label("record_id"),
-            # The event, or the name in it, may be gone.
+            # The event, or the name in it, may have been pruned.
             sa.func.coalesce(_STARTED_BY, records.c.worker, proposals.c.status_by).label("worker"),
             *(records.c[name] for name in ("outcome", "completed_at")),
         )
@@ -95,8 +95,8 @@ def _met(field: str | None) -> sa.Select[Any]:
 
 
 def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopResponse]:
-    """Return how what ran when a stop came has met it; `at` is the database's time."""
-    if isinstance(stop.scope, str):  # nothing that runs has a value that would fit
+    """Return how the actions that ran during a stop responded to it; `at` is the database's time."""
+    if isinstance(stop.scope, str):  # no running action can have such a value
         return []
     met = reading.lossy(connection, _met(stop.scope.field), of_stop(stop, stop.scope), proposals.c.id)
     return [_answer(stop, row, at) for row in met]
@@ -104,7 +104,7 @@ def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopRes
 
 def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopResponse:
     answer = Answer.FINISHED_ANYWAY
-    if row["outcome"] in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without a word
+    if row["outcome"] in (None, ActionOutcome.UNKNOWN):  # it runs, or its worker was lost without an answer
         answer = Answer.SILENT
     elif row["outcome"] is ActionOutcome.STOPPED:
         answer = Answer.STOPPED
@@ -135,7 +135,7 @@ _RECORD = sa.select(*(records.c[name] for name in _ASKED)).where(records.c.id ==
 
 @unit(TransactionMode.SNAPSHOT)
 def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
-    """Return what a running action is asked: by the last stop that covers it, else by a person; None when nothing.
+    """Return what is asked of a running action, by the last stop that covers it, else by a person, or None.
 
     Raises:
         RecordNotFoundError: There is no such record.
@@ -189,7 +189,7 @@ _COUNTER: sa.Select[Any] = sa.select(
 
 @unit(TransactionMode.SNAPSHOT)
 def status(connection: sa.Connection) -> KillSwitchStatus:
-    """Return how the kill switch stands; of several statements, so it wants one snapshot."""
+    """Return the status of the kill switch; it takes several statements, so it needs one snapshot."""
     at: datetime = connection.scalars(_NOW).one()
     latch = list_stops(connection)
     engaged = [stop for stop in latch if stop.released_at is None]
@@ -227,7 +227,7 @@ _LAST_CHANGE = sa.select(sa.func.coalesce(sa.func.max(kill_switch_events.c.id), 
 
 @unit(TransactionMode.SNAPSHOT)
 def changes_so_far(connection: sa.Connection) -> tuple[list[KillSwitchEvent], int]:
-    """Return the engage of every stop that is engaged, and the id of the last change; wants one snapshot."""
+    """Return the engage of every engaged stop, and the id of the last change; needs one snapshot."""
     engaged = {stop.generation for stop in list_stops(connection) if stop.released_at is None}
     found = [c for c in changes(connection, 0) if c.generation in engaged] if engaged else []
     return found, connection.scalars(_LAST_CHANGE).one()

@@ -1,4 +1,4 @@
-"""The comparison of the latch with its events, and of the counters of ids with the ids that were given."""
+"""Comparisons of the latch with its events, and of the id counters with the ids that were given."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class _History:
 
     @property
     def values(self) -> dict[str, object]:
-        """What the row of the latch must hold."""
+        """The values that the row of the latch must hold."""
         begin, end = self.engaged or {}, self.released or {}
         return {
             "generation": self.generation,
@@ -86,10 +86,7 @@ _EVENTS = sa.select(*kill_switch_events.columns).order_by(kill_switch_events.c.i
 
 
 def compare_latch(connection: sa.Connection) -> list[Discrepancy]:
-    """Return where the latch differs from its events, and every value of both that cannot be read.
-
-    Wants one snapshot.
-    """
+    """Return where the latch differs from its events, and every unreadable value of both; needs one snapshot."""
     latch, history = _latch(connection), _histories(connection)
     differences = [
         Discrepancy(scope=scope, field=field, expected=str(_shown(expected)), found=str(_shown(found)), mend=mend)
@@ -143,7 +140,7 @@ def _differences(row: _Row | None, history: _History | None) -> Iterator[tuple[s
 
 
 def _is_restorable(row: _Row | None, history: _History | None) -> bool:
-    """Tell whether the history says what a row must hold, and restoring it would not release a stop."""
+    """Return whether the history defines what a row must hold, and restoring it would not release a stop."""
     if row is None:
         return history is None or history.is_readable
     if history is None or history.engaged is None or not history.is_readable:
@@ -170,19 +167,19 @@ def restore_latch(connection: sa.Connection) -> None:
             connection.execute(sa.update(kill_switch).where(kill_switch.c.scope == scope).values(history.values))
 
 
-# -- the counters of ids -----------------------------------------------------------------------------------------------
+# -- id counters -------------------------------------------------------------------------------------------------------
 
-_LAST_ID = 2**53 - 1  # what the CHECK of an id allows: above it a table has come to its end
+_LAST_ID = 2**53 - 1  # what the CHECK of an id allows: a table is full at that id
 _NUMBERED = tuple(name for name, table in Base.metadata.tables.items() if "id" in table.c and table.c.id.identity)
 _GIVEN_ELSEWHERE = {
     "action_proposals": "SELECT max(proposal_id) FROM action_events",
     "action_records": f"SELECT max(record_id) FROM action_notes WHERE kind <> '{EventKind.REPORTED_LATE}'",
 }
-"""Where the ids of rows stand that may be pruned, and must never be given again; each is read from an index."""
+"""Where the ids of prunable rows are found, which must never be given again; each is read from an index."""
 
 
 def _highest(table: str) -> str:
-    """Return the SQL of the highest id of a table that is, or was, there."""
+    """Return the SQL of the highest id that a table holds, or once held."""
     elsewhere = f" UNION ALL {_GIVEN_ELSEWHERE[table]}" if table in _GIVEN_ELSEWHERE else ""
     return f"(SELECT coalesce(max(g.id), 0) FROM (SELECT max(id) AS id FROM {table}{elsewhere}) AS g)"
 
@@ -197,7 +194,7 @@ def _autoincrement(table: str) -> str:
 
 
 def _sequence(table: str) -> str:
-    """Return the SQL of the last id that PostgreSQL has given; NULL where this role may not see it."""
+    """Return the SQL of the last id that PostgreSQL has given; NULL if this role may not see it."""
     sequence = f"CAST(pg_get_serial_sequence('{table}', 'id') AS regclass)"
     return (
         f"CASE WHEN has_sequence_privilege({sequence}, 'USAGE, SELECT') "
@@ -209,7 +206,7 @@ _AUTOINCREMENT_COUNTERS, _SEQUENCE_COUNTERS = _counters(_autoincrement), _counte
 
 
 def lagging_ids(connection: sa.Connection) -> list[Discrepancy]:
-    """Return the tables whose next id was given already, as after a restore of data alone; wants one snapshot."""
+    """Return the tables whose next id was given already, as after a data-only restore; needs one snapshot."""
     return [
         Discrepancy(
             field=f"{row.name}.id",
@@ -227,7 +224,7 @@ def _lagging(connection: sa.Connection) -> list[sa.Row[Any]]:
 
 
 def raise_counters(connection: sa.Connection) -> None:
-    """Set each counter of ids to the highest id that was given; one that nobody can have given is left alone."""
+    """Raise each id counter to the highest id that was given, unless that id is impossibly high."""
     for row in _lagging(connection):
         if row.highest >= _LAST_ID:
             continue

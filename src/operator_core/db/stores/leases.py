@@ -1,4 +1,4 @@
-"""Leases: heartbeats, the recovery of what was lost, and what a person finds out about it."""
+"""Leases: heartbeats, recovery, and the resolution of unknown outcomes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,13 +33,13 @@ _BEAT = (
     sa.update(records)
     .where(_OF_ONE, sa.text(IS_OPEN))
     .values(last_seen_at=now(), lease_expires_at=now_plus(records.c.lease_seconds))
-    .returning(*records.columns, _STOP.label("stop"))  # SQLite 3.40 says 1 to every `IS NOT NULL` in a RETURNING
+    .returning(*records.columns, _STOP.label("stop"))  # SQLite 3.40 returns 1 for every `IS NOT NULL` in a RETURNING
 )
 
 
 @unit(TransactionMode.WRITE)
 def heartbeat(connection: sa.Connection, record_id: int) -> tuple[StoredRecord, bool] | UnreadableRowError | None:
-    """Extend a lease, also one that ran out: return the record, and whether it is asked to stop; None when it ended."""
+    """Extend a lease, even an expired one; return the record and whether it is asked to stop, or None if it ended."""
     return reading.written(connection, _BEAT, {"record_id": record_id}, (records, record_id), _beaten)
 
 
@@ -54,7 +54,7 @@ _ASKED_NOW = sa.select(sa.or_(_STOP.is_not(None), records.c.cancel_requested_at.
 
 @unit(TransactionMode.READ)
 def is_stop_requested(connection: sa.Connection, record_id: int) -> bool | None:
-    """Tell whether an open record is asked to stop; None when it ended."""
+    """Return whether an open record is asked to stop; None if it ended."""
     return connection.execute(_ASKED_NOW, {"record_id": record_id}).scalar_one_or_none()
 
 
@@ -82,15 +82,15 @@ _RECOVERED = (
 def recover(
     connection: sa.Connection, grace: float, by: str, record_id: int | None = None
 ) -> reading.Found[StoredRecord]:
-    """Fail some executions whose lease ran out more than `grace` seconds ago; their outcome is unknown.
+    """Fail some executions whose lease expired more than `grace` seconds ago; their outcome is unknown.
 
-    They are closed before they are read: one that cannot be read is recovered with the others.
+    They are closed before they are read, so that unreadable records are recovered with the others.
 
     Args:
-        connection: In whose transaction they end.
+        connection: The connection whose transaction ends them.
         grace: Seconds.
-        by: Who recovers them.
-        record_id: The only one to recover, if it still is to be.
+        by: The actor that recovers them.
+        record_id: The only record to recover, if its lease is still expired.
     """
     values: dict[str, Any] = {"minus_grace": -grace}
     with deferring_diagnosis(lambda _, code: ConstraintError(code=code, detail=MESSAGES.get(code, code))):
@@ -107,7 +107,7 @@ def recover(
 
 @unit(TransactionMode.READ)
 def expired_ids(connection: sa.Connection, grace: float, after_id: int) -> Sequence[int]:
-    """Return the ids of the next records whose lease ran out more than `grace` seconds ago."""
+    """Return the next ids of records whose lease expired more than `grace` seconds ago."""
     return connection.scalars(_NEXT_LOST, {"minus_grace": -grace, "after_id": after_id}).all()
 
 
@@ -129,18 +129,18 @@ _REPORT_LATE = sa.insert(notes).from_select(
 
 @unit(TransactionMode.WRITE)
 def report_late(connection: sa.Connection, record_id: int, by: str, data: dict[str, Any]) -> None:
-    """Keep what a worker reports about an execution that was taken from it."""
+    """Store what a worker reports about an execution that it has lost."""
     connection.execute(_REPORT_LATE, {"record_id": record_id, "note_by": by, "note_data": data})
 
 
-# -- findings ----------------------------------------------------------------------------------------------------------
+# -- resolutions -------------------------------------------------------------------------------------------------------
 
 _UNSETTLED = sa.select(*records.columns).where(sa.text(IS_UNRESOLVED)).order_by(records.c.id)
 
 
 @unit(TransactionMode.READ)
 def unresolved(connection: sa.Connection) -> reading.Found[StoredRecord]:
-    """Return what nobody knows the outcome of, and nobody has settled, oldest first."""
+    """Return the records whose outcome is unknown and unresolved, oldest first."""
     return reading.many(connection, _UNSETTLED, {}, records.c.id, to_record)
 
 
@@ -162,11 +162,11 @@ _RECORD = sa.select(*(records.c[name] for name in ("id", "outcome", "finding", "
 def resolve(
     connection: sa.Connection, record_id: int, resolution: Resolution, by: str, reason: str
 ) -> StoredRecord | UnreadableRowError:
-    """Write down what a person found out; the outcome stays unknown.
+    """Record what a person found out; the outcome stays unknown.
 
     Raises:
         RecordNotFoundError: There is no such record.
-        AlreadyResolvedError: Its outcome is known, or somebody has settled it.
+        AlreadyResolvedError: The outcome is known, or was resolved before.
     """
     values = {
         "record_id": record_id,

@@ -1,4 +1,4 @@
-"""Row to DTO and DTO to row; nothing else knows both."""
+"""The mapping between rows and DTOs, which no other module knows both of."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,12 +40,12 @@ PROPOSER_COLUMNS = (
     "retry_of",
     "idempotency_key",
 )
-"""The columns that whoever proposes fills in."""
+"""The columns that the proposer fills in."""
 
 _PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
 _RECORD_NAMES = tuple(column.name for column in records.columns)
 RECORD_FIELDS = {name: name.replace("finding", "resolution") for name in _RECORD_NAMES}
-"""The field of a DTO for each column: what a person found out has another name in the tables."""
+"""The DTO field of each column; a resolution has another name in the tables."""
 _EVENT_NAMES = (*(column.name for column in events.columns), "kind", "record_id")
 _GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
@@ -56,7 +56,7 @@ def to_proposal(row: Row) -> StoredProposal:
     """Return the proposal of a row of all columns of `action_proposals`, in their order.
 
     Raises:
-        UnreadableRowError: A column holds what no proposal can.
+        UnreadableRowError: A column holds an invalid value.
     """
     try:
         return StoredProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
@@ -68,7 +68,7 @@ def to_record(row: Row) -> StoredRecord:
     """Return the record of a row of all columns of `action_records`, in their order.
 
     Raises:
-        UnreadableRowError: A column holds what no record can.
+        UnreadableRowError: A column holds an invalid value.
     """
     try:
         return StoredRecord.model_validate(dict(zip(RECORD_FIELDS.values(), row, strict=True)), context=TRUSTED_CONTEXT)
@@ -80,7 +80,7 @@ def to_event(row: Row) -> ActionEvent:
     """Return the event of a row of all columns of `action_events`, in their order, its kind and its record.
 
     Raises:
-        UnreadableRowError: A column holds what no event can.
+        UnreadableRowError: A column holds an invalid value.
     """
     try:
         return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
@@ -98,7 +98,7 @@ def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: Validati
 
 
 def require_type(value: T, kind: type[T], path: str) -> T:
-    """Return a DTO that an untyped caller may have got wrong; raise `InvalidArgumentError` where it is not one."""
+    """Return a DTO that an untyped caller passed; raise `InvalidArgumentError` if it has another type."""
     if not isinstance(value, kind):
         raise InvalidArgumentError(path=path, reason=f"is a {type(value).__name__}; give an {kind.__name__}")
     return value
@@ -109,7 +109,7 @@ def new_proposal(proposal: ActionProposal) -> dict[str, Any]:
 
     Raises:
         AlreadyStoredError: It has an id, or a status other than proposed.
-        ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+        ValueNotStorableError: `model_copy(update=...)` let in an unchecked value.
     """
     values = revalidated_fields(require_type(proposal, ActionProposal, "proposal"))
     if values["id"] is not None:
@@ -123,8 +123,8 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
     """Return the column values of a new, open record.
 
     Raises:
-        AlreadyStoredError: It has an id, or says how it ended.
-        ValueNotStorableError: A value was let in unchecked, by `model_copy(update=...)`.
+        AlreadyStoredError: It has an id or an outcome.
+        ValueNotStorableError: `model_copy(update=...)` let in an unchecked value.
     """
     values = revalidated_fields(require_type(record, ActionRecord, "record"))
     for name in _RECORD_NAMES:
@@ -134,7 +134,7 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
 
 
 def as_json_array(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows of `PROPOSED` columns as the JSON array of arrays that `json_rows` reads."""
+    """Return rows of `PROPOSER_COLUMNS` as the JSON array of arrays that `json_rows` reads."""
     return json.dumps([[_as_json(row[name]) for name in PROPOSER_COLUMNS] for row in rows], ensure_ascii=False)
 
 
@@ -143,8 +143,6 @@ def _as_json(value: object) -> object:
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S.%f").rjust(26, "0")
         case Mapping():
-            return dump_json(
-                cast("object", value)
-            )  # as a text inside the array, so that both engines keep it to the letter
+            return dump_json(cast("object", value))  # as text inside the array, so that both engines keep it exactly
         case _:
             return value

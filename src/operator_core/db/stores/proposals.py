@@ -1,4 +1,4 @@
-"""The store of proposals: plain functions over a connection, each in the transaction of its caller."""
+"""The store of proposals: plain functions over a connection, each in the caller's transaction."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -26,13 +26,13 @@ from operator_core.db.stores import reading
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, as_json_array, new_proposal, to_proposal
 from operator_core.db.stores.transitions import deferring_diagnosis, latch_unreadable, transition_to
 
-_BULK_ROWS = 2_000  # of one statement; all of a call are in one transaction
+_BULK_ROWS = 2_000  # of one statement; all rows of a call are in one transaction
 
 
 def _insert(source: sa.Subquery, *order: sa.ColumnElement[Any]) -> sa.Executable:
-    """Return the INSERT that chooses the status from the latch: what is made under a stop is born cancelled.
+    """Return the INSERT that chooses the status by the latch: a proposal made under a stop is stored as cancelled.
 
-    PostgreSQL's guard chooses again, from a younger snapshot; SQLite's can only check.
+    PostgreSQL's guard chooses again, from a newer snapshot; SQLite's can only check.
     """
     stop = kill_switch.alias("stop")
     stopped_by = sa.text(
@@ -86,7 +86,7 @@ def _diagnose_insert(connection: sa.Connection, code: str, values: Sequence[Mapp
         return latch_unreadable(connection)
     if code == UNREADABLE:
         return ConstraintError(code=code, detail=MESSAGES[code])
-    # The latch changed between the choice and the guard, or somebody else takes the idempotency key now.
+    # The latch changed between the choice and the guard, or a concurrent call takes the idempotency key.
     return RetryTransactionError(code=code)
 
 
@@ -99,7 +99,7 @@ def insert(connection: sa.Connection, proposal: ActionProposal) -> StoredProposa
 
 
 _OF_KEY = sa.select(*proposals.columns).where(proposals.c.idempotency_key == sa.bindparam("idempotency_key"))
-_MAY_DIFFER = ("proposed_at",)  # whoever repeats a call makes the proposal anew
+_MAY_DIFFER = ("proposed_at",)  # a repeated call makes the proposal anew
 
 
 @unit(TransactionMode.TRANSACTION)
@@ -125,7 +125,7 @@ def insert_idempotent(connection: sa.Connection, proposal: ActionProposal) -> St
 
 
 def _same(given: object, kept: object) -> bool:
-    if isinstance(given, dict):  # 1, 1.0 and True are equal in Python, and are not the same to run
+    if isinstance(given, dict):  # 1, 1.0 and True are equal in Python, but not as parameters
         return json.dumps(given, sort_keys=True) == json.dumps(kept, sort_keys=True)
     return given == kept
 
@@ -161,12 +161,12 @@ def get(connection: sa.Connection, proposal_id: int) -> StoredProposal | None:
 
 
 Filters = Mapping[str, Any]
-"""Column values that a proposal must have (`status`, `ticket_id`, ...), those that are not None."""
+"""The column values that a proposal must have (`status`, `ticket_id`, ...); None means any value."""
 
 
 @cache
 def _where(names: frozenset[str], status: ActionStatus | None) -> list[sa.ColumnElement[bool]]:
-    # The status stands in the text: a parameter would hide from the planner that the partial index serves.
+    # The status is in the text: a parameter would hide the usable partial index from the planner.
     conditions = [proposals.c[name] == sa.bindparam(name) for name in sorted(names)]
     return conditions if status is None else [sa.literal_column(f"action_proposals.status = '{status}'"), *conditions]
 
@@ -187,14 +187,14 @@ def _selection(names: frozenset[str], status: ActionStatus | None, paged: frozen
     return statement
 
 
-_FURTHER = 100  # rows that are read at a time in place of those of a page that cannot be read
+_FURTHER = 100  # rows that are read at a time to replace the unreadable ones of a page
 
 
 @unit(TransactionMode.READ)
 def list_(
     connection: sa.Connection, filters: Filters, before_id: int | None, limit: int | None
 ) -> reading.Found[StoredProposal]:
-    """Return the proposals that match, newest first; a page is full where there are enough that can be read."""
+    """Return the proposals that match, newest first; a page is full if there are enough readable ones."""
     names, status, values = _split(filters)
     found, wanted = reading.Found[StoredProposal](), limit
     while True:
@@ -235,7 +235,7 @@ _CANCEL_PENDING = transition_to(ActionStatus.CANCELLED).where(sa.text(f"({status
 
 @unit(TransactionMode.WRITE)
 def cancel_pending(connection: sa.Connection, by: str, reason: str | None) -> int:
-    """Cancel all that is proposed or validated at this moment, and return their exact number."""
+    """Cancel all proposals that are proposed or validated now, and return their number."""
     return connection.execute(_CANCEL_PENDING, {"step_by": by, "step_reason": reason}).rowcount
 
 
@@ -249,12 +249,12 @@ _CANCEL_EXPIRED = (
 
 @unit(TransactionMode.READ)
 def expired(connection: sa.Connection) -> list[int]:
-    """Return the ids of what is pending although its time to start is over."""
+    """Return the ids of pending proposals whose time to start is over."""
     return sorted(connection.scalars(_EXPIRED))
 
 
 def cancel_expired(connection: sa.Connection, by: str = "system") -> list[int]:
-    """Cancel what is pending although its time to start is over; return their ids."""
+    """Cancel the pending proposals whose time to start is over; return their ids."""
     cancelled: list[int] = []
     values = {"step_by": by, "step_reason": "expired before it was started"}
     while ids := connection.scalars(_CANCEL_EXPIRED, values).all():
@@ -281,13 +281,13 @@ _PROPOSED_BUT = _PROPOSED.where(not_among(proposals.c.id, "passed_over"))
 def lock_proposed(
     connection: sa.Connection, action_names: Sequence[str], rows: int, passed_over: Collection[int] = ()
 ) -> reading.Found[StoredProposal]:
-    """Return the oldest that are proposed and that nobody else looks at, locked until the transaction ends.
+    """Return the oldest unvalidated proposals that no other caller holds, locked until the transaction ends.
 
     Args:
-        connection: In whose transaction they are locked.
-        action_names: Any of these.
-        rows: How many at most.
-        passed_over: The ids of those that cannot be read.
+        connection: The connection whose transaction locks them.
+        action_names: Match any of these names.
+        rows: The maximum number of rows.
+        passed_over: The ids of the unreadable proposals.
     """
     values = {"of_action_name": action_names, "rows": rows}
     if not passed_over:

@@ -1,10 +1,10 @@
-"""Reads that get through rows which cannot be read: one such row takes none of the others along.
+"""Reads that survive unreadable rows: one such row does not hide the others.
 
-Rows are read together, as ever. Only when the driver cannot decode one of them is the result read again in halves, down
+Rows are normally read together. Only if the driver cannot decode one of them is the result read again in halves, down
 to the row, and then column by column.
 
-A read of one row raises `UnreadableRowError`. A read of many returns `Found`. What writes, and only then cannot show
-the row, returns the error in place of the row: whoever raises it does so after the commit.
+A read of one row raises `UnreadableRowError`. A read of many returns `Found`. A write whose row cannot be read returns
+the error in place of the row; the caller raises it after the commit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ _LAST: sa.BindParameter[int] = sa.bindparam("last_id_read", type_=sa.BigInteger(
 
 @dataclass
 class Found(Generic[T]):
-    """What a read of many rows found: those that can be read, in their order, and an error for each other one."""
+    """The result of reading many rows: the readable ones, in their order, and an error for each other one."""
 
     items: list[T] = field(default_factory=list[T])
     unreadable: list[UnreadableRowError] = field(default_factory=list[UnreadableRowError])
@@ -42,9 +42,9 @@ def many(
     """Return the rows of a statement, decoded.
 
     Args:
-        connection: Where they are read.
-        statement: Selects all that `decode` needs, `key` among it.
-        values: Its parameters.
+        connection: The connection to read on.
+        statement: Selects all that `decode` needs, including `key`.
+        values: The parameters of the statement.
         key: The column with the id of a row.
         decode: Raises `UnreadableRowError` for a row that cannot be read.
     """
@@ -81,15 +81,15 @@ def one(
 def lossy(
     connection: sa.Connection, statement: sa.Select[Any], values: Values, key: sa.Column[int]
 ) -> list[dict[str, Any]]:
-    """Return every row of a statement, in its order, with `Undecodable` for each value that cannot be read.
+    """Return every row of a statement, in its order, with `Undecodable` for each unreadable value.
 
     For rows that must be shown whatever they hold: what is engaged, and what runs. `text`, `time` and `number` turn
-    their values into ones that can be shown.
+    their values into displayable ones.
 
     Args:
         connection: The connection, in a transaction that sees one snapshot.
         statement: Selects `key`, and orders its rows without ties.
-        values: Its parameters.
+        values: The parameters of the statement.
         key: A column that is unique among the rows.
     """
     try:
@@ -118,7 +118,7 @@ def _by_key(
 def _by_position(
     connection: sa.Connection, statement: sa.Select[Any], values: Values, _: sa.Column[int]
 ) -> list[dict[str, Any]]:
-    # SQLite lets a column of any type hold text that cannot be decoded, the key too.
+    # SQLite lets a column of any type hold undecodable text, even the key.
     rows = range(
         len(connection.scalars(statement.with_only_columns(sa.literal(1), maintain_column_froms=True), values).all())
     )
@@ -168,7 +168,7 @@ _PYTHON_TYPES = (
 
 UNREADABLE_TEXT = "(cannot be read)"
 UNREADABLE_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""The time that is shown instead of one that cannot be read."""
+"""The time that is shown instead of an unreadable one."""
 
 
 def text(value: Any) -> Any:
@@ -187,7 +187,7 @@ def number(value: Any, default: int = 0) -> Any:
 
 
 def plain(table: sa.Table) -> Decode[sa.Row[Any]]:
-    """Return what decodes a part of a row, with its id in front, that is read column by column, without a DTO."""
+    """Return a decoder for part of a row, with its id first, that is read column by column, without a DTO."""
 
     def decode(row: sa.Row[Any]) -> sa.Row[Any]:
         for name, value in row._mapping.items():  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is public
@@ -201,14 +201,14 @@ def plain(table: sa.Table) -> Decode[sa.Row[Any]]:
 def written(
     connection: sa.Connection, statement: sa.Executable, values: Values, of: tuple[sa.Table, int], decode: Decode[T]
 ) -> T | UnreadableRowError | None:
-    """Run a statement that writes one row and return it, decoded; None where it wrote none.
+    """Run a statement that writes one row, and return the row, decoded; None if it wrote none.
 
     Args:
-        connection: Where it runs.
+        connection: The connection to run on.
         statement: Returns all that `decode` needs.
-        values: Its parameters.
-        of: The table and the id of the row, by which it is named where the driver cannot read it.
-        decode: Raises `UnreadableRowError` where the row cannot be read.
+        values: The parameters of the statement.
+        of: The table and the id of the row, to name it if the driver cannot read it.
+        decode: Raises `UnreadableRowError` if the row cannot be read.
     """
     try:
         row = connection.execute(statement, values).one_or_none()
@@ -229,7 +229,7 @@ def require_readable(row: T | UnreadableRowError) -> T:
     """Return a row that was written.
 
     Raises:
-        UnreadableRowError: It is written, and cannot be read.
+        UnreadableRowError: The row was written, but cannot be read.
     """
     if isinstance(row, UnreadableRowError):
         raise row
@@ -254,7 +254,7 @@ def rows(
 def _apart(
     connection: sa.Connection, statement: sa.Select[Any], values: Values, key: sa.Column[int]
 ) -> tuple[Sequence[sa.Row[Any]], list[UnreadableRowError]]:
-    # The same conditions and locks apply: only what is selected is less.
+    # The same conditions and locks apply; only the selection is smaller.
     only_ids = statement.with_only_columns(key, maintain_column_froms=True)
     ids = connection.scalars(only_ids, values).all()
     apart = _Apart(connection, statement.where(key.between(_FIRST, _LAST)), values, key)
@@ -264,7 +264,7 @@ def _apart(
 
 @dataclass
 class _Apart:
-    """Reads a result in halves, until each row that cannot be read stands alone."""
+    """A read of a result in halves, until each unreadable row stands alone."""
 
     connection: sa.Connection
     statement: sa.Select[Any]
@@ -299,14 +299,14 @@ def diagnose(
     row: tuple[sa.Column[int], int],
     error: Exception,
 ) -> UnreadableRowError:
-    """Return the error that names the first column of one row which cannot be decoded.
+    """Return the error that names the first column of a row that cannot be decoded.
 
     Args:
-        connection: Where it is read.
-        statement: Selects the row, maybe among others.
-        values: Its parameters.
+        connection: The connection to read on.
+        statement: Selects the row, possibly among others.
+        values: The parameters of the statement.
         row: The column with its id, and the id.
-        error: What the driver raised for all columns together.
+        error: The driver's error for all columns together.
     """
     key, number = row
     table, name = key.table, None

@@ -1,4 +1,4 @@
-"""The store of records: plain functions over a connection, each in the transaction of its caller."""
+"""The store of records: plain functions over a connection, each in the caller's transaction."""
 
 from typing import Any
 
@@ -117,7 +117,7 @@ def close(
     error_message: str | None,
     result_data: dict[str, Any] | None,
 ) -> StoredRecord | UnreadableRowError:
-    """Close an open record with its outcome; of callers at the same moment exactly one succeeds."""
+    """Close an open record with its outcome; of concurrent callers exactly one succeeds."""
     values = close_params(record_id, outcome, error_message, result_data)
     with deferring_diagnosis(lambda later, _: diagnose_close(later, record_id, outcome)):
         closed = reading.written(connection, CLOSE, values, (records, record_id), to_record)
@@ -134,7 +134,7 @@ _STANDING_OF_RECORD = (
 
 
 def diagnose_close(connection: sa.Connection, record_id: int, outcome: ActionOutcome) -> ActionError:
-    """Return the error that says why a record was not closed."""
+    """Return the error that explains why a record was not closed."""
     found = reading.one(connection, _STANDING_OF_RECORD, {"record_id": record_id}, records.c.id, reading.plain(records))
     if found is None:
         return RecordNotFoundError(record_id=record_id)

@@ -1,4 +1,4 @@
-"""Retention: what is finished and old may go, after a prune row in the ledger says who lets it go and why."""
+"""Retention: old finished proposals may be deleted, after a prune row records the actor and the reason."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,7 +30,7 @@ _PERMIT = sa.insert(prunes).values(
 
 @unit(TransactionMode.TRANSACTION)
 def record_prune(connection: sa.Connection, before: datetime, by: str, reason: str, *, keep_events: bool) -> None:
-    """Write down that what was finished before a moment may go; the guards of the database look here."""
+    """Record that what was finished before a moment may be deleted; the database's guards check this."""
     values = {"before": before, "prune_by": by, "prune_reason": reason, "keep": keep_events}
     connection.execute(_PERMIT, values)
 
@@ -39,7 +39,7 @@ _FINISHED = sa.text(f"action_proposals.status IN ({sql_list(TERMINAL)})")
 _IS_UNSETTLED = sa.exists().where(
     records.c.proposal_id == proposals.c.id, sa.text("action_records.outcome = 'unknown'"), records.c.finding.is_(None)
 )
-# A client dates its steps as it likes; when they were recorded it cannot say.
+# A client may date its steps freely, but not when they were recorded.
 _recorded_at: sa.ColumnElement[datetime | None] = sa.func.max(events.c.recorded_at, type_=UtcDateTime())
 _RECORDED_AT = sa.select(_recorded_at).where(events.c.proposal_id == proposals.c.id).scalar_subquery()
 _OLD = (
@@ -82,7 +82,7 @@ _DELETE_NOTES = sa.delete(notes).where(notes.c.proposal_id.in_(_IDS))
 
 @unit(TransactionMode.TRANSACTION)
 def prune_events(connection: sa.Connection, before: datetime, after_id: int) -> tuple[Sequence[int], int]:
-    """Delete the history of some proposals that are gone; return their ids, and how many events those were."""
+    """Delete the history of some deleted proposals; return their ids, and the number of events."""
     ids = connection.scalars(_FORGETTABLE, {"before": before, "after_id": after_id}).all()
     if not ids:
         return ids, 0
@@ -113,7 +113,7 @@ _COUNT_EVENTS = sa.select(
 
 @unit(TransactionMode.SNAPSHOT)
 def count(connection: sa.Connection, before: datetime, *, keep_events: bool) -> PruneReport:
-    """Return what a prune would delete, and what it would leave because nobody has settled it; wants one snapshot."""
+    """Return what a prune would delete, and what it would leave as unresolved; needs one snapshot."""
     values = {"before": before, "after_id": 0}
     told = 0 if keep_events else sum(connection.execute(_COUNT_EVENTS, values).one())
     return PruneReport(

@@ -9,7 +9,7 @@ from operator_core.actions.kill_switch import Scope
 from operator_core.db.schema import proposals
 
 MAX_PROPOSALS = 50_000
-"""The number of proposals that are searched, the newest first; no index of the ledger covers names."""
+"""The number of proposals that are searched, newest first; no index of the ledger covers names."""
 
 _MAX_VALUES = 500
 

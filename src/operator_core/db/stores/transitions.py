@@ -1,7 +1,7 @@
 """The one guarded UPDATE by which a proposal changes its state, and the diagnosis of a refusal.
 
 Write first, diagnose after: the UPDATE names the states that it may leave, so that of many callers one wins and the
-others learn why not.
+others learn the reason.
 """
 
 from collections.abc import Callable, Generator
@@ -48,7 +48,7 @@ _UNIQUE_VIOLATION = "23505"
 
 @contextmanager
 def deferring_diagnosis(explain: Callable[[sa.Connection, str], ActionError]) -> Generator[None]:
-    """Turn the refusal of a guard, or of the uniqueness of a record, into `RefusedError`."""
+    """Translate the refusal of a guard, or of the uniqueness of a record, into `GuardRefusal`."""
     try:
         yield
     except DBAPIError as error:
@@ -59,8 +59,8 @@ def deferring_diagnosis(explain: Callable[[sa.Connection, str], ActionError]) ->
 
 
 def transition_to(target: ActionStatus) -> sa.Update:
-    """Return the step to a state, of whatever its caller selects; `step_by` and `step_reason` are bound."""
-    # In the text: a list of parameters would be spelt out anew for every call.
+    """Return the step to a state, for rows that the caller selects; `step_by` and `step_reason` are bound."""
+    # In the text: a list of parameters would be expanded again for every call.
     leaves = " OR ".join(f"action_proposals.status = '{source}'" for source in source_states(target))
     return (
         sa.update(proposals)
@@ -89,10 +89,10 @@ _TRANSITIONS = {
 def transition(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, by: str, reason: str | None
 ) -> StoredProposal | UnreadableRowError:
-    """Take one step; of callers at the same moment exactly one succeeds.
+    """Take one step; of concurrent callers exactly one succeeds.
 
     Raises:
-        RefusedError, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
+        GuardRefusal, ProposalNotFoundError, TransitionNotAllowedError: The step was not taken.
     """
     statement = _TRANSITIONS.get(wanted)
     if statement is None:
@@ -112,7 +112,7 @@ _OUTCOME = sa.select(records.c.outcome).where(records.c.proposal_id == sa.bindpa
 def diagnose_transition(
     connection: sa.Connection, proposal_id: int, wanted: ActionStatus, code: str | None = None
 ) -> ActionError:
-    """Return the error that says why a step was not taken; `code` is what the guard said, if it was the guard."""
+    """Return the error that explains why a step was not taken; `code` is the guard's, if a guard refused it."""
     if code == UNREADABLE:
         return unreadable(connection, proposal_id)
     found = reading.one(connection, _STATUS, {"proposal_id": proposal_id}, proposals.c.id, _plain)
@@ -149,7 +149,7 @@ _PROPOSAL = sa.select(*proposals.columns).where(_BY_ID)
 
 
 def unreadable(connection: sa.Connection, proposal_id: int) -> UnreadableRowError:
-    """Return the error that says what of a proposal cannot be read; the guard may be stricter than the library."""
+    """Return the error that names what of a proposal cannot be read; the guard may be stricter than the library."""
     try:
         reading.one(connection, _PROPOSAL, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
     except UnreadableRowError as error:
@@ -179,7 +179,7 @@ _BARRING_STOP = (
 
 
 def diagnose_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
-    """Return the error that names the stop which bars a start: an engaged one before a released one."""
+    """Return the error that names the stop which blocks a start: an engaged one before a released one."""
     stops = reading.lossy(connection, _BARRING_STOP, {"proposal_id": proposal_id}, _k.c.generation)
     if not stops:
         return RetryTransactionError(code=STOPPED)
@@ -198,7 +198,7 @@ def diagnose_stop(connection: sa.Connection, proposal_id: int, current: ActionSt
 
 
 def latch_unreadable(connection: sa.Connection) -> GuardMissingError:
-    """Return the error of a ledger without its latch: nothing is started there."""
+    """Return the error of a ledger without its latch, where nothing starts."""
     return GuardMissingError(
         url=display_url(connection.engine.url),
         guards=(f"the latch row '{EVERYTHING}' is missing",),

@@ -1,4 +1,4 @@
-"""Rebuilds proposals and records from their history, and lists where the tables say something else."""
+"""Verification: rebuild proposals and records from their history, and list where the tables differ."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ _HIGHEST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(proposals.c.id
 
 @unit(TransactionMode.SNAPSHOT)
 def highest(connection: sa.Connection) -> int:
-    """Return the highest id that a proposal has, or has had."""
+    """Return the highest id that a proposal has, or once had."""
     return max(int(connection.execute(_HIGHEST).scalar_one()), history.last_proposal(connection))
 
 
@@ -41,7 +41,7 @@ _NEXT_STORED = sa.select(proposals.c.id).where(proposals.c.id > _AFTER).order_by
 
 @unit(TransactionMode.SNAPSHOT)
 def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
-    """Return the last id of the next chunk of proposals that are, or were, there; None at the end."""
+    """Return the last id of the next chunk of proposals, including deleted ones; None at the end."""
     stored = connection.scalars(_NEXT_STORED, {"after_id": after_id}).all()
     ids = sorted({*stored, *history.next_proposals(connection, after_id, CHUNK)})[:CHUNK]
     return ids[-1] if ids else None
@@ -49,9 +49,9 @@ def next_chunk(connection: sa.Connection, after_id: int) -> int | None:
 
 @unit(TransactionMode.SNAPSHOT)
 def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepancy]:
-    """Return every difference of the proposals of a range of ids; wants one snapshot.
+    """Return every difference of the proposals of a range of ids; needs one snapshot.
 
-    A row that cannot be read is one. Only what it would have been compared with is left out.
+    An unreadable row is a difference. Only the comparisons that need it are left out.
     """
     values = {"first": first, "last": last}
     told = history.of_proposals(connection, first, last)
@@ -95,7 +95,7 @@ def unreadable_prunes(connection: sa.Connection) -> list[Discrepancy]:
 
 
 def _pruned_before(connection: sa.Connection) -> datetime | None:
-    """Return the latest `before` of all prunes that can be read."""
+    """Return the latest `before` of all readable prunes."""
     latest: datetime | Undecodable | None = reading.scalar(connection, _PRUNED_BEFORE, {})
     if not isinstance(latest, Undecodable):
         return latest
@@ -188,8 +188,8 @@ def _compared(expected: Mapping[str, Any], found: StoredProposal | StoredRecord,
 
 
 def _normal(name: str, value: Any) -> object:
-    """Return a value of a row, or of the JSON in an event, so that both can be compared."""
-    with suppress(ValueError, TypeError):  # what is not written as the ledger writes it differs
+    """Return a value of a row, or of the JSON in an event, in a form that can be compared."""
+    with suppress(ValueError, TypeError):  # a value in another form than the ledger's differs
         if isinstance(value, str) and name.endswith(("_at", "_until")):
             return datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
         if name == "lease_seconds" and value is not None:

@@ -1,1 +1,1 @@
-"""Who owns the transaction of a call: the library or its host."""
+"""Transaction ownership: the library or its host."""

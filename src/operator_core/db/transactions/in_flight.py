@@ -1,4 +1,4 @@
-"""A call on its way to a server, which a caller that is cancelled does not wait for without end."""
+"""A call on its way to a server, with a bound on how long a cancelled caller waits for it."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,25 +13,25 @@ from operator_core.db.transactions.shield import Limit
 T = TypeVar("T")
 
 READ_CANCEL_TIMEOUT_SECONDS = 0.5
-"""How long a cancelled call may take to end that only reads, or has not begun; then its connection is closed."""
+"""How long a cancelled call may take to end if it only reads or has not begun; then its connection is closed."""
 
 WRITE_MARGIN_SECONDS = 5.0
-"""How much longer than its `lock_timeout` a cancelled call may take to end that writes."""
+"""How much longer than its `lock_timeout` a cancelled call that writes may take to end."""
 
 HANG_UP_TIMEOUT_SECONDS = 2.0
-"""How long a call is waited for whose connection was closed."""
+"""How long to wait for a call whose connection was closed."""
 
 
 class InFlight(Limit):
-    """The limit of one call: it reaches for the call's connection, and keeps a call from beginning that nobody awaits.
+    """The limit of one call. It can close the call's connection, and stops an abandoned call from beginning.
 
-    A call that is still connecting has no connection to be closed. It is left to the timeouts of connecting, keeps its
-    place meanwhile, and ends before its first statement.
+    A call that is still connecting has no connection to close. It is left to the connect timeouts, keeps its slot
+    meanwhile, and ends before its first statement.
 
     Args:
-        seconds: How long it may take to settle once it was cancelled; None on SQLite, where none waits without end.
-        reads: Whether it only reads, so that nothing needs to settle.
-        connecting: How long it may take to end that has not begun.
+        seconds: How long a cancelled call may take to finish; None on SQLite, where no call waits indefinitely.
+        reads: Whether it only reads, so that it need not finish.
+        connecting: How long a call that has not begun may take to end.
     """
 
     __slots__ = ("_connecting", "_driver", "_is_awaited")
@@ -45,7 +45,7 @@ class InFlight(Limit):
         self._is_awaited = True
 
     def require_awaited(self) -> None:
-        """See that somebody waits for the call.
+        """Require that a caller waits for the call.
 
         Raises:
             asyncio.CancelledError: Its caller was cancelled.
@@ -54,7 +54,7 @@ class InFlight(Limit):
             raise asyncio.CancelledError
 
     def begin(self, connection: sa.Connection) -> None:
-        """Note the connection on which the call begins, unless nobody waits for it.
+        """Note the connection on which the call begins, unless its caller is gone.
 
         Raises:
             asyncio.CancelledError: Its caller was cancelled before.
@@ -72,22 +72,22 @@ class InFlight(Limit):
         return begin_and_run
 
     def end(self) -> None:
-        """Let go of the connection, which is the next call's."""
+        """Drop the connection, which now belongs to the next call."""
         self._driver = None
 
     def patience(self) -> float | None:
-        """Return how long it is waited for; on a server, it does not begin from here on."""
+        """Return how long to wait for the call; on a server, it cannot begin from here on."""
         if self.seconds is None:
             return None
         self._is_awaited = False
         return self._connecting if self._driver is None else self.seconds
 
     def give_up(self, task: "asyncio.Future[Any]") -> float:  # noqa: ARG002 - it ends by itself, with an error
-        """Close the connection beneath it: a driver that is cancelled would ask a server that does not answer."""
+        """Close the connection under the call: a cancelled driver would wait for a server that does not answer."""
         return HANG_UP_TIMEOUT_SECONDS if self.hang_up() else 0.0
 
     def hang_up(self) -> bool:
-        """Have the call fail with a lost connection, or not begin; return whether it has begun."""
+        """Make the call fail with a lost connection, or never begin; return whether it has begun."""
         self._is_awaited = False
         if self._driver is None:
             return False
@@ -96,7 +96,7 @@ class InFlight(Limit):
 
 
 class ClosingPool(Limit):
-    """The limit of closing what is idle in a pool: a server that does not answer is not asked for its leave."""
+    """The limit of closing a pool's idle connections, because a server may never answer the goodbye."""
 
     __slots__ = ("_engine",)
 

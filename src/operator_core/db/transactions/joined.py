@@ -1,4 +1,4 @@
-"""How a unit of work runs in the open transaction of a host's session."""
+"""Units of work in the open transaction of a host's session."""
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -32,9 +32,9 @@ async def run_in_session(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Flush, then run `unit` on the connection of the session; a refusal leaves the transaction as it was before.
+    """Flush, then run `unit` on the session's connection; a refusal leaves the transaction as it was.
 
-    Calls on one session run one after another. What else the host does on its connection waits as long.
+    Calls on one session run one after another, and the host's own statements on the connection wait for them.
 
     Raises:
         SessionBusyError: Another task is in the middle of a commit, a flush or the first statement of the session.
@@ -60,7 +60,7 @@ def run_on(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run `unit` in the open transaction of a connection that nobody else uses meanwhile."""
+    """Run `unit` in the open transaction of a connection that nothing else uses meanwhile."""
     with translating_errors(connection.engine.url), _busy_as_conflict(), naming_a_lost_transaction(connection):
         require_configured(connection)
         require_same_file(connection)
@@ -74,7 +74,7 @@ def run_on(
 
 @contextmanager
 def naming_a_lost_transaction(connection: sa.Connection) -> Generator[None]:
-    """Say that a connection is gone, and its transaction with it: SQLAlchemy asks for a rollback."""
+    """Report that the connection and its transaction are lost, where SQLAlchemy asks for a rollback."""
     try:
         yield
     except PendingRollbackError as error:
@@ -84,7 +84,7 @@ def naming_a_lost_transaction(connection: sa.Connection) -> Generator[None]:
 
 @contextmanager
 def _busy_as_conflict() -> Generator[None]:
-    """Turn "busy" into the one error that says: run your transaction again."""
+    """Translate "busy" into the one error that asks the host to run its transaction again."""
     try:
         yield
     except DBAPIError as error:
@@ -110,12 +110,12 @@ def _run_with_savepoint(
 
 @contextmanager
 def _savepoint(connection: sa.Connection) -> Generator[None]:
-    """Undo what is done in the block where it raises; always by one name, which a server has to parse only once."""
+    """Undo the block if it raises. The savepoint's name never changes, so that a server parses it only once."""
     connection.exec_driver_sql("SAVEPOINT operator_core")
     try:
         yield
     except BaseException:
-        with suppress(SQLAlchemyError):  # the connection is lost, and what broke it is under way to the caller
+        with suppress(SQLAlchemyError):  # the connection is lost, and the caller gets the error that broke it
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT operator_core")
             connection.exec_driver_sql("RELEASE SAVEPOINT operator_core")
         raise

@@ -1,4 +1,4 @@
-"""Transactions of the library's own: queued, retried, and settled before a cancellation is delivered."""
+"""The library's own transactions: queued, retried, and finished before a cancellation is delivered."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -45,11 +45,11 @@ def _transact(engine: Engine, work: _Work[T]) -> T:
 
 
 class TransactionRunner:
-    """Runs units on an open engine, each in a transaction of its own.
+    """A runner of units on an open engine, each in its own transaction.
 
     Args:
         engine: An open engine.
-        url: What it is shown as.
+        url: The URL that messages show.
         lock_timeout: How many seconds a call waits for others of this process.
         autocommit: Whether a single statement needs no transaction around it.
         owns_engine: Whether the engine was made with `owned_engine_options`.
@@ -60,7 +60,7 @@ class TransactionRunner:
     ) -> None:
         self.engine = engine
         self._lock_timeout, self._url = lock_timeout, url
-        self._greenlet_session = AsyncSession(engine)  # leads into SQLAlchemy's greenlet; nothing is ever kept in it
+        self._greenlet_session = AsyncSession(engine)  # leads into SQLAlchemy's greenlet; never holds any object
         self._threads = SqliteThreadRunner(engine) if owns_engine and is_sqlite(engine) else None
         self._pinned = PinnedConnections(engine.sync_engine) if owns_engine and not is_sqlite(engine) else None
         single = engine.sync_engine if self._pinned else with_autocommit(engine.sync_engine)
@@ -84,17 +84,17 @@ class TransactionRunner:
         return self._pinned.run if engine is self.engine.sync_engine else partial(self._pinned.transact, engine)
 
     async def run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a unit in the mode that it declares; it is settled before a cancellation is delivered.
+        """Run a unit in the mode that it declares, and let it finish before a cancellation is delivered.
 
-        A unit that met another transaction is run again. On a server, a call that only reads is not settled: if it does
-        not end at once, its connection is closed.
+        A unit that conflicts with another transaction is run again. On a server, a cancelled call that only reads need
+        not finish: if it does not end at once, its connection is closed.
         """
         return await self._run_queued(unit.mode, lambda connection: unit(connection, *args, **kwargs))
 
     async def run_or_undo(
         self, on_cancelled: Callable[[T], Awaitable[None]], unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a unit as `run` does, and pass `on_cancelled` a result that a cancelled caller will not see."""
+        """Run a unit like `run`; if the caller is cancelled, pass the result that it missed to `on_cancelled`."""
         return await self._run_queued(unit.mode, lambda connection: unit(connection, *args, **kwargs), on_cancelled)
 
     async def _run_queued(
@@ -110,7 +110,7 @@ class TransactionRunner:
             raise
         running = self._run_to_its_end(mode, work, outcome, call)
         try:
-            await (running if self._threads else shielded(running, call))  # a thread settles what it has begun
+            await (running if self._threads else shielded(running, call))  # a thread finishes what it has begun
         except asyncio.CancelledError:
             if outcome.is_set and on_cancelled is not None:
                 with suppress(TimeoutError):
@@ -166,7 +166,7 @@ class TransactionRunner:
 
     @asynccontextmanager
     async def reserve(self) -> AsyncGenerator[None]:
-        """Wait until a block of several calls can begin, and keep its place until it ends."""
+        """Wait until a block of several calls can begin, and keep its slots until it ends."""
         await self._acquire(self._slots_of_block)
         try:
             await self.release_idle_connections()
@@ -175,7 +175,7 @@ class TransactionRunner:
             _release(self._slots_of_block)
 
     async def release_idle_connections(self) -> None:
-        """Return to the pool the connections that are kept, for somebody who takes one out of it or closes it."""
+        """Return our idle connections to the pool, for a caller that checks one out or closes the pool."""
         if self._threads is not None:
             await shielded(self._threads.release_idle())
         pinned = self._pinned
@@ -183,7 +183,7 @@ class TransactionRunner:
             await shielded(self._greenlet_session.run_sync(lambda _session: pinned.release_idle()))
 
     async def dispose(self) -> None:
-        """Let the calls in flight end, then close all connections: one in use would be left open."""
+        """Let the calls in flight end, then close all connections: one in use would stay open."""
         await self._wait_until_idle(self.settle_timeout)
         for call in self._in_flight:
             call.hang_up()
@@ -192,7 +192,7 @@ class TransactionRunner:
         await close_pool(self.engine)
 
     def forget(self) -> None:
-        """Let go of all connections without their event loop: it is closed, or the parent's."""
+        """Drop all connections without using their event loop, which is closed or belongs to the parent process."""
         for kept in (self._threads, self._pinned):
             if kept is not None:
                 kept.forget()
@@ -207,7 +207,7 @@ class TransactionRunner:
 
 
 async def close_pool(engine: AsyncEngine) -> None:
-    """Close the idle connections of an engine of ours, within a bound also where the server does not answer."""
+    """Close the idle connections of an owned engine, within a bound even if the server does not answer."""
     if is_sqlite(engine):
         await engine.dispose()
         return
@@ -230,7 +230,7 @@ def _run_diagnosed(run: _Run, work: _Work[T], call: InFlight, _session: Session)
 
 
 def _slots(engine: AsyncEngine, *, in_memory: bool, owns_engine: bool) -> tuple[dict[TransactionMode, _Slots], _Slots]:
-    """Return what a unit of each mode queues at, and what a block of calls does; a host's pool has its own queue."""
+    """Return the slots that each mode and a block of calls need; a host's pool has its own queue."""
     if not is_sqlite(engine):
         connections = (asyncio.Semaphore(POOL_SIZE),) if owns_engine else ()
         return dict.fromkeys(TransactionMode, connections), connections

@@ -1,4 +1,4 @@
-"""Finish a call before delivering its cancellation, and give it up if that takes too long."""
+"""Finish a call before delivering its cancellation, and abort it if that takes too long."""
 
 import asyncio
 import time
@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 SETTLE_TIMEOUT_SECONDS = 15.0
-"""For how long the end of an execution is recorded once its task is cancelled; then its calls are cancelled too."""
+"""How long recording the end of an execution may take once its task is cancelled; then its calls are cancelled too."""
 
 
 class Outcome(Generic[T]):
-    """The result of a call, which is there even if the caller was cancelled and will not see it."""
+    """The result of a call, available even if the caller was cancelled and will not see it."""
 
     __slots__ = ("is_set", "value")
 
@@ -27,7 +27,7 @@ class Outcome(Generic[T]):
 
 
 class Limit:
-    """How long a caller that is cancelled waits for what it has begun, and what breaks that off afterwards."""
+    """A bound on how long a cancelled caller waits for its work, and the action that aborts the work afterwards."""
 
     __slots__ = ("seconds",)
 
@@ -35,24 +35,24 @@ class Limit:
         self.seconds = seconds
 
     def patience(self) -> float | None:
-        """Return for how many seconds the work may still come to its end by itself; None means as long as it takes."""
+        """Return for how many seconds the work may still finish by itself; None means without a limit."""
         return self.seconds
 
     def give_up(self, task: "asyncio.Future[Any]") -> float | None:
-        """Break the work off, and return for how many seconds it is waited for once more."""
-        task.cancel()  # the calls within are settled, each within its own limit
+        """Abort the work, and return for how many more seconds to wait for it."""
+        task.cancel()  # the calls inside finish, each within its own limit
         return self.seconds
 
 
 async def shielded(work: Awaitable[T], limit: Limit | None = None) -> T:
-    """Run `work` in a task of its own and wait until it is settled, even if the caller is cancelled.
+    """Run `work` in its own task and wait until it has finished, even if the caller is cancelled.
 
     A task that is cancelled inside SQLAlchemy and aiosqlite can leave SQLite's write lock held, so the cancellation is
     delivered afterwards. Cancelled does not mean undone.
 
     Args:
-        work: What is done.
-        limit: For how long a cancelled caller waits; None means until the work is done.
+        work: The work to run.
+        limit: How long a cancelled caller waits; None means until the work is done.
     """
     end = asyncio.get_running_loop().create_future()
 
@@ -64,10 +64,10 @@ async def shielded(work: Awaitable[T], limit: Limit | None = None) -> T:
         try:
             return await work
         finally:
-            wake()  # `asyncio.shield` would hear of it one turn of the loop later
+            wake()  # `asyncio.shield` would notice one turn of the loop later
 
     task = asyncio.create_task(run())
-    task.add_done_callback(wake)  # it is cancelled before it ran
+    task.add_done_callback(wake)  # covers a cancellation before it ran
     try:
         await end
     except asyncio.CancelledError:
@@ -77,10 +77,10 @@ async def shielded(work: Awaitable[T], limit: Limit | None = None) -> T:
 
 
 async def in_time(work: Awaitable[T], limit: Limit) -> T:
-    """Run `work` in a task of its own for as long as a cancelled caller would wait, and give it up then.
+    """Run `work` in its own task for as long as a cancelled caller would wait, then abort it.
 
     Raises:
-        TimeoutError: It was given up.
+        TimeoutError: It was aborted.
     """
     task = asyncio.ensure_future(work)
     if await _wind_up(task, limit):
@@ -91,7 +91,7 @@ async def in_time(work: Awaitable[T], limit: Limit) -> T:
 
 
 async def _wind_up(task: "asyncio.Future[Any]", limit: Limit | None) -> bool:
-    """Wait for a task, and give it up when its limit is over; return whether the caller was cancelled meanwhile."""
+    """Wait for a task, and abort it at its limit; return whether the caller was cancelled meanwhile."""
     cancelled = await _done_within(task, None if limit is None else limit.patience())
     if limit is not None and not task.done():
         cancelled = await _done_within(task, limit.give_up(task)) or cancelled
@@ -108,10 +108,10 @@ async def _done_within(task: "asyncio.Future[Any]", seconds: float | None) -> bo
         try:
             await asyncio.wait({task}, timeout=left)
         except asyncio.CancelledError:
-            cancelled = True  # asked again: it is still not settled
+            cancelled = True  # cancelled again, and the task has not finished
     return cancelled
 
 
 def _see(task: "asyncio.Future[Any]") -> None:
     if not task.cancelled():
-        task.exception()  # the caller wants to hear of its cancellation
+        task.exception()  # the caller gets its cancellation instead

@@ -1,6 +1,7 @@
-"""Whole units in the thread of a connection to SQLite: one hop for all that a call does.
+"""Whole units in the thread of a SQLite connection: one hop for an entire call.
 
-In SQLAlchemy's greenlet each statement would hop by itself and pay for asyncio: a short call took three times as long.
+In SQLAlchemy's greenlet each statement would make its own hop and pay for asyncio: a short call took three times as
+long.
 """
 
 import asyncio
@@ -26,12 +27,12 @@ _BEGIN = {
     TransactionMode.MULTI_WRITE: "BEGIN IMMEDIATE",
     TransactionMode.TRANSACTION: "BEGIN IMMEDIATE",
 }
-"""What a unit begins with; a single statement needs nothing."""
+"""The statement that begins a unit; a single statement needs none."""
 
 
 @dataclass(slots=True)
 class _Checkout:
-    """A connection of the pool, and what units see of it in its thread."""
+    """A connection of the pool, and the view of it that units get in its thread."""
 
     connection: AsyncConnection
     driver: OneHopConnection
@@ -46,7 +47,7 @@ def _transact(
     work: Callable[[sa.Connection], T],
 ) -> T:
     begin = _BEGIN.get(mode)
-    # What SQLAlchemy begins by itself is nothing to SQLite, so it is never ended.
+    # SQLAlchemy's own begin does not reach SQLite, so it is never ended.
     try:
         if begin is not None:
             dbapi_connection.execute(begin).close()
@@ -65,7 +66,7 @@ def _transact(
 
 
 class SqliteThreadRunner:
-    """Runs units in the threads of an engine of ours, and keeps its connections at hand.
+    """A runner of units in the threads of an owned engine, which keeps its connections checked out.
 
     Each reader has its own connection; writers share one and queue in its thread. The caller must not use more
     connections than the pool has.
@@ -79,9 +80,9 @@ class SqliteThreadRunner:
         self._writing = 0
 
     async def run(self, mode: TransactionMode, work: Callable[[sa.Connection], T], outcome: Outcome[T]) -> None:
-        """Do the work of a unit in a transaction of its own, and set its outcome once it is kept.
+        """Run a unit in its own transaction, and set its outcome once it is committed.
 
-        A cancellation is delivered when the thread is through with it; if it has not begun, it does not begin.
+        A cancellation is delivered once the thread is done with the unit; a unit that has not begun is skipped.
         """
         if mode in READING:
             checkout = await self._check_out()
@@ -117,16 +118,16 @@ class SqliteThreadRunner:
             await checkout.driver.run_in_thread(run_unit)
         except asyncio.CancelledError:
             cancelled = True
-            with suppress(ValueError):  # it was closed, after what was asked of it before
-                await shielded(checkout.driver.run_in_thread(lambda _dbapi: None))  # a thread does one after the other
+            with suppress(ValueError):  # it was closed, after its earlier work
+                await shielded(checkout.driver.run_in_thread(lambda _dbapi: None))  # a thread works in order
             raise
         except BaseException as error:
-            if mode in READING or not isinstance(error, ActionError):  # a refused write is nothing special
+            if mode in READING or not isinstance(error, ActionError):  # a refused write is normal
                 await shielded(self._invalidate(checkout))
             raise
 
     async def _invalidate(self, checkout: _Checkout) -> None:
-        """Close a connection on which something failed: a result that was left half read would keep its snapshot."""
+        """Close a connection after a failure: a half-read result would keep its snapshot."""
         checkout.failed = True
         if self._writer is checkout:
             self._writer = None
@@ -143,7 +144,7 @@ class SqliteThreadRunner:
             checkout = await self._check_out()
             if self._writer is None:
                 self._writer = checkout
-            else:  # another one was first
+            else:  # another call was first
                 self._idle.append(checkout)
         return self._writer
 
@@ -161,7 +162,7 @@ class SqliteThreadRunner:
             await self._idle.pop().connection.close()
 
     def forget(self) -> None:
-        """Let go of all connections, so that the pool hears no more of them."""
+        """Detach all connections, so that the pool no longer tracks them."""
         for checkout in (*self._idle, self._writer):
             if checkout is not None and checkout.connection.sync_connection is not None:
                 with suppress(SQLAlchemyError):  # it was lost before

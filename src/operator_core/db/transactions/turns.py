@@ -1,4 +1,4 @@
-"""Turns on a session and on its connection: calls of the ledger run one after another, and a host's statements wait."""
+"""Turns on a session and its connection: the ledger's calls run one after another, and a host's statements wait."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ class Call:
         self.over = asyncio.Event()
 
     def keep_waiting(self) -> None:
-        """Wait in SQLAlchemy's greenlet until the call is over, unless it is this task's own."""
+        """Wait in SQLAlchemy's greenlet until the call is over, unless this task makes it."""
         if self.task is not asyncio.current_task():
             await_only(self.over.wait())
 
@@ -43,10 +43,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[Call]:
-        """Wait for those who came before, and keep the others waiting.
+        """Wait for all earlier calls, and keep later ones waiting.
 
         Raises:
-            SessionBusyError: The task has its turn already, as in a listener of the host that its own call runs.
+            SessionBusyError: The task has its turn already, for example in a host's listener that its own call runs.
         """
         if self._call is not None and self._call.task is asyncio.current_task():
             raise SessionBusyError(detail="another call of the ledger, which runs this one")
@@ -71,7 +71,7 @@ def turns_of(session: AsyncSession) -> Turns:
 
 
 EXCLUSIVE = ("commit", "rollback", "close", "flush", "_connection_for_bind")
-"""What SQLAlchemy refuses, or does by halves, while another task connects or flushes a session."""
+"""What SQLAlchemy refuses, or does only in part, while another task connects or flushes a session."""
 
 
 @contextmanager
@@ -97,10 +97,10 @@ def alone_in(session: Session, call: Call) -> Generator[None]:
 
 
 def flush(session: Session) -> None:
-    """Flush what the host has pending; a block of `begin` that another task leaves meanwhile is refused its commit.
+    """Flush the host's pending objects; refuse the commit of a `begin` block that another task leaves meanwhile.
 
     Raises:
-        SessionBusyError: In that other task: its commit would tear the flush apart.
+        SessionBusyError: In that other task: its commit would split the flush.
     """
     if not (session.new or session.dirty or session.deleted):
         return
@@ -117,7 +117,7 @@ def _refuse(_session: Session) -> None:
 
 @contextmanager
 def naming_a_busy_session() -> Generator[None]:
-    """Turn SQLAlchemy's errors about two tasks in one session into one of ours; all others are the host's.
+    """Translate SQLAlchemy's errors about two tasks in one session; all other errors stay the host's.
 
     Raises:
         SessionBusyError: A task of the host is in the middle of a commit, a flush or its first statement.
@@ -154,7 +154,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def alone_on(connection: sa.Connection, call: Call) -> Generator[None]:
-    """Keep statements, commits and rollbacks of other tasks waiting: within our savepoint they would share its end."""
+    """Make other tasks' statements, commits and rollbacks wait: inside our savepoint they would share its end."""
     _watch(connection)
     key = id(connection.connection.dbapi_connection)
     _wait_for_turn(key)  # two sessions may share a connection
@@ -171,7 +171,7 @@ def _wait_for_turn(key: int) -> None:
 
 
 def _watch(connection: sa.Connection) -> None:
-    """Have everything that goes to the driver look whether a call of the ledger is under way there; once per engine."""
+    """Make everything that goes to the driver wait for a call of the ledger in flight there; once per engine."""
     dialect = connection.dialect
     if dialect in _watched:
         return
@@ -192,5 +192,5 @@ def _watch(connection: sa.Connection) -> None:
 
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
         event.listen(connection.engine, name, before_statement)
-    for name in ("do_commit", "do_rollback"):  # the events of SQLAlchemy would cost each statement of the host
+    for name in ("do_commit", "do_rollback"):  # SQLAlchemy's events would slow down each statement of the host
         setattr(dialect, name, after_turn(getattr(dialect, name)))

@@ -1,4 +1,4 @@
-"""The contract: the promises that rest on the settings of a host's engine, as a class of tests that a host inherits."""
+"""The contract: the guarantees that depend on the settings of a host's engine, as tests that a host inherits."""
 
 from operator_core.testing.contract.steps import StepsContract
 from operator_core.testing.contract.stops import StopsContract
@@ -6,10 +6,10 @@ from operator_core.testing.contract.transactions import TransactionsContract
 
 
 class LedgerContract(StepsContract, TransactionsContract, StopsContract):
-    """Tests an engine of a host: `class TestOurEngine(LedgerContract)` with a method `engine`, and `server`.
+    """The tests of a host's engine: `class TestOurEngine(LedgerContract)` with a method `engine`, and `server`.
 
-    The tests are plain methods, so any runner will do: pytest without plugins, or unittest, where the class inherits
-    from `unittest.TestCase` too. Each has a fresh ledger, and an event loop of its own.
+    The tests are plain methods, so any runner works: pytest without plugins, or unittest, if the class also inherits
+    from `unittest.TestCase`. Each has a fresh ledger, and its own event loop.
     """
 
 

@@ -1,4 +1,4 @@
-"""Where a test of the contract takes place: a fresh ledger, the host's engine, and what others see."""
+"""The setting of a contract test: a fresh ledger, the host's engine, and the view of other clients."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -29,12 +29,12 @@ INSERT_NOTE = "INSERT INTO host_notes VALUES ({})"
 
 @dataclass(frozen=True)
 class Stage:
-    """What a test of the contract has.
+    """The parts of a contract test.
 
     Attributes:
-        engine: The host's, under test.
+        engine: The host's engine, which is tested.
         db: An `ActionDB` on that engine.
-        others: An `ActionDB` on an engine of its own: what everybody else sees.
+        others: An `ActionDB` on its own engine: the view of other clients.
     """
 
     engine: AsyncEngine
@@ -43,13 +43,13 @@ class Stage:
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[tuple[AsyncSession, ActionRepository]]:
-        """Give a session of the host with a repository that joins it; what is not committed is rolled back."""
+        """Yield a session of the host with a repository that joins it; uncommitted changes are rolled back."""
         async with AsyncSession(self.engine, expire_on_commit=False) as session:
             yield session, ActionRepository(session)
 
     @asynccontextmanager
     async def connections(self) -> AsyncGenerator[list[AsyncConnection]]:
-        """Give several connections of the engine at once: as many as it lends."""
+        """Yield several connections of the engine at once: as many as it lends."""
         async with AsyncExitStack() as stack:
             lent: list[AsyncConnection] = []
             for _ in range(_CONNECTIONS):
@@ -62,12 +62,12 @@ class Stage:
             yield lent
 
     async def notes(self) -> int:
-        """Return how many rows the host's table has, outside of any transaction that is open."""
+        """Return how many rows the host's table has, outside any open transaction."""
         async with self.engine.connect() as connection:
             return (await connection.scalar(sa.text("SELECT count(*) FROM host_notes"))) or 0
 
     async def status_of(self, proposal_id: int | None) -> ActionStatus | None:
-        """Return where others see a proposal."""
+        """Return the state of a proposal as other clients see it."""
         found = await self.others.get_proposal(proposal_id or 0)
         return None if found is None else found.status
 
@@ -81,10 +81,10 @@ async def _closing(connection: AsyncConnection) -> AsyncGenerator[AsyncConnectio
 
 
 class Contract(ABC):
-    """Gives each test a fresh ledger and the host's engine on it."""
+    """The base of the contract: each test gets a fresh ledger and the host's engine on it."""
 
     server: str | URL | None = None
-    """A PostgreSQL server, as for `fresh_postgresql`; None means a fresh SQLite file for each test."""
+    """A PostgreSQL server, as in `fresh_postgresql`; None means a fresh SQLite file for each test."""
 
     @abstractmethod
     def engine(self, url: URL) -> AsyncEngine:
@@ -105,13 +105,13 @@ T = TypeVar("T")
 
 
 def on_stage(body: Callable[[C, Stage], Awaitable[None]]) -> Callable[[C], None]:
-    """Turn a coroutine into a plain test, which runs in an event loop of its own."""
+    """Turn a coroutine function into a plain test, which runs in its own event loop."""
 
     def test(self: C) -> None:
         with self._database() as url:  # pyright: ignore[reportPrivateUsage] - the other half of the same thing
             asyncio.run(_staged(self, url, body))
 
-    # Not by functools.wraps: pytest would take the arguments of what is wrapped for fixtures.
+    # Not with functools.wraps: pytest would take the wrapped function's arguments for fixtures.
     test.__name__, test.__qualname__, test.__doc__ = body.__name__, body.__qualname__, body.__doc__
     return test
 
@@ -134,7 +134,7 @@ async def _staged(test: C, url: URL, body: Callable[[C, Stage], Awaitable[None]]
 
 
 async def at_once(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all to their end, and only then raise an error of one: nobody is broken off with a connection in hand."""
+    """Run all to their end, and only then raise an error of one: none is interrupted while it has a connection."""
     ends = await asyncio.gather(*works, return_exceptions=True)
     return [_result(end) for end in ends]
 

@@ -1,4 +1,4 @@
-"""The part of the contract about steps: the lifecycle, its refusals, its races, and the values that come back."""
+"""The contract about steps: the lifecycle, its refusals, its races, and the values that come back."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,11 +13,11 @@ _RACERS = 6
 
 
 class StepsContract(Contract):
-    """Is what holds for the steps of an action."""
+    """The guarantees about the steps of an action."""
 
     @on_stage
     async def test_an_action_goes_from_proposal_to_completion(self, stage: Stage) -> None:
-        """Each step is taken in a transaction of the host."""
+        """Check that each step can be taken in a transaction of the host."""
         async with stage.session() as (session, repository):
             made = await repository.create_proposal(make_proposal())
             number = made.id
@@ -35,7 +35,7 @@ class StepsContract(Contract):
 
     @on_stage
     async def test_a_forbidden_step_is_refused(self, stage: Stage) -> None:
-        """The error says so, and nothing has changed."""
+        """Check that the error is raised, and that nothing has changed."""
         made = await store_proposal(stage.db)
 
         async with stage.session() as (session, repository):
@@ -47,7 +47,7 @@ class StepsContract(Contract):
 
     @on_stage
     async def test_of_racing_starts_one_wins(self, stage: Stage) -> None:
-        """Each racer has a transaction, and looks before it starts."""
+        """Check the race with transactions that read before they start."""
         made = await store_proposal(stage.db, ActionStatus.VALIDATED)
 
         async def start() -> str:
@@ -65,7 +65,7 @@ class StepsContract(Contract):
 
     @on_stage
     async def test_what_is_claimed_is_claimed_once(self, stage: Stage) -> None:
-        """Half of the workers claim through an `ActionDB` on the engine, half in transactions of the host."""
+        """Check it with workers of which half claim through an `ActionDB`, and half in transactions of the host."""
         made = [await store_proposal(stage.db, ActionStatus.VALIDATED) for _ in range(2 * _RACERS)]
         claimed: list[int | None] = []
 
@@ -88,7 +88,7 @@ class StepsContract(Contract):
 
     @on_stage
     async def test_times_are_aware_and_come_back(self, stage: Stage) -> None:
-        """What was given in any zone comes back as the same moment in UTC, and so does what the database dates."""
+        """Check that a time in any zone comes back as the same moment in UTC, as do the database's own times."""
         given = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5, minutes=30)))
         before = datetime.now(UTC) - timedelta(days=1)
 
@@ -105,7 +105,7 @@ class StepsContract(Contract):
 
     @on_stage
     async def test_parameters_come_back_equal(self, stage: Stage) -> None:
-        """Numbers keep their types, and keys their order."""
+        """Check that numbers keep their types, and keys their order."""
         given = {"z": [1e16, -0.0, 1, True, 0.1], "a": {"é": "🔥", "none": None}}
 
         async with stage.session() as (session, repository):

@@ -1,4 +1,4 @@
-"""The part of the contract about the kill switch, engaged through the host's engine."""
+"""The contract about the kill switch, engaged through the host's engine."""
 
 from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
@@ -17,11 +17,11 @@ async def _in_each_state(stage: Stage) -> dict[ActionStatus, StoredProposal]:
 
 
 class StopsContract(Contract):
-    """Is what holds for a stop."""
+    """The guarantees about a stop."""
 
     @on_stage
     async def test_a_stop_cancels_what_is_pending(self, stage: Stage) -> None:
-        """The receipt says what was cancelled, and what runs still."""
+        """Check that the receipt lists what was cancelled, and what still runs."""
         made = await _in_each_state(stage)
 
         receipt = await stage.db.engage_kill_switch(by="a test", reason="the contract")
@@ -34,7 +34,7 @@ class StopsContract(Contract):
 
     @on_stage
     async def test_nothing_starts_after_a_stop_and_a_release_revives_nothing(self, stage: Stage) -> None:
-        """What was validated before starts neither under the stop nor after it; what is proposed after it does."""
+        """Check that earlier proposals never start, neither under the stop nor after it, and that later ones do."""
         validated = (await _in_each_state(stage))[ActionStatus.VALIDATED].id
         receipt = await stage.db.engage_kill_switch(by="a test", reason="the contract")
 
@@ -52,7 +52,7 @@ class StopsContract(Contract):
 
     @on_stage
     async def test_what_is_proposed_under_a_stop_is_kept_cancelled(self, stage: Stage) -> None:
-        """It is never dropped, and never pending."""
+        """Check that the proposal is neither dropped nor pending."""
         await stage.db.engage_kill_switch(by="a test", reason="the contract")
 
         async with stage.session() as (session, repository):

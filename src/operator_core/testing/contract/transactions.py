@@ -1,4 +1,4 @@
-"""The part of the contract about the host's transactions: what joins them, and what they leave behind."""
+"""The contract about the host's transactions: what joins them, and what they leave behind."""
 
 import asyncio
 from contextlib import suppress
@@ -18,11 +18,11 @@ _MOMENTS = 24
 
 
 class TransactionsContract(Contract):
-    """Is what holds for transactions, and for every connection of the engine."""
+    """The guarantees about transactions, and about every connection of the engine."""
 
     @on_stage
     async def test_a_commit_keeps_both(self, stage: Stage) -> None:
-        """The host's own row and the proposal, and neither before the commit."""
+        """Check that the host's own row and the proposal are kept, and that neither is visible before the commit."""
         async with stage.session() as (session, repository):
             made = await repository.create_proposal(make_proposal())
             await session.execute(sa.text(INSERT_NOTE.format(made.id)))
@@ -34,19 +34,19 @@ class TransactionsContract(Contract):
 
     @on_stage
     async def test_a_rollback_drops_both(self, stage: Stage) -> None:
-        """The host's own row and the proposal, and no lock is left."""
+        """Check that the host's own row and the proposal are dropped, and that no lock is left."""
         async with stage.session() as (session, repository):
             made = await repository.create_proposal(make_proposal())
             await session.execute(sa.text(INSERT_NOTE.format(made.id)))
             await session.rollback()
 
         expect(await stage.status_of(made.id), None, "a rollback drops the proposal")
-        await store_proposal(stage.others)  # waits for a lock that is left, and says so
+        await store_proposal(stage.others)  # fails if it has to wait for a leftover lock
         expect(await stage.notes(), 0, "a rollback drops the host's row")
 
     @on_stage
     async def test_the_transaction_goes_on_after_a_refusal(self, stage: Stage) -> None:
-        """What was done before and after a refused step is kept."""
+        """Check that changes before and after a refused step are kept."""
         other = await store_proposal(stage.db)
 
         async with stage.session() as (session, repository):
@@ -63,7 +63,7 @@ class TransactionsContract(Contract):
 
     @on_stage
     async def test_a_look_does_not_wait_for_a_writer(self, stage: Stage) -> None:
-        """Who only reads gets an answer while somebody else writes."""
+        """Check that a reader gets an answer while another client writes."""
         async with stage.others.transaction() as tx:
             await tx.create_proposal(make_proposal())
 
@@ -71,7 +71,7 @@ class TransactionsContract(Contract):
 
     @on_stage
     async def test_foreign_keys_hold_in_every_connection(self, stage: Stage) -> None:
-        """A row of the host that refers to no proposal is refused."""
+        """Check that a row of the host that refers to no proposal is refused."""
         async with stage.connections() as connections:
             for connection in connections:
                 with refused(IntegrityError, "foreign keys are on in every connection"):
@@ -80,7 +80,7 @@ class TransactionsContract(Contract):
 
     @on_stage
     async def test_guards_hold_in_every_connection(self, stage: Stage) -> None:
-        """What was proposed never changes, also not by plain SQL through this engine."""
+        """Check that a proposal never changes, even through plain SQL on this engine."""
         made = await store_proposal(stage.db)
         change = sa.text("UPDATE action_proposals SET reason = 'another' WHERE id = :id")
 
@@ -96,18 +96,18 @@ class TransactionsContract(Contract):
 
     @on_stage
     async def test_a_cancelled_call_leaves_no_lock(self, stage: Stage) -> None:
-        """A task is cancelled at one moment after the other, and others can write at once."""
+        """Check after cancellations at many different moments that others can write at once."""
 
         async def work() -> None:
             await store_proposal(stage.db, ActionStatus.VALIDATED)
             async with stage.db.transaction() as tx:
                 await store_proposal(tx)
-                await asyncio.Event().wait()  # for ever: by now it is cancelled within the transaction
+                await asyncio.Event().wait()  # for ever: by now it is cancelled inside the transaction
 
         for moment in range(_MOMENTS):
             task = asyncio.create_task(work())
             await asyncio.sleep(moment * 0.001)
             task.cancel()
             with suppress(asyncio.CancelledError):
-                await task  # any other error comes out
-            await store_proposal(stage.others)  # waits for a lock that is left, and says so
+                await task  # any other error is raised
+            await store_proposal(stage.others)  # fails if it has to wait for a leftover lock
