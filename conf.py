@@ -14,7 +14,7 @@ project = "operator-core"
 html_title = project
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "site_extension"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**"]
 exclude_patterns = [".*", "site"]
 html_theme = "furo"
 html_copy_source = html_show_copyright = False
@@ -27,7 +27,7 @@ site_navigation = {
     "Operate": ["deploy", "runbook", "performance"],
     "Understand": ["guarantees", "architecture", "comparison"],
     "Reference": ["reference/*"],
-    "Project": ["Readme </README>", "/CHANGELOG", "/CONTRIBUTING"],
+    "Project": ["Readme </README>", "/CHANGELOG", "/CONTRIBUTING", "/SECURITY"],
     "Decisions": ["adr/*"],
 }
 

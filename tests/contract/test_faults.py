@@ -29,7 +29,8 @@ from operator_core.actions.errors import (
     EngineVersionError,
     NotOpenError,
 )
-from operator_core.db import ActionDB, configure_engine, engine
+from operator_core.db import ActionDB, configure_engine
+from operator_core.db.engine import capabilities
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -137,7 +138,8 @@ async def test_what_a_transaction_gave_is_of_no_use_after_its_block(db: ActionDB
 
 
 async def test_an_engine_that_is_too_old_is_refused(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LOWEST_SQLITE" if ledger.is_sqlite else "LOWEST_POSTGRESQL", (99, 1))
+    name = "MIN_SQLITE_VERSION" if ledger.is_sqlite else "MIN_POSTGRESQL_VERSION"
+    monkeypatch.setattr(capabilities, name, (99, 1))
 
     with pytest.raises(EngineVersionError, match=r"is too old: operator-core needs 99\.1 or newer"):
         await created(ledger.target)

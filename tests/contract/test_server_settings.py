@@ -474,7 +474,9 @@ async def test_a_unit_that_begins_at_the_deadline_is_bounded_and_durable_all_the
     asked = "SELECT current_setting('default_transaction_read_only') || ' ' || current_setting('synchronous_commit')"
     give(url, {"default_transaction_read_only": "on", "synchronous_commit": "off"})
     bound = barrier.apply_timeouts
-    monkeypatch.setattr(barrier, "bound", lambda sync, _seconds, **given: bound(sync, 60.0, **given))  # no race with 0
+    monkeypatch.setattr(
+        barrier, "apply_timeouts", lambda sync, _seconds, **given: bound(sync, 60.0, **given)
+    )  # no race with 0
 
     async with host_engine(url) as engine:
         connection = BoundedConnection(engine, url)

@@ -36,7 +36,7 @@ def before_look(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return command.inspect_after_stop(*arguments)
 
     for module in (postgresql, sqlite):
-        monkeypatch.setattr(module, "look", look)
+        monkeypatch.setattr(module, "inspect_after_stop", look)
     return statements
 
 

@@ -149,7 +149,7 @@ def connections_in_use(db: ActionDB) -> int:
     """Return how many connections are out of the pool, and not kept at hand for the next call."""
     own = db._transactions
     assert own is not None
-    kept = own._kept or own._threads
+    kept = own._pinned or own._threads
     at_hand = 0 if kept is None else len(kept._idle)
     if own._threads is not None and own._threads._writer is not None and not own._threads._writing:
         at_hand += 1

@@ -26,7 +26,7 @@ async def _unsettled(work: Awaitable[object], _limit: object = None) -> object:
 
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
-    owned.settled = action_db.settled = transaction.settled = _unsettled  # type: ignore[assignment]
+    owned.shielded = action_db.shielded = transaction.shielded = _unsettled  # type: ignore[assignment]
     owned.in_time = transaction.in_time = _unsettled  # type: ignore[assignment]
     race_steps.server_patience = 1.0  # there is damage, and it stays
     tried = 0

@@ -88,10 +88,10 @@ class FaultyDB(ActionDB):
         self._unit, self._before, self._after = unit, before, after
         self.failures = 0
 
-    async def _run(self, kind: Any, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        return await self._faulty(unit, super()._run(kind, unit, *args, **kwargs))
+    async def _run(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self._faulty(unit, super()._run(unit, *args, **kwargs))
 
-    async def _take(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
+    async def _run_claim(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
         return await self._faulty(unit, super()._run_claim(unit, *args, **kwargs))
 
     async def _faulty(self, unit: Any, call: Coroutine[Any, Any, Any]) -> Any:

@@ -290,15 +290,15 @@ async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_be
 ) -> None:
     (number,) = await ready(db)
     assert db._transactions is not None
-    claimed, once = asyncio.Event(), db._transactions._once
+    claimed, run_once = asyncio.Event(), db._transactions._run_once
 
-    async def answer_late(kind: Any, unit: Any, results: list[Any], call: Any) -> None:
-        await once(kind, unit, results, call)
-        if isinstance(results[0], tuple):
+    async def answer_late(mode: Any, work: Any, outcome: Any, call: Any) -> None:
+        await run_once(mode, work, outcome, call)
+        if isinstance(outcome.value, tuple):
             claimed.set()
             await asyncio.sleep(0.05)
 
-    monkeypatch.setattr(db._transactions, "_once", answer_late)
+    monkeypatch.setattr(db._transactions, "_run_once", answer_late)
 
     async with at_work(worker_of(db, Diary())) as running:
         await claimed.wait()

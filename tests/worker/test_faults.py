@@ -85,7 +85,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_again_under_its_key(
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The unit with which an execution is kept; heartbeats come soon, under a lease that does not run out."""
     if request.param == "beat":
-        monkeypatch.setattr(execution, "_BEATS_PER_LEASE", 600)
+        monkeypatch.setattr(execution, "HEARTBEATS_PER_LEASE", 600)
     return str(request.param)
 
 

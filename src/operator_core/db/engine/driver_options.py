@@ -296,7 +296,7 @@ _AIOSQLITE: dict[str, Option] = {
     "nolock": Obeyed(_mapped({"0": "0"}, ": two writers without locks destroy the file"), "ours"),
     "immutable": Obeyed(_mapped({"0": "0"}, ": the file of a ledger changes, and a reader has to notice"), "ours"),
     "vfs": Refused("the promises are tested with the one that SQLite has for this system; leave it out"),
-    "timeout": Refused("write ActionDB(..., lock_timeout=seconds); a command has --wait or --lock-timeout"),
+    "timeout": Refused("write ActionDB(..., lock_timeout=seconds); a command has --timeout or --lock-timeout"),
     "isolation_level": Refused("each call begins what it needs; leave it out"),
     "check_same_thread": Refused("each connection has a thread of its own; leave it out"),
     "detect_types": Refused("columns are read by their own types; leave it out"),
