@@ -38,6 +38,7 @@ class _Checkout:
     driver: OneHopConnection
     sync_connection: sa.Connection | None = None
     failed: bool = False
+    users: int = 0
 
 
 def _transact(
@@ -114,6 +115,7 @@ class SqliteThreadRunner:
             except GuardRefusal as refusal:
                 raise _transact(dbapi_connection, connection, mode, refusal.diagnose) from refusal.__cause__
 
+        checkout.users += 1
         try:
             await checkout.driver.run_in_thread(run_unit)
         except asyncio.CancelledError:
@@ -123,14 +125,21 @@ class SqliteThreadRunner:
             raise
         except BaseException as error:
             if mode in READING or not isinstance(error, ActionError):  # a refused write is normal
-                await shielded(self._invalidate(checkout))
+                self._give_up(checkout)
             raise
+        finally:
+            checkout.users -= 1
+            if checkout.failed and not checkout.users:  # a thread that ends does nothing more of what is queued in it
+                await shielded(self._close(checkout))
 
-    async def _invalidate(self, checkout: _Checkout) -> None:
-        """Close a connection after a failure: a half-read result would keep its snapshot."""
+    def _give_up(self, checkout: _Checkout) -> None:
+        """Use a connection no more after a failure: a half-read result would keep its snapshot."""
         checkout.failed = True
         if self._writer is checkout:
             self._writer = None
+
+    @staticmethod
+    async def _close(checkout: _Checkout) -> None:
         await checkout.connection.invalidate()
         await checkout.connection.close()
 
