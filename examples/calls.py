@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catalogue import explain, type_of
-from operator_core.actions import ActionProposal, ValueNotStorableError
+from operator_core.actions import ActionProposal
 
 KEPT_CHARACTERS = 10_000
 
@@ -62,7 +62,7 @@ class BrokenLine:
 
 @dataclass(frozen=True)
 class Transcript:
-    """Be what a file holds: as many lines as calls and broken lines together."""
+    """What a file holds: as many lines as calls and broken lines together."""
 
     lines: int
     calls: list[Call]
@@ -83,8 +83,6 @@ def read_transcript(path: Path, *, proposed_by: str) -> Transcript:
                 calls.append(to_call(Line.model_validate_json(line), proposed_by))
             except ValidationError as error:
                 broken.append(BrokenLine(number, explain(error)))
-            except ValueNotStorableError as error:
-                broken.append(BrokenLine(number, str(error)))
     return Transcript(lines, calls, broken)
 
 
@@ -94,8 +92,8 @@ def to_call(line: Line, proposed_by: str) -> Call:
     parameters, flaw = parse_arguments(text)
     try:
         proposal = to_proposal(line, parameters, proposed_by)
-    except ValueNotStorableError as error:
-        flaw = flaw or f"arguments cannot be stored: {error}"
+    except ValidationError as error:
+        flaw = flaw or f"arguments cannot be stored: {explain(error)}"
         proposal = to_proposal(line, {"unparsed": ascii(text)[:KEPT_CHARACTERS]}, proposed_by)
     return Call(proposal, line.outcome, flaw)
 

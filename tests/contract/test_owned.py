@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from operator_core.actions import ActionProposal, ActionStatus, NotOpenError
+from operator_core.actions import ActionStatus, NotOpenError, StoredProposal
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
@@ -38,7 +38,7 @@ async def test_a_close_lets_the_calls_under_way_come_to_their_end(ledger: Ledger
     await db.close()
     ended = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert {type(one) for one in ended} <= {ActionProposal, NotOpenError}
+    assert {type(one) for one in ended} <= {StoredProposal, NotOpenError}
     await until(lambda: threading.active_count() <= threads, "the end of its threads")
 
 
