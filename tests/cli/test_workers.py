@@ -83,7 +83,7 @@ async def test_a_worker_that_breaks_something_off_ends_with_1(db: ActionDB, ledg
         ran = await asyncio.to_thread(ended, process)
 
     (record,) = await db.list_unresolved()
-    assert (ran.code, ran.json["broken_off"], record.worker) == (1, [record.id], "w")
+    assert (ran.code, ran.json["aborted"], record.worker) == (1, [record.id], "w")
 
 
 async def test_a_worker_that_does_not_validate_leaves_what_is_proposed(
@@ -187,7 +187,7 @@ async def test_a_finding_may_be_written_without_blanks(db: ActionDB, command: Ru
 
     ran = command("resolve", str(record.id), "--resolution", "did_not_happen", "--reason", "I looked", "--json")
 
-    assert ran.json["finding"] == Resolution.DID_NOT_HAPPEN
+    assert ran.json["resolution"] == Resolution.DID_NOT_HAPPEN
 
 
 async def test_a_finding_that_is_none_exits_with_1_and_lists_those_there_are(db: ActionDB, command: Run) -> None:

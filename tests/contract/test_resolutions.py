@@ -63,7 +63,7 @@ async def test_a_finding_changes_nothing_else_of_the_record(db):
 
     settled = await resolve(db, record.id)
 
-    same = dict.fromkeys(("finding", "finding_at", "finding_by", "finding_reason"))
+    same = dict.fromkeys(("resolution", "resolution_at", "resolution_by", "resolution_reason"))
     assert settled.model_copy(update=same) == record
 
 

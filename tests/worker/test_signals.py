@@ -263,7 +263,7 @@ async def drain(parameters: Drain, execution):
 async def main():
     async with ActionDB(Path(sys.argv[1])) as db:
         report = await Worker(db, registry, poll_interval=60).run()
-        print(report.succeeded, len(report.broken_off))
+        print(report.succeeded, len(report.aborted))
 
 asyncio.run(main())
 """
