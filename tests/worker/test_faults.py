@@ -81,10 +81,10 @@ async def test_a_claim_whose_answer_was_lost_is_found_again_under_its_key(
     assert seen == [(number, 1), (other, 2)]
 
 
-@pytest.fixture(params=["beat", "asked"])
+@pytest.fixture(params=["heartbeat", "is_stop_requested"])
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The unit with which an execution is kept; heartbeats come soon, under a lease that does not run out."""
-    if request.param == "beat":
+    if request.param == "heartbeat":
         monkeypatch.setattr(execution, "HEARTBEATS_PER_LEASE", 600)
     return str(request.param)
 

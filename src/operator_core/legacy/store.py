@@ -18,7 +18,7 @@ from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards.conditions import COUNTER, FINDING_COLUMNS
 from operator_core.db.schema import events, proposals, records
 from operator_core.db.stores.kill_switch import list_stops
-from operator_core.db.stores.mapping import PROPOSER_COLUMNS, to_proposal, to_record
+from operator_core.db.stores.mapping import PROPOSER_COLUMNS, RECORD_FIELDS, to_proposal, to_record
 from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 
 Past = tuple[ImportedProposal, ImportedRecord | None]
@@ -27,7 +27,7 @@ Past = tuple[ImportedProposal, ImportedRecord | None]
 ROWS = 500  # of one statement
 
 _STEPS = tuple(status for status in TRANSITIONS if status is not INITIAL)
-_GIVEN_BY_LEDGER = ("generation", "stop_generation", *FINDING_COLUMNS)
+_GIVEN_BY_LEDGER = ("generation", "stop_generation", *(RECORD_FIELDS[name] for name in FINDING_COLUMNS))
 
 
 def standing(connection: sa.Connection) -> tuple[int, list[Stop]]:
