@@ -201,7 +201,7 @@ async def sweep(ledger: Ledger, db: ActionDB, name: str, how: str, *under: Circu
         base = highest_id(client)
         given = await arrange(db)
         if cold:
-            await db._transactions.spare()
+            await db._transactions.release_idle_connections()
             await db._transactions.engine.dispose()
         if contended:
             obstacle.put_up()
