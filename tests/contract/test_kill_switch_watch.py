@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from operator_core.actions import KillSwitchEvent, Scope
 from operator_core.db import ActionDB
+from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.stores import kill_switch_status
 from tests.support import latch
 from tests.support.ledger import DRIVER, Ledger
@@ -107,6 +108,7 @@ async def test_a_stop_that_is_engaged_while_the_watch_begins_comes_too(watched, 
     ledger, db = watched
     read = kill_switch_status.changes
 
+    @unit(TransactionMode.READ)
     def read_late(connection, seen):
         if seen == 0 and not engaged_meanwhile:
             with client(ledger, None) as plain:
@@ -127,6 +129,7 @@ async def test_a_stop_that_is_released_while_the_watch_begins_is_seen_to_be_rele
     await stop(db)
     read = kill_switch_status.changes
 
+    @unit(TransactionMode.READ)
     def read_late(connection, seen):
         if seen == 0 and not released_meanwhile:
             released_meanwhile.append(True)
