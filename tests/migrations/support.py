@@ -28,9 +28,10 @@ PROCESSES = 6
 UPGRADE = """
 import sys
 from pathlib import Path
-from operator_core.db import migrate, upgrade
+from operator_core.db import upgrade
+from operator_core.db.migrations import revisions
 scripts, *targets = sys.argv[1:]
-migrate.scripts = lambda: Path(scripts)
+revisions.scripts = lambda: Path(scripts)
 for target in targets:
     print("ready", flush=True)
     sys.stdin.readline()

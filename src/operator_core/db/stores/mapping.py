@@ -46,6 +46,7 @@ _PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
 _RECORD_NAMES = tuple(column.name for column in records.columns)
 RECORD_FIELDS = {name: name.replace("finding", "resolution") for name in _RECORD_NAMES}
 """The DTO field of each column; a resolution has another name in the tables."""
+_COLUMNS = {field: column for column, field in RECORD_FIELDS.items()}
 _EVENT_NAMES = (*(column.name for column in events.columns), "kind", "record_id")
 _GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
@@ -91,7 +92,7 @@ def to_event(row: Row) -> ActionEvent:
 
 def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: ValidationError) -> UnreadableRowError:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    column = str(problem["loc"][0]) if problem["loc"] else None
+    column = _COLUMNS.get(str(problem["loc"][0]), str(problem["loc"][0])) if problem["loc"] else None
     value = None if column is None else row[names.index(column)]
     detail = value.detail if isinstance(value, Undecodable) else f"it is a {type(value).__name__}: {problem['msg']}"
     return UnreadableRowError(table=table.name, id=row[0], column=column, detail=detail)
