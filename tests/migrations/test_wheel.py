@@ -27,7 +27,7 @@ USE = """
 import asyncio, pathlib, sys
 import operator_core
 from operator_core.actions import ActionProposal
-from operator_core.db import ActionDB, migrate
+from operator_core.db import ActionDB, migrations
 
 async def propose(target):
     async with ActionDB(target) as db:
@@ -36,7 +36,7 @@ async def propose(target):
 target = sys.argv[1]
 print(asyncio.run(propose(target if "://" in target else pathlib.Path(target))))
 print(operator_core.__file__)
-print(migrate.scripts())
+print(migrations.scripts())
 """
 
 
