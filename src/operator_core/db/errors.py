@@ -215,9 +215,9 @@ Diagnosis = Callable[[sa.Connection], ActionError]
 class GuardRefusal(Exception):  # noqa: N818 - not an error yet: its diagnosis determines the error
     """A refusal by a guard of the database; `diagnose` finds its reason, once the transaction is usable again."""
 
-    def __init__(self, explain: Diagnosis) -> None:
+    def __init__(self, diagnose: Diagnosis) -> None:
         super().__init__()
-        self.diagnose = explain
+        self.diagnose = diagnose
 
 
 @contextmanager

@@ -234,8 +234,8 @@ class Execution:
 
     @property
     def has_pending_outcome(self) -> bool:
-        """Whether an attempt was made to record its end, successful or not."""
-        return self._decided is not None
+        """Whether its end was decided, but is not recorded yet."""
+        return self._decided is not None and not self._ended
 
     async def flush_outcome(self) -> StoredRecord:
         """Record the decided outcome again, in case the call that decided it could not reach the database.

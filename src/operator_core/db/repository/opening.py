@@ -36,7 +36,7 @@ async def prepare(engine: AsyncEngine, url: URL, limit: InFlight, *, is_host: bo
     """
 
     def check(connection: sa.Connection) -> bool:
-        limit.begin(connection)
+        limit.attach(connection)
         check_version(connection)
         if is_host:
             require_configured(connection)

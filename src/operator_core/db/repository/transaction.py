@@ -64,7 +64,7 @@ class Transaction(ActionRepository):
         def work(session: Session) -> T:
             self._connection = session.connection()
             with naming_a_lost_transaction(self._connection):
-                limit.begin(self._connection)
+                limit.attach(self._connection)
             return run_on(self._connection, unit, *args, **kwargs)
 
         self._require_open()
@@ -96,7 +96,7 @@ class Transaction(ActionRepository):
             if self._connection is None:
                 return  # no call was made
             with translating_errors(self._connection.engine.url), naming_a_lost_transaction(self._connection):
-                limit.begin(self._connection)
+                limit.attach(self._connection)
                 await self._session.commit()
 
     async def close(self) -> None:
@@ -105,7 +105,7 @@ class Transaction(ActionRepository):
         self._end = self._end or _WITH_AN_ERROR
         limit = InFlight(None if self._settle_timeout is None else ROLLBACK_TIMEOUT_SECONDS)
         if self._connection is not None and not self._connection.closed and not self._connection.invalidated:
-            limit.begin(self._connection)
+            limit.attach(self._connection)
         with suppress(TimeoutError):
             await in_time(self._close(), limit)
 

@@ -53,7 +53,7 @@ class InFlight(Limit):
         if not self._is_awaited:
             raise asyncio.CancelledError
 
-    def begin(self, connection: sa.Connection) -> None:
+    def attach(self, connection: sa.Connection) -> None:
         """Note the connection on which the call begins, unless its caller is gone.
 
         Raises:
@@ -62,16 +62,16 @@ class InFlight(Limit):
         self.require_awaited()
         self._driver = connection.connection.driver_connection
 
-    def beginning(self, unit: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
+    def attached_to(self, unit: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
         """Return a unit that notes its connection first."""
 
         def begin_and_run(connection: sa.Connection) -> T:
-            self.begin(connection)
+            self.attach(connection)
             return unit(connection)
 
         return begin_and_run
 
-    def end(self) -> None:
+    def detach(self) -> None:
         """Drop the connection, which now belongs to the next call."""
         self._driver = None
 

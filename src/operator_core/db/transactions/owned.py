@@ -222,11 +222,11 @@ def _release(slots: Sequence[asyncio.Semaphore]) -> None:
 
 def _run_diagnosed(run: _Run, work: _Work[T], call: InFlight, _session: Session) -> T:
     try:
-        return run(call.beginning(work))
+        return run(call.attached_to(work))
     except GuardRefusal as refusal:
-        raise run(call.beginning(refusal.diagnose)) from refusal.__cause__
+        raise run(call.attached_to(refusal.diagnose)) from refusal.__cause__
     finally:
-        call.end()
+        call.detach()
 
 
 def _slots(engine: AsyncEngine, *, in_memory: bool, owns_engine: bool) -> tuple[dict[TransactionMode, _Slots], _Slots]:

@@ -11,6 +11,3 @@ class LedgerContract(StepsContract, TransactionsContract, StopsContract):
     The tests are plain methods, so any runner works: pytest without plugins, or unittest, if the class also inherits
     from `unittest.TestCase`. Each has a fresh ledger, and its own event loop.
     """
-
-
-__all__ = ["LedgerContract"]
