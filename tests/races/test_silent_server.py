@@ -22,8 +22,8 @@ from operator_core.actions import (
 )
 from operator_core.db import ActionDB
 from operator_core.db.engine import drivers, postgresql
-from operator_core.db.repository import action_db, execution, transaction
-from operator_core.db.transactions import in_flight, owned
+from operator_core.db.repository import action_db, execution
+from operator_core.db.transactions import block, in_flight, owned
 from tests.support.factories import proposal, stored
 from tests.support.frozen_proxy import FrozenProxy, frozen_proxy
 from tests.support.patience import IN_VAIN, PATIENCE
@@ -43,7 +43,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(action_db, "OPEN_TIMEOUT_SECONDS", PATIENCE)
     monkeypatch.setattr(owned, "WRITE_MARGIN_SECONDS", 0.5)
     monkeypatch.setattr(execution, "SETTLE_TIMEOUT_SECONDS", 1.0)
-    monkeypatch.setattr(transaction, "ROLLBACK_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(block, "ROLLBACK_TIMEOUT_SECONDS", 0.5)
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.engine import make_url
 
-from operator_core.db.repository import transaction
-from operator_core.db.transactions import joined
+from operator_core.db.transactions import block, joined
 from tests.support.host import DRIVERS, Host, hosted
 from tests.support.ledger import Ledger
 from tests.support.race_rounds import rounds, seed
@@ -52,7 +51,7 @@ async def test_without_turns_the_same_race_loses_work(
     monkeypatch.setattr(joined, "turns_of", lambda _session: NoTurns())
     monkeypatch.setattr(joined, "alone_on", nobody_waits)
     monkeypatch.setattr(joined, "alone_in", nobody_waits)
-    monkeypatch.setattr(transaction, "Turns", NoTurns)
+    monkeypatch.setattr(block, "Turns", NoTurns)
     dice, lost, number = random.Random(drawn := seed()), list[str](), 0
 
     while not any(each.startswith("lost") for each in lost) and number < 100 * SHORT:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from operator_core.actions import ActionError
 from operator_core.db import ActionDB
-from operator_core.db.repository import action_db, transaction
-from operator_core.db.transactions import owned
+from operator_core.db.repository import action_db
+from operator_core.db.transactions import block, owned
 from tests.support import race_steps
 from tests.support.ledger import Ledger
 from tests.support.race_sweep import Circumstance, sweep
@@ -26,8 +26,8 @@ async def _unsettled(work: Awaitable[object], _limit: object = None) -> object:
 
 async def find_damage(ledger: Ledger) -> dict[str, object]:
     """Return the first damage, and after how many cancellations it was found."""
-    owned.shielded = action_db.shielded = transaction.shielded = _unsettled  # type: ignore[assignment]
-    owned.in_time = transaction.in_time = _unsettled  # type: ignore[assignment]
+    owned.shielded = action_db.shielded = block.shielded = _unsettled  # type: ignore[assignment]
+    owned.in_time = block.in_time = _unsettled  # type: ignore[assignment]
     race_steps.server_patience = 1.0  # there is damage, and it stays
     tried = 0
     # One cancellation is survived without it, by what SQLAlchemy clears up; a second one interrupts that.

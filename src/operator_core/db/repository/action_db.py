@@ -49,6 +49,7 @@ from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 from operator_core.db.stores import kill_switch
 from operator_core.db.stores.executions import Claim
+from operator_core.db.transactions.block import TransactionBlock
 from operator_core.db.transactions.in_flight import InFlight
 from operator_core.db.transactions.owned import TransactionRunner, close_pool
 from operator_core.db.transactions.shield import shielded
@@ -319,13 +320,15 @@ class ActionDB(WaitMixin):
         from its first call on.
         """
         own, home = self._require_open(), self._home
+        assert home is not None  # noqa: S101 - what is open has one
         async with own.reserve():
             session = AsyncSession(AsyncEngine(with_transactions(own.engine.sync_engine)), expire_on_commit=False)
-            tx = Transaction(session, self._unreadable, own.settle_timeout, home)
+            block = TransactionBlock(session, own.settle_timeout, home)
+            tx = Transaction(session, block, self._unreadable, home)
             try:
                 yield tx
-                await tx.commit()
+                await block.commit()
                 if tx.changed:
                     self._notify()
             finally:
-                await tx.close()
+                await block.close()
