@@ -7,7 +7,7 @@ import pytest
 
 from operator_core.actions import ActionOutcome, ActionStatus
 from operator_core.db import ActionDB, Execution
-from operator_core.db.repository import execution
+from operator_core.db.repository import claimed_action
 from operator_core.worker import Worker
 from tests.support.factories import stored
 from tests.support.history import check_history
@@ -85,7 +85,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_again_under_its_key(
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The unit with which an execution is kept; heartbeats come soon, under a lease that does not run out."""
     if request.param == "heartbeat":
-        monkeypatch.setattr(execution, "HEARTBEATS_PER_LEASE", 600)
+        monkeypatch.setattr(claimed_action, "HEARTBEATS_PER_LEASE", 600)
     return str(request.param)
 
 
