@@ -58,32 +58,33 @@ Each carries its data as attributes, builds its own message, and survives pickli
 
 from operator_core.actions.errors.actions import (
     AlreadyResolvedError,
-    AlreadyStoredError,
-    EngineNotConfiguredError,
     IdempotencyKeyError,
-    InvalidArgumentError,
-    IsolationLevelError,
     KillSwitchEngagedError,
     LeaseLostError,
-    NotOpenError,
     NotRetryableError,
-    OpenedElsewhereError,
     ProposalExpiredError,
     ProposalNotFoundError,
     RecordNotAllowedError,
     RecordNotFoundError,
-    RequiresActionDBError,
-    SessionBusyError,
     StopFailedError,
     StopNotEngagedError,
     StopRequestedError,
     StopUnconfirmedError,
     TransitionNotAllowedError,
-    ValueNotStorableError,
     WaitTimeoutError,
-    outcome_text,
 )
 from operator_core.actions.errors.base import ActionError
+from operator_core.actions.errors.calls import (
+    AlreadyStoredError,
+    EngineNotConfiguredError,
+    InvalidArgumentError,
+    IsolationLevelError,
+    NotOpenError,
+    OpenedElsewhereError,
+    RequiresActionDBError,
+    SessionBusyError,
+    ValueNotStorableError,
+)
 from operator_core.actions.errors.database import (
     ConnectionLostError,
     ConstraintError,
@@ -163,5 +164,4 @@ __all__ = [
     "UnreadableRowError",
     "ValueNotStorableError",
     "WaitTimeoutError",
-    "outcome_text",
 ]

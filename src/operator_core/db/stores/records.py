@@ -11,8 +11,8 @@ from operator_core.actions.errors import (
     RecordNotFoundError,
     TransitionNotAllowedError,
     UnreadableRowError,
-    outcome_text,
 )
+from operator_core.actions.errors.actions import outcome_text
 from operator_core.actions.lifecycle import OUTCOMES, ActionOutcome, ActionStatus
 from operator_core.actions.types import ActionRecord, StoredRecord
 from operator_core.db.functions import now

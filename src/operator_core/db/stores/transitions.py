@@ -20,8 +20,8 @@ from operator_core.actions.errors import (
     RetryTransactionError,
     TransitionNotAllowedError,
     UnreadableRowError,
-    outcome_text,
 )
+from operator_core.actions.errors.actions import outcome_text
 from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.actions.lifecycle import ActionStatus, source_states
 from operator_core.actions.types import StoredProposal
