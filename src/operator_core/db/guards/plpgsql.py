@@ -1,6 +1,5 @@
 """The bodies of PostgreSQL's trigger functions, except those of the latch."""
 
-from operator_core.actions.types import EventKind
 from operator_core.db.guards import conditions
 from operator_core.db.guards.codes import (
     CHANGE_REFUSED,
@@ -24,7 +23,7 @@ from operator_core.db.guards.conditions import (
     KillSwitchConditions,
 )
 from operator_core.db.guards.plpgsql_readable import unreadable
-from operator_core.db.schema import kill_switch_barrier, notes, proposals, prunes, records
+from operator_core.db.schema import kill_switch_barrier, proposals, records
 
 START_LOCK = 0x6F70_6572_6174_6F72
 """The advisory lock that a stop of code before revision 0003 waits for; no start waits, as any client may hold it."""
@@ -51,7 +50,7 @@ def unreadable_times(columns: tuple[str, ...], *, changed: bool = False) -> str:
     return " OR ".join(f"{moved.format(column)}NEW.{column} {years}" for column in columns)
 
 
-def _json(columns: tuple[str, ...], row: str) -> str:
+def json_object(columns: tuple[str, ...], row: str) -> str:
     """Return the arguments of an object of columns, with times in SQLite's format."""
     utc = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
     values = (utc.format(f"{row}.{name}") if name.endswith(("_at", "_until")) else f"{row}.{name}" for name in columns)
@@ -187,43 +186,6 @@ def written(table: str, **expected: str) -> str:
 {raise_if(EVENT_MISSING, differs)}"""
 
 
-def write_event() -> str:
-    """Write the history of a proposal."""
-    columns = "(proposal_id, from_status, to_status, at, by, reason, generation, data)"
-    proposed = _json(conditions.SNAPSHOT_COLUMNS, "NEW")
-    outcome = _json(conditions.OUTCOME_COLUMNS, "r")
-    reached = written("e", proposal_id="NEW.id", to_status="NEW.status")
-    return f"""
-DECLARE
-    kept RECORD;
-BEGIN
-    IF TG_OP = 'INSERT' THEN
-        INSERT INTO action_events AS e {columns}
-        VALUES (NEW.id, NULL, 'proposed', NEW.status_at, NEW.proposed_by, NEW.reason, NEW.generation,
-            json_build_object({proposed}))
-{written("e", proposal_id="NEW.id", to_status="'proposed'")}\
-        IF NEW.status <> 'proposed' THEN
-            INSERT INTO action_events AS e {columns}
-            VALUES (NEW.id, 'proposed', NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason,
-                NEW.generation, NULL)
-{reached}\
-        END IF;
-    ELSIF OLD.status = '{EXECUTING}' THEN
-        INSERT INTO action_events AS e {columns}
-        SELECT NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER},
-            json_build_object('record_id', r.id, {outcome})
-        FROM action_records AS r WHERE r.proposal_id = NEW.id
-{reached}\
-    ELSE
-        INSERT INTO action_events AS e {columns}
-        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL)
-{reached}\
-    END IF;
-    RETURN NULL;
-END
-"""
-
-
 def records_insert() -> str:
     """Open a record only for an executing proposal."""
     executing = (
@@ -269,66 +231,6 @@ def records_delete() -> str:
 BEGIN
 {raise_if(CHANGE_REFUSED, f"{conditions.RECORD_NOT_PRUNABLE} OR {conditions.RECORD_UNRESOLVED}")}\
     RETURN OLD;
-END
-"""
-
-
-def events_keep() -> str:
-    """Allow deleting only the history of proposals that were pruned with their history."""
-    return f"""
-BEGIN
-{raise_if(CHANGE_REFUSED, f"TG_OP <> 'DELETE' OR {conditions.EVENT_NOT_PRUNABLE}")}\
-    RETURN OLD;
-END
-"""
-
-
-def write_note() -> str:
-    """Record a person's request to a running action, or a resolution of a lost one."""
-    columns = "(proposal_id, record_id, kind, status, at, by, reason, generation, data)"
-    status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
-    return f"""
-DECLARE
-    kept RECORD;
-BEGIN
-    IF OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL THEN
-        INSERT INTO action_notes AS n {columns}
-        VALUES (NEW.proposal_id, NEW.id, '{EventKind.CANCEL_REQUESTED}', {status}, NEW.cancel_requested_at,
-            NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL)
-{written("n", record_id="NEW.id", kind=f"'{EventKind.CANCEL_REQUESTED}'")}\
-    END IF;
-    IF OLD.finding IS NULL AND NEW.finding IS NOT NULL THEN
-        INSERT INTO action_notes AS n {columns}
-        VALUES (NEW.proposal_id, NEW.id, '{EventKind.RESOLVED}', {status}, NEW.finding_at,
-            NEW.finding_by, NEW.finding_reason, {COUNTER}, json_build_object('finding', NEW.finding))
-{written("n", record_id="NEW.id", kind=f"'{EventKind.RESOLVED}'")}\
-    END IF;
-    RETURN NULL;
-END
-"""
-
-
-def notes_insert() -> str:
-    """Refuse every note that contradicts its record; only late reports may come from outside the ledger."""
-    written_by_hand = f"NEW.kind <> '{EventKind.REPORTED_LATE}' AND pg_trigger_depth() < 2"
-    return f"""
-BEGIN
-{raise_if(CHANGE_REFUSED, f"{written_by_hand} OR {conditions.NOTE_CONTRADICTS_RECORD}")}\
-{raise_if(UNREADABLE, f"{unreadable_times(('at',))} OR {unreadable(notes, notes.columns.keys())}")}\
-    RETURN NEW;
-END
-"""
-
-
-def prunes_insert() -> str:
-    """Refuse a permission that is unreadable, or that would hold for proposals that are not finished yet."""
-    unread = f"{unreadable_times(('before', 'at'))} OR {unreadable(prunes, prunes.columns.keys())}"
-    ahead = "NEW.before > clock_timestamp() + interval '1 day'"  # clocks differ, and zones even more
-    return f"""
-BEGIN
-{raise_if(UNREADABLE, unread)}\
-{raise_if(CHANGE_REFUSED, ahead)}\
-    RETURN NEW;
 END
 """
 

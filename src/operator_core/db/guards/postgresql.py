@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from operator_core.db.guards import conditions, operator_functions, plpgsql, plpgsql_kill_switch, plpgsql_readable
+from operator_core.db.guards import (
+    conditions,
+    operator_functions,
+    plpgsql,
+    plpgsql_history,
+    plpgsql_kill_switch,
+    plpgsql_readable,
+)
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32  # pg_trigger.tgtype
 
@@ -75,16 +82,16 @@ def functions() -> dict[str, Function]:
         "records_insert": plpgsql.records_insert(),
         "records_update": plpgsql.records_update(),
         "records_delete": plpgsql.records_delete(),
-        "events_keep": plpgsql.events_keep(),
-        "notes_insert": plpgsql.notes_insert(),
-        "prunes_insert": plpgsql.prunes_insert(),
+        "events_keep": plpgsql_history.events_keep(),
+        "notes_insert": plpgsql_history.notes_insert(),
+        "prunes_insert": plpgsql_history.prunes_insert(),
         "kill_switch_counter": plpgsql_kill_switch.take_counter_lock(),
         "kill_switch_change": plpgsql_kill_switch.kill_switch_change(),
         "refuse_always": plpgsql.refuse_always(),
         "events_insert": plpgsql.require(conditions.IS_NEXT_EVENT, "    NEW.recorded_at := clock_timestamp();\n"),
         "kill_switch_events_insert": plpgsql.require(conditions.IS_NEXT_STOP_EVENT),
-        "write_event": plpgsql.write_event(),
-        "write_note": plpgsql.write_note(),
+        "write_event": plpgsql_history.write_event(),
+        "write_note": plpgsql_history.write_note(),
         "write_kill_switch_event": plpgsql_kill_switch.write_kill_switch_event(),
     }
     made = (Function(f"operator_core_{name}", body, settings=_SETTINGS.get(name, ())) for name, body in bodies.items())
