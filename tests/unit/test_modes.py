@@ -1,46 +1,14 @@
 """A unit runs in the mode that it declares, and nobody who runs it has a say in that."""
 
 import inspect
-from types import ModuleType
 
 import pytest
 
 from operator_core.db import ActionDB
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import (
-    cancellation,
-    executions,
-    history,
-    kill_switch,
-    kill_switch_status,
-    leases,
-    proposals,
-    records,
-    retention,
-    transitions,
-    verification,
-)
 from operator_core.db.transactions.joined import run_in_session, run_on
 from operator_core.db.transactions.owned import TransactionRunner
-
-STORES = (
-    cancellation,
-    executions,
-    history,
-    kill_switch,
-    kill_switch_status,
-    leases,
-    proposals,
-    records,
-    retention,
-    transitions,
-    verification,
-)
-
-
-def units_of(store: ModuleType) -> list[str]:
-    return [name for name, value in vars(store).items() if isinstance(getattr(value, "mode", None), TransactionMode)]
 
 
 @pytest.mark.parametrize("run", [RepositoryBase._run, TransactionRunner.run, run_in_session, run_on])
@@ -48,11 +16,6 @@ def test_who_runs_a_unit_cannot_name_a_mode(run) -> None:
     parameters = inspect.signature(run).parameters.values()
 
     assert [parameter.name for parameter in parameters if "Mode" in str(parameter.annotation)] == []
-
-
-@pytest.mark.parametrize("store", STORES, ids=lambda store: store.__name__.rpartition(".")[2])
-def test_every_store_has_units(store: ModuleType) -> None:
-    assert units_of(store)
 
 
 async def test_a_function_that_declares_no_mode_does_not_run(tmp_path) -> None:
