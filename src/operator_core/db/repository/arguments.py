@@ -1,6 +1,6 @@
 """Checks of call arguments, made before anything runs; an error names the argument."""
 
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from operator_core.actions.errors import InvalidArgumentError
 from operator_core.actions.failures import error_text
@@ -35,12 +35,22 @@ def limit_(limit: int | None, path: str = "limit") -> int | None:
     return limit
 
 
+class ProposalFilters(TypedDict, total=False):
+    """The filters of lists and counts of proposals, besides the status; None and a missing one match everything."""
+
+    ticket_id: int | None
+    action_name: str | None
+    action_type: ActionType | None
+    proposed_by: str | None
+
+
 def filters_(
     status: ActionStatus | None,
-    ticket_id: int | None,
-    action_name: str | None,
-    action_type: ActionType | None,
-    proposed_by: str | None,
+    *,
+    ticket_id: int | None = None,
+    action_name: str | None = None,
+    action_type: ActionType | None = None,
+    proposed_by: str | None = None,
 ) -> dict[str, Any]:
     """Return the column values that a list is filtered by."""
     return {

@@ -1,12 +1,13 @@
 """The calls about proposals: create, read, and take a step."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Unpack
 
 from operator_core.actions.errors import InvalidArgumentError, UnreadableRowError
 from operator_core.actions.lifecycle import ActionStatus
-from operator_core.actions.types import ActionProposal, ActionType, StoredProposal
+from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name
-from operator_core.db.repository.arguments import by_, filters_, limit_, reason_
+from operator_core.db.repository.arguments import ProposalFilters, by_, filters_, limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import proposals, transitions
 from operator_core.db.stores.mapping import require_type
@@ -66,40 +67,35 @@ class ProposalMixin(RepositoryBase):
         self,
         status: ActionStatus | None = None,
         *,
-        ticket_id: int | None = None,
-        action_name: str | None = None,
-        action_type: ActionType | None = None,
-        proposed_by: str | None = None,
         before_id: int | None = None,
         limit: int | None = None,
+        **filters: Unpack[ProposalFilters],
     ) -> list[StoredProposal]:
         """Return the proposals that match all filters, newest first by id; all of them without a `limit`.
 
+        The filters are those of `ProposalFilters`: `ticket_id`, `action_name`, `action_type` and `proposed_by`.
         For the next page, pass the last id of this page as `before_id`. Unreadable proposals are skipped and reported:
         see `on_unreadable`.
         """
-        filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
+        matching = filters_(status, **filters)
         before = None if before_id is None else check_integer(before_id, "before_id")
-        return await self._run_many(proposals.list_, filters, before, limit_(limit))
+        return await self._run_many(proposals.list_, matching, before, limit_(limit))
 
     async def iter_proposals(
         self,
         status: ActionStatus | None = None,
         *,
-        ticket_id: int | None = None,
-        action_name: str | None = None,
-        action_type: ActionType | None = None,
-        proposed_by: str | None = None,
         chunk_size: int = 500,
+        **filters: Unpack[ProposalFilters],
     ) -> AsyncIterator[StoredProposal]:
         """Iterate over the proposals that match all filters, newest first by id, in chunks of `chunk_size`.
 
         Each chunk is read on its own: nothing is locked in between, and new proposals are not seen.
         """
-        filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
+        matching = filters_(status, **filters)
         size, before_id = limit_(chunk_size, "chunk_size"), None
         while True:
-            chunk = await self._run_many(proposals.list_, filters, before_id, size)
+            chunk = await self._run_many(proposals.list_, matching, before_id, size)
             for proposal in chunk:
                 yield proposal
             if len(chunk) < chunk_size:
@@ -107,17 +103,11 @@ class ProposalMixin(RepositoryBase):
             before_id = chunk[-1].id
 
     async def count_proposals(
-        self,
-        status: ActionStatus | None = None,
-        *,
-        ticket_id: int | None = None,
-        action_name: str | None = None,
-        action_type: ActionType | None = None,
-        proposed_by: str | None = None,
+        self, status: ActionStatus | None = None, **filters: Unpack[ProposalFilters]
     ) -> dict[ActionStatus, int]:
         """Return how many proposals match all filters, for each of the six states."""
-        filters = filters_(status, ticket_id, action_name, action_type, proposed_by)
-        return await self._run(proposals.count, filters)
+        matching = filters_(status, **filters)
+        return await self._run(proposals.count, matching)
 
     async def update_proposal_status(
         self, proposal_id: int, status: ActionStatus, *, by: str = "system", reason: str | None = None
