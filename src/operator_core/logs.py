@@ -21,7 +21,7 @@ class PrintableFilter(logging.Filter):
         try:
             message = record.getMessage()
             shown = _one_line(message)
-        except Exception as error:  # noqa: BLE001 - an entry that cannot be formatted must not interrupt the caller
+        except BaseException as error:  # noqa: BLE001 - an entry that cannot be formatted must not interrupt the caller
             message, shown = "", printable(f"{record.msg!a} (its values cannot be shown: {type(error).__name__})")
         if shown != message:
             record.msg, record.args = shown, None
@@ -48,7 +48,7 @@ def traceback_text(error: BaseException) -> str:
     """Return the traceback of an error with its causes, notes and inner errors; each message on one line."""
     try:
         return "\n".join(_lines(traceback.TracebackException.from_exception(error, compact=True), 1))
-    except Exception as broken:  # noqa: BLE001 - as above; RecursionError and MemoryError among them
+    except BaseException as broken:  # noqa: BLE001 - as above; RecursionError and MemoryError among them
         return f"{type(error).__name__} (its traceback cannot be shown: {type(broken).__name__})"
 
 

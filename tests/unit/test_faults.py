@@ -32,6 +32,7 @@ SECRET = "hunter2"  # noqa: S105 - it must not be seen
 
 POSTGRESQL_CODES: dict[str, type[ActionError]] = {  # postgresql.org/docs/current/errcodes-appendix.html
     "53100": DatabaseFullError,  # disk_full
+    "0A000": DatabaseUnavailableError,  # feature_not_supported
     "53200": DatabaseUnavailableError,  # out_of_memory
     "53300": DatabaseUnavailableError,  # too_many_connections
     "08006": ConnectionLostError,  # connection_failure

@@ -231,6 +231,15 @@ async def raises_a_cancellation(_: Execution) -> None:
     raise asyncio.CancelledError
 
 
+class ExitsAsTextError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+async def raises_what_exits_as_text(_: Execution) -> None:
+    raise ExitsAsTextError
+
+
 ENDINGS: list[tuple[Act, str]] = [
     (exits, "SystemExit: 0"),
     (interrupts, "KeyboardInterrupt"),
@@ -247,6 +256,7 @@ ENDINGS: list[tuple[Act, str]] = [
     (runs_out_of_memory, "MemoryError"),
     (awaits_what_is_cancelled, "CancelledError"),
     (raises_a_cancellation, "CancelledError"),
+    (raises_what_exits_as_text, "ExitsAsTextError: <ExitsAsTextError, whose text failed with SystemExit>"),
 ]
 
 
@@ -275,6 +285,23 @@ async def test_whatever_an_action_raises_ends_it_and_neither_the_worker_nor_what
     assert [record.outcome for record in records] == ["succeeded", "failed", "succeeded"]
     assert (records[1].error_message or "").startswith(message)
     assert (report.succeeded, report.failed, report.aborted) == (2, 1, [])
+
+
+async def test_a_result_whose_text_exits_is_stored_with_its_type(db: ActionDB) -> None:
+    class ExitsAsResult:
+        def __repr__(self) -> str:
+            sys.exit(3)
+
+    async def act(_: Execution) -> object:
+        return ExitsAsResult()
+
+    (number,) = await ready(db)
+
+    report = await worked(db, act)
+
+    record = await record_of(db, number)
+    assert (report.succeeded, record.outcome) == (1, ActionOutcome.SUCCEEDED)
+    assert "whose repr failed with SystemExit" in str(record.result_data)
 
 
 async def test_an_action_that_cancels_itself_is_broken_off_and_says_so(db: ActionDB) -> None:

@@ -16,7 +16,7 @@ def error_text(error: BaseException) -> str:
     """
     try:
         return sanitise_text("".join(_Description().parts(error, 1)))
-    except Exception as broken:  # noqa: BLE001 - recording a failure must never fail, whatever its error is made of
+    except BaseException as broken:  # noqa: BLE001 - recording a failure must never fail, whatever its error raises
         return f"{type(error).__name__} (it cannot be described: {type(broken).__name__})"
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from pydantic import BaseModel, JsonValue
 from pydantic_core import to_jsonable_python
 
-from operator_core.actions.errors import ValueNotStorableError
+from operator_core.actions.errors import ActionError, ValueNotStorableError
 from operator_core.actions.validation import (
     MAX_DEPTH,
     MAX_RESULT_BYTES,
@@ -62,7 +62,7 @@ def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[s
         return None
     try:
         return check_object(value, _ROOT, largest=largest)
-    except Exception as error:  # noqa: BLE001 - the same
+    except BaseException as error:  # noqa: BLE001 - it runs code that comes with the value, which may even exit
         why = _why(error)
     try:
         return check_object(
@@ -73,7 +73,7 @@ def sanitise_object(value: object, *, largest: int = MAX_RESULT_BYTES) -> dict[s
 
 
 def _why(error: BaseException) -> str:
-    known = isinstance(error, ValueNotStorableError)
+    known = isinstance(error, ActionError)
     return sanitise_text(error if known else f"{_ROOT} cannot be read: {_named(error)}", longest=_LONGEST_NOTE)
 
 
@@ -88,7 +88,7 @@ def _as_text(value: object, largest: int) -> dict[str, JsonValue]:
 def _described(value: object) -> str:
     try:
         return _SHORT.repr(value)
-    except Exception as error:  # noqa: BLE001 - as in sanitise_text
+    except BaseException as error:  # noqa: BLE001 - as in sanitise_text
         return f"<{type(value).__name__}, whose repr failed with {type(error).__name__}>"
 
 
@@ -132,8 +132,8 @@ class _JsonForm:
             return self._form(value, path, depth)
         except _TooLargeError:
             raise
-        except Exception as error:  # noqa: BLE001 - it runs code that comes with the value
-            known = isinstance(error, ValueNotStorableError)
+        except BaseException as error:  # noqa: BLE001 - as above
+            known = isinstance(error, ActionError)
             return self._text(value, str(error) if known else f"{path} cannot be read: {_named(error)}")
 
     def _form(self, value: object, path: str, depth: int) -> JsonValue:
@@ -152,7 +152,7 @@ class _JsonForm:
     def _by_pydantic(self, value: object, path: str, depth: int) -> JsonValue:
         try:
             form = to_jsonable_python(value)
-        except Exception as error:
+        except BaseException as error:
             kind = type(value).__name__
             raise ValueNotStorableError(path=path, reason=f"is a {kind}, which has no JSON form") from error
         return self.value(form, path, depth)
@@ -187,7 +187,7 @@ class _JsonForm:
         if not isinstance(key, str):
             try:
                 (key,) = to_jsonable_python({key: None})
-            except Exception:  # noqa: BLE001 - as above
+            except BaseException:  # noqa: BLE001 - as above
                 return self._text(key, f"{path} has a key that is a {type(key).__name__}")
         return str(self.value(key, f"{path}[{key!a}]", 1))
 

@@ -184,7 +184,7 @@ def sanitise_text(value: object, *, longest: int = MAX_TEXT_CHARACTERS) -> str:
     """Return storable text for any object: recording a failure must never fail."""
     try:
         text = str(value)
-    except Exception as error:  # noqa: BLE001 - a broken __str__ must not hide the failure that it describes
+    except BaseException as error:  # noqa: BLE001 - a broken __str__, which may even exit, must not hide the failure
         text = f"<{type(value).__name__}, whose text failed with {type(error).__name__}>"
     text = text.replace("\x00", _REPLACEMENT).encode("utf-8", "replace").decode()
     if len(text) <= longest:

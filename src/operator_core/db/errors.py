@@ -51,6 +51,7 @@ _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
     "XX001": DatabaseCorruptError,
     "XX002": DatabaseCorruptError,
     "XX": DatabaseUnavailableError,
+    "0A": DatabaseUnavailableError,  # a rule that was added while the ledger is open, for instance
     "58": DatabaseUnavailableError,
     "55": DatabaseUnavailableError,
     # SQLite's result codes, sqlite.org/rescode.html
