@@ -63,6 +63,8 @@ async def test_a_trigger_of_the_host_that_refuses_the_sweep_leaves_the_receipt(d
 
     assert caught.value.receipt.generation == 1
     assert (await db.get_proposal(made.id)).status == "proposed"
+    status = await db.kill_switch_status()
+    assert (len(status.engaged), status.not_yet_cancelled) == (1, (made.id,))
 
 
 RECORDS = "LOCK TABLE action_records IN ACCESS EXCLUSIVE MODE"

@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from operator_core.actions.errors import (
+    DatabaseError,
     DatabaseUnavailableError,
     DatabaseUrlError,
     InvalidArgumentError,
     NotOpenError,
-    RetryTransactionError,
 )
 from operator_core.actions.kill_switch import KillSwitchStatus, Scope, Stop, StopReceipt
 from operator_core.actions.validation import check_integer, check_name, check_seconds, check_text
@@ -304,8 +304,8 @@ class ActionDB(WaitMixin):
             return status
         try:
             await self._run(kill_switch.sweep_all)
-        except (DatabaseUnavailableError, RetryTransactionError):
-            return status  # a read-only role still gets the status; what is not cancelled yet cannot start
+        except DatabaseError:  # a role that only reads, or a trigger of the host: what is not swept cannot start
+            return status
         return await super().kill_switch_status()
 
     # -- several calls in one transaction ------------------------------------------------------------------------------
