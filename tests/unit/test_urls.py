@@ -544,3 +544,19 @@ def test_a_text_that_may_be_a_mistyped_url_is_no_path(text: str) -> None:
 
 def test_the_options_of_the_place_are_not_in_the_table() -> None:
     assert not set(HOST_OPTIONS) & {name for table in OPTIONS.values() for name in table}
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+aiosqlite"])
+@pytest.mark.parametrize("path", ["u:{0}@h:1/d", "/u:{0}@h/d", "u:{0}%40h/d", "file:u:{0}@h/d", "./u:{0}@h/d"])
+def test_a_path_with_a_user_and_a_password_in_it_is_refused_and_not_repeated(scheme: str, path: str) -> None:
+    text = f"{scheme}:///{path.format(SECRET)}"
+
+    for read in (resolve_url, file_or_url):
+        with pytest.raises(DatabaseUrlError, match="has a user and a password in it") as caught:
+            read(text)
+        assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a@b.db", "a:b.db", "a@b:c.db", "C:/a@b.db"])
+def test_a_path_that_only_looks_like_it_is_read(name: str) -> None:
+    assert sqlite_path(resolve_url(f"sqlite:///{name}")) is not None

@@ -27,6 +27,8 @@ _OTHER_DRIVERS = ("pg8000", "psycopg2cffi", "pysqlcipher", "aioodbc")
 _MAX_NAME = 63  # bytes of a role or database: a server truncates longer ones
 _MAX_FILE_NAME = 255  # bytes, on every file system in use
 _HARMLESS_NAME = re.compile(r"[\w.$-]+")
+_USER_INFO = re.compile(r"(^|/)[^/]*:[^/]*@")
+"""What would be shown with the path of a file, if a server's URL is given with SQLite's scheme."""
 _PLACES = {"user": "username", "password": "password", "dbname": "database", "database": "database"}
 
 
@@ -47,6 +49,11 @@ def resolve_url(target: Path | str | URL | None) -> URL:
         return with_absolute_path(_checked_file(URL.create("sqlite+aiosqlite", database=str(target))))
     url = _with_driver(parse(target) if isinstance(target, str) else target)
     if url.get_backend_name() == "sqlite":
+        if _USER_INFO.search(url.database or ""):
+            raise DatabaseUrlError(
+                "the path of this SQLite URL has a user and a password in it: is it the URL of a server? "
+                "The path of a file whose name holds : and @ is given as a Path"
+            )
         return with_absolute_path(_checked_file(url))
     return _checked_server(url)
 
