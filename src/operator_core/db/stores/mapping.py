@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from operator_core.actions.errors import (
     AlreadyStoredError,
@@ -28,6 +28,7 @@ from operator_core.db.schema import events, notes, proposals, records
 from operator_core.db.types import Undecodable
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 PROPOSER_COLUMNS = (
     "ticket_id",
     "action_name",
@@ -42,12 +43,12 @@ PROPOSER_COLUMNS = (
 )
 """The columns that the proposer fills in."""
 
-_PROPOSAL_NAMES = tuple(column.name for column in proposals.columns)
-_RECORD_NAMES = tuple(column.name for column in records.columns)
-RECORD_FIELDS = {name: name.replace("finding", "resolution") for name in _RECORD_NAMES}
+RECORD_FIELDS = {column.name: column.name.replace("finding", "resolution") for column in records.columns}
 """The DTO field of each column; a resolution has another name in the tables."""
 _COLUMNS = {field: column for column, field in RECORD_FIELDS.items()}
-_EVENT_NAMES = (*(column.name for column in events.columns), "kind", "record_id")
+_PROPOSAL_FIELDS = tuple(column.name for column in proposals.columns)
+_RECORD_FIELDS = tuple(RECORD_FIELDS.values())
+_EVENT_FIELDS = (*(column.name for column in events.columns), "kind", "record_id")
 _GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
 Row = sa.Row[Any] | tuple[Any, ...]
@@ -59,10 +60,7 @@ def to_proposal(row: Row) -> StoredProposal:
     Raises:
         UnreadableRowError: A column holds an invalid value.
     """
-    try:
-        return StoredProposal.model_validate(dict(zip(_PROPOSAL_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
-    except ValidationError as error:
-        raise _unreadable(proposals, _PROPOSAL_NAMES, row, error) from error
+    return _decoded(StoredProposal, proposals, _PROPOSAL_FIELDS, row)
 
 
 def to_record(row: Row) -> StoredRecord:
@@ -71,10 +69,7 @@ def to_record(row: Row) -> StoredRecord:
     Raises:
         UnreadableRowError: A column holds an invalid value.
     """
-    try:
-        return StoredRecord.model_validate(dict(zip(RECORD_FIELDS.values(), row, strict=True)), context=TRUSTED_CONTEXT)
-    except ValidationError as error:
-        raise _unreadable(records, _RECORD_NAMES, row, error) from error
+    return _decoded(StoredRecord, records, _RECORD_FIELDS, row)
 
 
 def to_event(row: Row) -> ActionEvent:
@@ -83,18 +78,23 @@ def to_event(row: Row) -> ActionEvent:
     Raises:
         UnreadableRowError: A column holds an invalid value.
     """
+    table = events if row[_EVENT_FIELDS.index("kind")] == EventKind.STEP else notes
+    return _decoded(ActionEvent, table, _EVENT_FIELDS, row)
+
+
+def _decoded(model: type[M], table: sa.Table, fields: Sequence[str], row: Row) -> M:
     try:
-        return ActionEvent.model_validate(dict(zip(_EVENT_NAMES, row, strict=True)), context=TRUSTED_CONTEXT)
+        return model.model_validate(dict(zip(fields, row, strict=True)), context=TRUSTED_CONTEXT)
     except ValidationError as error:
-        table = events if row[_EVENT_NAMES.index("kind")] == EventKind.STEP else notes
-        raise _unreadable(table, _EVENT_NAMES, row, error) from error
+        raise _unreadable(table, fields, row, error) from error
 
 
-def _unreadable(table: sa.Table, names: Sequence[str], row: Row, error: ValidationError) -> UnreadableRowError:
+def _unreadable(table: sa.Table, fields: Sequence[str], row: Row, error: ValidationError) -> UnreadableRowError:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    column = _COLUMNS.get(str(problem["loc"][0]), str(problem["loc"][0])) if problem["loc"] else None
-    value = None if column is None else row[names.index(column)]
+    field = str(problem["loc"][0]) if problem["loc"] else None
+    value = None if field is None else row[fields.index(field)]
     detail = value.detail if isinstance(value, Undecodable) else f"it is a {type(value).__name__}: {problem['msg']}"
+    column = field if field is None else _COLUMNS.get(field, field)
     return UnreadableRowError(table=table.name, id=row[0], column=column, detail=detail)
 
 
@@ -128,9 +128,9 @@ def new_record(record: ActionRecord) -> dict[str, Any]:
         ValueNotStorableError: `model_copy(update=...)` let in an unchecked value.
     """
     values = revalidated_fields(require_type(record, ActionRecord, "record"))
-    for name in _RECORD_NAMES:
-        if name not in _GIVEN_WITH_A_RECORD and values.get(RECORD_FIELDS[name]) is not None:
-            raise AlreadyStoredError(kind="record", field=name, value=values[RECORD_FIELDS[name]])
+    for name, value in values.items():
+        if name not in _GIVEN_WITH_A_RECORD and value is not None:
+            raise AlreadyStoredError(kind="record", field=name, value=value)
     return {name: values[name] for name in _GIVEN_WITH_A_RECORD}
 
 
