@@ -1,6 +1,17 @@
 """The model of an action, without a database: states, DTOs and errors."""
 
 from operator_core.actions import errors as _errors
+from operator_core.actions.approvals import (
+    Approval,
+    ApprovalNeed,
+    ApprovalPolicy,
+    ApprovalRule,
+    ApprovalStatus,
+    ApproverKind,
+    Decision,
+    FourEyes,
+    PendingApproval,
+)
 from operator_core.actions.errors import *  # noqa: F403 - its __all__ is the list
 from operator_core.actions.kill_switch import (
     Answer,
@@ -37,10 +48,19 @@ __all__ = [
     "ActionStatus",
     "ActionType",
     "Answer",
+    "Approval",
+    "ApprovalNeed",
+    "ApprovalPolicy",
+    "ApprovalRule",
+    "ApprovalStatus",
+    "ApproverKind",
+    "Decision",
     "Discrepancy",
     "EventKind",
+    "FourEyes",
     "KillSwitchEvent",
     "KillSwitchStatus",
+    "PendingApproval",
     "PruneReport",
     "Resolution",
     "RunningAction",

@@ -1,6 +1,7 @@
 """Display of text from outside: one line, without characters that a terminal or a log reader would interpret."""
 
 import re
+import unicodedata
 
 # Invisible characters that `str.isprintable` accepts: fillers, joiners and selectors (Unicode's
 # Default_Ignorable_Code_Point), except U+FE0E and U+FE0F, which emoji carry.
@@ -18,6 +19,12 @@ def printable(text: str) -> str:
         character if character.isprintable() and not _UNSEEN.match(character) else _escaped(character)
         for character in text
     )
+
+
+def hidden_characters(text: str) -> list[str]:
+    """Return the characters of a text that do not show as themselves, each once: `U+202E RIGHT-TO-LEFT OVERRIDE`."""
+    hidden = sorted({character for character in text if not character.isprintable() or _UNSEEN.match(character)})
+    return [f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip() for character in hidden]
 
 
 def _escaped(character: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -29,6 +30,7 @@ from operator_core.actions.validation import (
     check_name,
     check_object,
     check_text,
+    dump_json,
 )
 
 
@@ -132,6 +134,8 @@ class ActionProposal(FrozenModel):
         valid_until: After this moment, by the database's clock, it cannot start and is cancelled as expired.
         retry_of: The id of the finished proposal that this one tries again; a retry must name its `proposed_by`.
         idempotency_key: Unique in the ledger: a second proposal with the same key returns the first one.
+        on_behalf_of: The person for whom the proposer acts, 1 to 255 characters; a policy may keep that person from
+            approving it.
 
     Raises:
         pydantic.ValidationError: A value is invalid, or the engines would refuse or change it; with its path.
@@ -149,6 +153,16 @@ class ActionProposal(FrozenModel):
     valid_until: UtcDatetime | None = None
     retry_of: Integer | None = None
     idempotency_key: Name | None = None
+    on_behalf_of: Name | None = None
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what would run: type, name, ticket and parameters, but no reason and no person.
+
+        An approver names it to say what was seen; a claim compares it with what it is about to run.
+        """
+        text = dump_json([self.action_type, self.action_name, self.ticket_id, self.parameters])
+        return f"sha256:{sha256(text.encode()).hexdigest()}"
 
     @model_validator(mode="after")
     def _require_proposer_of_retry(self) -> Self:

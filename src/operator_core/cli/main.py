@@ -6,12 +6,24 @@ from collections.abc import Sequence
 
 from operator_core import __version__
 from operator_core.actions import ActionError, DatabaseNotFoundError, SchemaOutOfDateError
-from operator_core.cli import db, drill, kill_switch, legacy, maintenance, output, proposals, recovery, streams, worker
+from operator_core.cli import (
+    approvals,
+    db,
+    drill,
+    kill_switch,
+    legacy,
+    maintenance,
+    output,
+    proposals,
+    recovery,
+    streams,
+    worker,
+)
 from operator_core.cli.options import FAILED, Parser, actor_options, common_options
 from operator_core.logs import traceback_text
 
 INTERRUPTED = 130
-_TOPICS = (kill_switch, drill, proposals, worker, recovery, maintenance, legacy, db)
+_TOPICS = (kill_switch, drill, proposals, approvals, worker, recovery, maintenance, legacy, db)
 _ELSEWHERE = "Name another with --url or OPERATOR_CORE_DATABASE_URL, or make one with `operator-core db upgrade`"
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from operator_core.actions import ActionError, Scope
+from operator_core.actions.approvals import check_approval_seconds
 from operator_core.actions.validation import check_seconds
 from operator_core.cli import output, streams
 from operator_core.cli.database import hide_urls
@@ -72,6 +73,18 @@ def seconds(text: str) -> float:
 def duration(text: str) -> float:
     """Parse a number of seconds that may end in an "s"."""
     return seconds(text.removesuffix("s"))
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def lasting(text: str) -> float:
+    """Parse how long an approval counts: a number of seconds, or one with a unit, such as 15m, 8h or 2d."""
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
+    try:
+        return check_approval_seconds(float(number) * unit, "this")
+    except (ActionError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90, 15m, 8h or 2d") from error
 
 
 def count(text: str) -> int:

@@ -8,8 +8,9 @@ from typing import Any, Never, Self
 
 from pydantic import BaseModel
 
-from operator_core.actions import KillSwitchStatus, RunningAction, Stop, StopReceipt
-from operator_core.actions.text import printable
+from operator_core.actions import KillSwitchStatus, RunningAction, Stop, StopReceipt, StoredProposal
+from operator_core.actions.text import hidden_characters, printable
+from operator_core.actions.validation import dump_json
 from operator_core.cli.streams import write
 
 _MANY = 20
@@ -68,6 +69,28 @@ class Progress:
 
 def _no_stderr() -> bool:
     return sys.stderr is None  # pyright: ignore[reportUnnecessaryComparison] - so it is under cron
+
+
+def proposal_line(proposal: StoredProposal) -> str:
+    """Return one proposal as a line."""
+    ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
+    reason = proposal.reason.partition("\n")[0][:60]
+    return (
+        f"{proposal.id:>8}  {proposal.status:<9}  {moment(proposal.status_at)}  ticket {ticket:<8}  "
+        f"{proposal.action_name}  ({proposal.proposed_by}: {reason})"
+    )
+
+
+def proposal_lines(proposal: StoredProposal) -> list[str]:
+    """Return one proposal with all that a person decides about; characters that do not show are named."""
+    parameters = dump_json(proposal.parameters)
+    lines = [proposal_line(proposal), f"  reason: {proposal.reason}", f"  parameters: {parameters}"]
+    hidden = hidden_characters(f"{proposal.action_name} {parameters}")
+    if hidden:
+        lines.append(f"  CAREFUL, these characters do not show as themselves: {', '.join(hidden)}")
+    if proposal.on_behalf_of is not None:
+        lines.append(f"  on behalf of: {proposal.on_behalf_of}")
+    return lines
 
 
 def plain(model: BaseModel) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from operator_core.actions import (
     ActionStatus,
     EventKind,
     ProposalNotFoundError,
-    StoredProposal,
     UnreadableRowError,
 )
 from operator_core.actions.validation import dump_json
 from operator_core.cli import output
+from operator_core.cli.approvals import approval_lines
 from operator_core.cli.database import existing
 from operator_core.cli.options import Commands, Parser
 
@@ -30,17 +30,8 @@ async def list_(options: argparse.Namespace) -> int:
         if options.json:
             output.emit(output.plain(proposal))
         else:
-            output.say(_line(proposal))
+            output.say(output.proposal_line(proposal))
     return 0
-
-
-def _line(proposal: StoredProposal) -> str:
-    ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
-    reason = proposal.reason.partition("\n")[0][:60]
-    return (
-        f"{proposal.id:>8}  {proposal.status:<9}  {output.moment(proposal.status_at)}  ticket {ticket:<8}  "
-        f"{proposal.action_name}  ({proposal.proposed_by}: {reason})"
-    )
 
 
 async def show(options: argparse.Namespace) -> int:
@@ -51,13 +42,12 @@ async def show(options: argparse.Namespace) -> int:
             raise ProposalNotFoundError(proposal_id=options.id)
         records = await db.get_records_for_proposal(options.id)
         events = await db.get_events(options.id)
+        status = await db.approval_status(options.id)
     if options.json:
         parts = {"records": [output.plain(record) for record in records], "events": [output.plain(e) for e in events]}
-        output.emit({**output.plain(proposal), **parts})
+        output.emit({**output.plain(proposal), **parts, "approval_status": output.plain(status)})
         return 0
-    output.say(_line(proposal))
-    output.say(f"  reason: {proposal.reason}")
-    output.say(f"  parameters: {dump_json(proposal.parameters)}")
+    output.say(*output.proposal_lines(proposal), *approval_lines(status))
     for record in records:
         error = "" if record.error_message is None else f": {record.error_message}"
         output.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
@@ -88,7 +78,7 @@ async def cancel(options: argparse.Namespace) -> int:
     if options.json:
         output.emit(output.plain(cancelled))
     else:
-        output.say(_line(cancelled))
+        output.say(output.proposal_line(cancelled))
     if cancelled.status is ActionStatus.EXECUTING and not options.json:
         output.say("it is executing: it was asked to stop, and its worker answers")
     return 0

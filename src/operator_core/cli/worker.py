@@ -23,7 +23,7 @@ async def work(options: argparse.Namespace) -> int:
     from operator_core.worker import Worker  # noqa: PLC0415 - a stop must not wait for it
 
     _log_to_stderr()
-    registry = _registry(options.registry)
+    registry = load_registry(options.registry)
     async with existing(options.url) as db:
         worker = Worker(
             db,
@@ -51,7 +51,12 @@ def _log_to_stderr() -> None:
     )
 
 
-def _registry(text: str) -> "ActionRegistry":
+def load_registry(text: str) -> "ActionRegistry":
+    """Import the registry that `MODULE:registry` names.
+
+    Raises:
+        InvalidArgumentError: It cannot be imported, or is something else.
+    """
     from operator_core.worker import ActionRegistry  # noqa: PLC0415 - as above
 
     module, _, name = text.partition(":")
@@ -71,11 +76,15 @@ def _registry(text: str) -> "ActionRegistry":
 
 def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
     """Add `worker`."""
-    parser = commands.add_parser("worker", parents=[common], help="do the actions of a registry until SIGTERM")
+    parser = commands.add_parser(
+        "worker", parents=[common], help="check proposals, and run what is approved, until SIGTERM"
+    )
     parser.add_argument("registry", metavar="MODULE:registry", help="where the ActionRegistry is")
     parser.add_argument("--concurrency", type=count, default=1, help="how many actions at once (default: 1)")
     parser.add_argument("--lease", type=seconds, default=60.0, help="seconds without a heartbeat (default: 60)")
     parser.add_argument("--shutdown-timeout", type=seconds, default=30.0, help="seconds after SIGTERM (default: 30)")
     parser.add_argument("--name", help="unique among all workers (default: made up)")
-    parser.add_argument("--no-validate", action="store_true", help="run only what somebody else has validated")
+    parser.add_argument(
+        "--no-validate", action="store_true", help="check and approve nothing: run only what is validated"
+    )
     parser.set_defaults(run=work)

@@ -4,15 +4,17 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
-from operator_core.actions import ActionError
+from operator_core.actions import ActionError, ActionProposal, ActionType, StoredProposal
 from operator_core.actions.failures import error_text
+from operator_core.actions.types import cause_of
 from operator_core.actions.validation import check_name, dump_json, sanitise_text
-from operator_core.db import Execution
+from operator_core.db import ActionLedger, Execution
 from operator_core.logs import get_logger
 
 M = TypeVar("M", bound=BaseModel)
@@ -55,20 +57,62 @@ class HandlerNotAllowedError(ActionError, TypeError):
         return self.problem
 
 
+@dataclass(eq=False)
+class ParametersNotValidError(ActionError, ValueError):
+    """The parameters of an action do not fit its model; `problems` names every field."""
+
+    http_status = 422
+    advice = "correct the fields that the message names"
+
+    action_name: str
+    problems: str
+
+    def __str__(self) -> str:
+        return f"the parameters of {self.action_name} do not fit: {self.problems}"
+
+
 @dataclass(frozen=True)
 class RegisteredAction:
-    """One action that a worker can run."""
+    """One action that a worker can run.
+
+    Attributes:
+        name: The `action_name` of its proposals.
+        model: The model of its parameters.
+        handler: The function that runs it.
+        auto_approve: Whether a worker may let it run without asking a person; a policy of the ledger is above it.
+        description: What it does, for people and for models.
+        read_only: Whether it changes nothing.
+        destructive: Whether what it changes can be lost; of no meaning where `read_only`.
+        idempotent: Whether repeating it changes nothing more.
+    """
 
     name: str
     model: type[BaseModel]
     handler: Handler[Any]
+    auto_approve: bool = False
+    description: str = ""
+    read_only: bool = False
+    destructive: bool = True
+    idempotent: bool = False
+
+    def check(self, parameters: Mapping[str, Any]) -> BaseModel:
+        """Return the parameters as an instance of the model.
+
+        Raises:
+            ParametersNotValidError: They do not fit it.
+        """
+        try:
+            return self._parsed(parameters)
+        except BaseException as error:  # a validator that breaks or exits must not end the worker
+            problems = sanitise_text(self._told(error), longest=_LONGEST)
+            raise ParametersNotValidError(action_name=self.name, problems=problems) from error
 
     def problems(self, parameters: Mapping[str, Any]) -> str | None:
         """Return the problems of the parameters, for every field; None if they fit the model."""
         try:
-            self._parsed(parameters)
-        except BaseException as error:  # noqa: BLE001 - a validator that breaks or exits must not end the worker
-            return sanitise_text(self._told(error), longest=_LONGEST)
+            self.check(parameters)
+        except ParametersNotValidError as error:
+            return error.problems
         return None
 
     def _told(self, error: BaseException) -> str:
@@ -90,6 +134,27 @@ class RegisteredAction:
         return self.model.model_validate_json(dump_json(parameters))
 
 
+class ActionOptions(TypedDict, total=False):
+    """The options of an action, all optional: see the attributes of `RegisteredAction`."""
+
+    auto_approve: bool
+    description: str
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+
+
+class ProposalExtras(TypedDict, total=False):
+    """The optional fields of a proposal: see the attributes of `ActionProposal`."""
+
+    ticket_id: int | None
+    action_type: ActionType
+    valid_until: datetime | None
+    retry_of: int | None
+    idempotency_key: str | None
+    on_behalf_of: str | None
+
+
 class ActionRegistry:
     """The actions of a process by their names.
 
@@ -105,6 +170,8 @@ class ActionRegistry:
         @registry.action("drain_store")
         async def drain(parameters: Drain, execution: Execution) -> dict[str, Any]:
             ...
+
+    An action runs only once a person has approved it, unless it is registered with `auto_approve=True`.
     """
 
     def __init__(self) -> None:
@@ -129,8 +196,53 @@ class ActionRegistry:
         except KeyError:
             raise NotRegisteredError(action_name=name, known=self.names) from None
 
+    def check(self, name: str, parameters: Mapping[str, Any]) -> BaseModel:
+        """Return the parameters of an action as an instance of its model.
+
+        Raises:
+            NotRegisteredError: There is no such action.
+            ParametersNotValidError: They do not fit its model.
+        """
+        return self[name].check(parameters)
+
+    async def propose(
+        self,
+        db: ActionLedger,
+        name: str,
+        model: BaseModel,
+        *,
+        reason: str,
+        proposed_by: str,
+        **more: Unpack[ProposalExtras],
+    ) -> StoredProposal:
+        """Propose a registered action with an instance of its model, whose JSON form is stored.
+
+        Args:
+            db: An open ledger, or a repository in a host's transaction.
+            name: The name of the action.
+            model: Its parameters.
+            reason: The reason, for the person that decides.
+            proposed_by: The name of the proposer.
+            more: The optional fields of an `ActionProposal`: `on_behalf_of`, `ticket_id`, `action_type`, `valid_until`,
+                `retry_of` and `idempotency_key`.
+
+        Raises:
+            NotRegisteredError: There is no such action.
+            ParametersNotValidError: They do not fit its model.
+            ValueNotStorableError: They have no JSON form that both engines store.
+        """
+        parameters = model.model_dump(mode="json")
+        self.check(name, parameters)
+        try:
+            proposal = ActionProposal(
+                action_name=name, parameters=parameters, reason=reason, proposed_by=proposed_by, **more
+            )
+        except ValidationError as error:
+            raise cause_of(error) from error
+        return await db.create_proposal(proposal)
+
     def action(
-        self, name: str, model: type[BaseModel] | None = None
+        self, name: str, model: type[BaseModel] | None = None, **options: Unpack[ActionOptions]
     ) -> Callable[[Callable[[M, Execution], Awaitable[R]]], Callable[[M, Execution], Awaitable[R]]]:
         """Register the decorated coroutine function under `name`.
 
@@ -150,12 +262,18 @@ class ActionRegistry:
         check_name(name, "name")
 
         def register(handler: Callable[[M, Execution], Awaitable[R]]) -> Callable[[M, Execution], Awaitable[R]]:
-            self.add(name, handler, model)
+            self.add(name, handler, model, **options)
             return handler
 
         return register
 
-    def add(self, name: str, handler: Handler[Any], model: type[BaseModel] | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        handler: Handler[Any],
+        model: type[BaseModel] | None = None,
+        **options: Unpack[ActionOptions],
+    ) -> None:
         """Register `handler`, like the decorator `action`, with the same errors."""
         if check_name(name, "name") in self._actions:
             raise AlreadyRegisteredError(action_name=name)
@@ -170,7 +288,10 @@ class ActionRegistry:
             if argument.kind not in _POSITIONAL:
                 problem = f"{wanted} takes {argument}; two arguments by position: parameters, execution"
                 raise HandlerNotAllowedError(problem=problem)
-        self._actions[name] = RegisteredAction(name, _model(wanted, handler, arguments[0].name, model), handler)
+        options.setdefault("description", inspect.getdoc(handler) or "")
+        self._actions[name] = RegisteredAction(
+            name, _model(wanted, handler, arguments[0].name, model), handler, **options
+        )
 
 
 _ARGUMENTS = 2

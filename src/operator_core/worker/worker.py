@@ -10,15 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 from operator_core.actions import (
-    ActionStatus,
     InvalidArgumentError,
     StoredRecord,
-    TransitionNotAllowedError,
-    UnreadableRowError,
 )
 from operator_core.actions.validation import check_integer, check_name, check_seconds
 from operator_core.db import ActionDB, Execution
 from operator_core.logs import get_logger
+from operator_core.worker.checker import ProposalChecker
 from operator_core.worker.containment import contained_exits
 from operator_core.worker.executor import ActionExecutor
 from operator_core.worker.registry import ActionRegistry
@@ -28,7 +26,6 @@ from operator_core.worker.signals import hearing_signals
 
 log = get_logger("operator_core.worker")
 
-_BATCH = 20  # proposals that are validated in one transaction
 _RECOVERIES_PER_LEASE = 2
 _LOOK_SECONDS = 0.1  # between two checks whether all work has ended
 _MOMENT = 1.0  # seconds that a handler has to end once it is cancelled
@@ -43,7 +40,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Worker:
-    """A worker that runs the actions of a registry, as they are proposed and validated in a ledger.
+    """A worker that checks what is proposed to the actions of a registry, and runs what is approved.
+
+    Nothing runs that nobody approved: a person does, or the registry says that an action needs none (`auto_approve`).
+    A policy of the ledger is above the registry, in both directions.
 
     It is deliberately small: oldest first, no queues, priorities or schedules. Many workers may share a ledger, in one
     process or on many machines, and no action ever runs twice. If the database is away, claims and outcomes wait;
@@ -57,8 +57,8 @@ class Worker:
         lease_seconds: Seconds for which an action counts as running without a heartbeat.
         poll_interval: Seconds between two polls when there is nothing to do.
         shutdown_timeout: Seconds that running actions have to finish after `stop`.
-        validate: Whether proposals are validated against the model, and then run; pass False if a person or another
-            program approves them.
+        validate: Whether it checks what is proposed: it cancels what does not fit the model, and approves what is
+            registered with `auto_approve=True`. Pass False if another program does both.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class Worker:
             raise InvalidArgumentError(path="registry", reason="is empty: register an action first")
         self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
         self.report = WorkerReport()
-        self._db, self._registry, self._concurrency, self._validate = db, registry, concurrency, validate
+        self._db, self._registry, self._concurrency = db, registry, concurrency
+        self._checker = ProposalChecker(db, registry, self.report, self.name) if validate else None
         self._lease, self._poll_interval = float(lease_seconds), check_seconds(poll_interval, "poll_interval")
         self._shutdown_timeout = check_seconds(shutdown_timeout, "shutdown_timeout")
         self._stopping = asyncio.Event()
@@ -118,8 +119,19 @@ class Worker:
             handle_signals: Whether SIGTERM and SIGINT stop this worker, as in `handling_signals`. Pass False in a host
                 that has its own handlers and calls `stop`.
         """
-        log.info("worker %s works on %s", self.name, self._db, extra={"worker": self.name})
+        self._announce()
         return await self._run(self._serve(), handle_signals=handle_signals)
+
+    def _announce(self) -> None:
+        own = [action.name for action in self._registry if action.auto_approve] if self._checker else []
+        log.info(
+            "worker %s works on %s. It approves by itself: %s. A person approves: %s",
+            self.name,
+            self._db,
+            ", ".join(sorted(own)) or "nothing",
+            ", ".join(name for name in self._registry.names if name not in own) or "nothing",
+            extra={"worker": self.name},
+        )
 
     async def run_until_idle(self, *, handle_signals: bool = True) -> WorkerReport:
         """Work until nothing is left that this worker can run, or until it is stopped; return what was done.
@@ -189,8 +201,8 @@ class Worker:
                 await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
 
     async def _work(self) -> bool:
-        """Validate and claim proposals, up to the concurrency; return whether there were any."""
-        done = self._validate and await self._persistently(self._validate_some)
+        """Check what was proposed, and claim what may run, up to the concurrency; return whether there was any."""
+        done = self._checker is not None and await self._persistently(self._checker.check_some)
         while len(self._running) < self._concurrency and not self._stopping.is_set():
             execution = await self._claim()
             if execution is None:
@@ -229,36 +241,6 @@ class Worker:
             )
 
         return await self._persistently(claim)
-
-    # -- validate ------------------------------------------------------------------------------------------------------
-
-    async def _validate_some(self) -> bool:
-        if not await self._db.list_proposals(ActionStatus.PROPOSED, limit=1):
-            return False
-        told: list[tuple[int, str, str | None]] = []
-        async with self._db.transaction() as tx:
-            proposals = await tx.lock_proposed(self._registry.names, limit=_BATCH)
-            for proposal in proposals:
-                problems = self._registry[proposal.action_name].problems(proposal.parameters)
-                status = ActionStatus.VALIDATED if problems is None else ActionStatus.CANCELLED
-                reason = None if problems is None else f"the parameters do not fit: {problems}"
-                with suppress(
-                    TransitionNotAllowedError, UnreadableRowError
-                ):  # another caller was first, or no guard permits it
-                    await tx.update_proposal_status(proposal.id, status, by=self.name, reason=reason)
-                    told.append((proposal.id, proposal.action_name, reason))
-        for one in told:
-            self._tell_validated(*one)
-        return bool(proposals)
-
-    def _tell_validated(self, proposal_id: int, action_name: str, reason: str | None) -> None:
-        extra = {"worker": self.name, "proposal_id": proposal_id, "action_name": action_name}
-        if reason is None:
-            self.report.validated += 1
-            log.info("proposal %s (%s) is validated", proposal_id, action_name, extra=extra)
-        else:
-            self.report.rejected += 1
-            log.warning("proposal %s (%s) is refused: %s", proposal_id, action_name, reason, extra=extra)
 
     # -- recovery and end ----------------------------------------------------------------------------------------------
 

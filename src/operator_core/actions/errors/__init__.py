@@ -7,7 +7,13 @@
     ├── RecordNotFoundError            there is no such record
     ├── TransitionNotAllowedError      the transition table, or the winner of a race, forbids it
     │   ├── KillSwitchEngagedError     a stop covers the start
-    │   └── ProposalExpiredError       its time to start is over
+    │   ├── ProposalExpiredError       its time to start is over
+    │   └── NotApprovedError           it lacks approvals that a policy asks for, or was rejected
+    ├── ApprovalNotFoundError          there is no such decision
+    ├── ApprovalRefusedError           a decision came too late, or contradicts what is stored
+    │   └── SelfApprovalError          the approver proposed the action
+    ├── DigestMismatchError            what was approved is not what would run
+    ├── PolicyUnconfirmedError         the policy is in force, but a start may still get through
     ├── LeaseLostError                 an execution was recovered, or ended by another client
     ├── StopRequestedError             a running action was asked to stop, and leaves
     ├── AlreadyResolvedError           the outcome is not unknown, or was resolved before
@@ -73,6 +79,14 @@ from operator_core.actions.errors.actions import (
     TransitionNotAllowedError,
     WaitTimeoutError,
 )
+from operator_core.actions.errors.approvals import (
+    ApprovalNotFoundError,
+    ApprovalRefusedError,
+    DigestMismatchError,
+    NotApprovedError,
+    PolicyUnconfirmedError,
+    SelfApprovalError,
+)
 from operator_core.actions.errors.base import ActionError
 from operator_core.actions.errors.calls import (
     AlreadyStoredError,
@@ -117,6 +131,8 @@ __all__ = [
     "ActionError",
     "AlreadyResolvedError",
     "AlreadyStoredError",
+    "ApprovalNotFoundError",
+    "ApprovalRefusedError",
     "ConnectionLostError",
     "ConstraintError",
     "DatabaseAccessError",
@@ -131,6 +147,7 @@ __all__ = [
     "DatabaseReplacedError",
     "DatabaseUnavailableError",
     "DatabaseUrlError",
+    "DigestMismatchError",
     "EngineNotConfiguredError",
     "EngineVersionError",
     "GuardMissingError",
@@ -141,9 +158,11 @@ __all__ = [
     "LeaseLostError",
     "MissingDriverError",
     "NameTakenError",
+    "NotApprovedError",
     "NotOpenError",
     "NotRetryableError",
     "OpenedElsewhereError",
+    "PolicyUnconfirmedError",
     "ProposalExpiredError",
     "ProposalNotFoundError",
     "RecordNotAllowedError",
@@ -154,6 +173,7 @@ __all__ = [
     "SchemaError",
     "SchemaOutOfDateError",
     "SchemaTooNewError",
+    "SelfApprovalError",
     "SessionBusyError",
     "StopFailedError",
     "StopNotEngagedError",

@@ -64,6 +64,11 @@ def supports_writable_cte(connection: sa.Connection) -> bool:
     return not is_sqlite(connection)
 
 
+def has_approver_functions(connection: sa.Connection) -> bool:
+    """Return whether decisions go through functions that a role without write rights may call."""
+    return not is_sqlite(connection)
+
+
 def autocommits_safely(connection: sa.Connection) -> bool:
     """Return whether a statement outside a transaction runs at the one isolation level that sees every stop."""
     if is_sqlite(connection):

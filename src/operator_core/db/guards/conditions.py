@@ -19,6 +19,9 @@ GUARDED_TABLES = (
     "action_prunes",
     "kill_switch",
     "kill_switch_events",
+    "action_approvals",
+    "approval_policies",
+    "approval_policy_events",
 )
 LEDGER_TABLES = (*GUARDED_TABLES, "kill_switch_barrier")
 """All tables of the ledger; the last one never holds a row."""
@@ -204,6 +207,7 @@ RECORD_TIMES = (
     "finding_at",
 )
 LATCH_TIMES = ("engaged_at", "released_at")
+APPROVAL_TIMES = ("at", "expires_at")
 FIRST_TIME, LAST_TIME = "0001-01-02 00:00:00", "9999-12-31 00:00:00"
 
 PROPOSED_COLUMNS = tuple(

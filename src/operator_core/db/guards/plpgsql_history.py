@@ -5,6 +5,7 @@ from operator_core.db.guards import conditions
 from operator_core.db.guards.codes import CHANGE_REFUSED, UNREADABLE
 from operator_core.db.guards.conditions import COUNTER, EXECUTING
 from operator_core.db.guards.plpgsql import json_object, raise_if, unreadable_times, written
+from operator_core.db.guards.plpgsql_approvals import require_approval
 from operator_core.db.guards.plpgsql_readable import unreadable
 from operator_core.db.schema import notes, prunes
 
@@ -18,6 +19,9 @@ def write_event() -> str:
     return f"""
 DECLARE
     kept RECORD;
+    covering text;
+    approval RECORD;
+    evidence json;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO action_events AS e {columns}
@@ -37,8 +41,9 @@ BEGIN
         FROM action_records AS r WHERE r.proposal_id = NEW.id
 {reached}\
     ELSE
+{require_approval()}\
         INSERT INTO action_events AS e {columns}
-        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, NULL)
+        VALUES (NEW.id, OLD.status, NEW.status, NEW.status_at, NEW.status_by, NEW.status_reason, {COUNTER}, evidence)
 {reached}\
     END IF;
     RETURN NULL;

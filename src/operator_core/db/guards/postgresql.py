@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from operator_core.db.guards import (
+    approval_conditions,
     conditions,
     operator_functions,
     plpgsql,
+    plpgsql_approvals,
     plpgsql_history,
     plpgsql_kill_switch,
     plpgsql_readable,
@@ -69,7 +71,8 @@ _SETTINGS = {
     "proposals_insert": (_SEE_ALL_ROWS,),
     "proposals_update": (_SEE_ALL_ROWS,),
     "records_update": (_SEE_ALL_ROWS,),
-    "write_event": (_EXACT_FLOATS,),
+    "write_event": (_EXACT_FLOATS, _SEE_ALL_ROWS),
+    "approvals_insert": (_SEE_ALL_ROWS,),
 }
 
 
@@ -93,18 +96,25 @@ def functions() -> dict[str, Function]:
         "write_event": plpgsql_history.write_event(),
         "write_note": plpgsql_history.write_note(),
         "write_kill_switch_event": plpgsql_kill_switch.write_kill_switch_event(),
+        "approvals_insert": plpgsql_approvals.approvals_insert(),
+        "policies_change": plpgsql_approvals.policies_change(),
+        "policy_events_insert": plpgsql.require(approval_conditions.IS_NEXT_POLICY_EVENT),
+        "write_policy_event": plpgsql_approvals.write_policy_event(),
     }
     made = (Function(f"operator_core_{name}", body, settings=_SETTINGS.get(name, ())) for name, body in bodies.items())
     return {function.name: function for function in made}
 
 
 def other_functions() -> dict[str, Function]:
-    """Return the other functions by name: those of an operator's stop, the barrier, and a guard's helper."""
+    """Return the other functions by name: an operator's stop, an approver's decisions, the barrier, and a helper."""
     made = {
         "engage": (operator_functions.engage(), operator_functions.ENGAGE_ARGUMENTS, operator_functions.ENGAGE_RETURNS),
         "sweep": (operator_functions.sweep(), operator_functions.SWEEP_ARGUMENTS, operator_functions.SWEEP_RETURNS),
         "barrier": (plpgsql_kill_switch.pass_barrier(), "", "void"),
         "json_unreadable": (plpgsql_readable.json_unreadable(), plpgsql_readable.ARGUMENTS, "boolean"),
+        "approve": (plpgsql_approvals.approve(), plpgsql_approvals.APPROVE_ARGUMENTS, "bigint"),
+        "reject": (plpgsql_approvals.reject(), plpgsql_approvals.REJECT_ARGUMENTS, "bigint"),
+        "revoke": (plpgsql_approvals.revoke(), plpgsql_approvals.REVOKE_ARGUMENTS, "bigint"),
     }
     return {
         f"operator_core_{name}": Function(f"operator_core_{name}", body, arguments=arguments, returns=returns)
@@ -138,10 +148,16 @@ def triggers() -> dict[str, Trigger]:
         _trigger("action_prunes", "insert", "BEFORE INSERT", "prunes_insert"),
         _trigger("action_events", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
         _trigger("action_notes", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
+        _trigger("action_approvals", "insert", "BEFORE INSERT", "approvals_insert"),
+        _trigger("action_approvals", "keep", "BEFORE UPDATE OR DELETE", "events_keep"),
+        _trigger("approval_policies", "change", "BEFORE INSERT OR UPDATE", "policies_change"),
+        _trigger("approval_policies", "written", "AFTER INSERT OR UPDATE", "write_policy_event"),
+        _trigger("approval_policies", "delete", "BEFORE DELETE", "refuse_always"),
+        _trigger("approval_policy_events", "insert", "BEFORE INSERT", "policy_events_insert"),
     ]
     made += [
         _trigger(table, "keep", "BEFORE UPDATE OR DELETE", "refuse_always")
-        for table in ("action_prunes", "kill_switch_events")
+        for table in ("action_prunes", "kill_switch_events", "approval_policy_events")
     ]
     made += [
         _trigger(table, "truncate", "BEFORE TRUNCATE", "refuse_always", "STATEMENT")

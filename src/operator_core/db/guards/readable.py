@@ -25,7 +25,9 @@ MAX_DIGITS = 640
 MAX_NUMBER = "1.7976931348623157e308"
 """The largest number of double precision: JSON may hold larger ones, which come back as infinity."""
 
-_NAMES = frozenset({"action_name", "idempotency_key", "claim_key", "worker", "by"})
+_NAMES = frozenset(
+    {"action_name", "idempotency_key", "claim_key", "worker", "by", "on_behalf_of", "role", "login", "digest"}
+)
 
 
 def text_limit(name: str) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from operator_core.db.guards import names
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision, oldest first; the last is the one that this code was written for."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = names.VERSION_TABLE

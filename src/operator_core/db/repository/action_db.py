@@ -1,7 +1,7 @@
 """`ActionDB`: the repository that owns its engine and its transactions."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal, ParamSpec, Self, TypeVar
@@ -10,12 +10,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from operator_core.actions.approvals import ApprovalPolicy, ApprovalRule
 from operator_core.actions.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     DatabaseUrlError,
     InvalidArgumentError,
     NotOpenError,
+    PolicyUnconfirmedError,
 )
 from operator_core.actions.kill_switch import KillSwitchStatus, Scope, Stop, StopReceipt
 from operator_core.actions.validation import check_integer, check_name, check_seconds, check_text
@@ -45,6 +47,7 @@ from operator_core.db.repository.opening import prepare, upgrade_on
 from operator_core.db.repository.transaction import Transaction
 from operator_core.db.repository.unreadable_rows import OnUnreadable, UnreadableRows
 from operator_core.db.repository.waiting import WaitMixin
+from operator_core.db.stop.barrier import pass_barrier
 from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 from operator_core.db.stores import kill_switch
@@ -307,6 +310,25 @@ class ActionDB(WaitMixin):
         except DatabaseError:  # a role that only reads, or a trigger of the host: what is not swept cannot start
             return status
         return await super().kill_switch_status()
+
+    # -- approvals -----------------------------------------------------------------------------------------------------
+
+    async def set_approval_policy(
+        self, scope: Scope | str, rules: Sequence[ApprovalRule], *, by: str, reason: str
+    ) -> ApprovalPolicy:
+        """Replace the policy of a scope, and wait until every start that began before it has ended or committed.
+
+        Raises:
+            InvalidArgumentError: The scope is another one, or the rules contradict each other.
+            PolicyUnconfirmedError: It is in force, but a start that was under way did not end within `lock_timeout`.
+        """
+        policy = await super().set_approval_policy(scope, rules, by=by, reason=reason)
+        if not is_sqlite(self._url):  # whose one writer is the barrier
+            try:
+                await self._run(pass_barrier)
+            except DatabaseError as error:
+                raise PolicyUnconfirmedError(scope=policy.scope, problem=str(error)) from error
+        return policy
 
     # -- several calls in one transaction ------------------------------------------------------------------------------
 

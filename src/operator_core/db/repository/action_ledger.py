@@ -1,5 +1,6 @@
 """`ActionLedger`: the calls that work in any transaction, shared by `ActionDB` and `ActionRepository`."""
 
+from operator_core.db.repository.approvals import ApprovalMixin
 from operator_core.db.repository.claims import ClaimMixin
 from operator_core.db.repository.history import HistoryMixin
 from operator_core.db.repository.kill_switch import KillSwitchMixin
@@ -7,7 +8,7 @@ from operator_core.db.repository.proposals import ProposalMixin
 from operator_core.db.repository.records import RecordMixin
 
 
-class ActionLedger(ProposalMixin, RecordMixin, ClaimMixin, KillSwitchMixin, HistoryMixin):
+class ActionLedger(ProposalMixin, RecordMixin, ClaimMixin, ApprovalMixin, KillSwitchMixin, HistoryMixin):
     """The base of `ActionDB` and `ActionRepository`, for code that accepts either.
 
     In addition to what it documents, every method raises `DatabaseUnavailableError` or a subclass if the database

@@ -3,9 +3,13 @@
 from abc import ABC, abstractmethod
 from typing import ParamSpec, TypeVar
 
+from operator_core.actions.errors import DigestMismatchError
+from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.db.engine.home import Home
 from operator_core.db.modes import Unit
 from operator_core.db.repository.unreadable_rows import UnreadableRows
+from operator_core.db.stores import executions
+from operator_core.db.stores.executions import Claim
 from operator_core.db.stores.reading import Found
 
 P = ParamSpec("P")
@@ -37,3 +41,14 @@ class RepositoryBase(ABC):
         """Run a `unit` that reads many rows; return the readable ones and report the others."""
         found = await self._run(unit, *args, **kwargs)
         return self._unreadable_rows().readable(found) if found.unreadable else found.items
+
+    async def _require_approved(self, claim: Claim, by: str) -> Claim:
+        """Return a claim if what it is about to run is what was approved; else close its record as failed."""
+        if claim.approved in (None, claim.proposal.digest):
+            return claim
+        error = DigestMismatchError(
+            proposal_id=claim.proposal.id, given=claim.approved or "", expected=claim.proposal.digest
+        )
+        await self._run(executions.finish, claim.record.id, ActionOutcome.FAILED, str(error), None, by)
+        self._notify()
+        raise error

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from operator_core.actions.errors import LeaseLostError, RecordNotFoundError, StopRequestedError, UnreadableRowError
 from operator_core.actions.kill_switch import StopRequest
-from operator_core.actions.types import StoredProposal, StoredRecord
+from operator_core.actions.types import StoredRecord
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import executions, kill_switch_status, leases
+from operator_core.db.stores.executions import Claim
 
 HEARTBEATS_PER_LEASE = 3
 
@@ -16,10 +17,8 @@ HEARTBEATS_PER_LEASE = 3
 class ClaimedAction:
     """The lease of a running action: its heartbeats, and the stop requests that come with them."""
 
-    def __init__(
-        self, repository: RepositoryBase, claim: tuple[StoredProposal, StoredRecord], *, started_at: float
-    ) -> None:
-        self.proposal, self.record = claim
+    def __init__(self, repository: RepositoryBase, claim: Claim, *, started_at: float) -> None:
+        self.proposal, self.record = claim.proposal, claim.record
         self.stop_requested: StopRequest | None = None
         self.lease_lost: LeaseLostError | None = None
         # One class in several files: a repository shares its private members with its executions.

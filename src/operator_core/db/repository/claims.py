@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from operator_core.actions.errors import (
     ActionError,
     ConstraintError,
+    DigestMismatchError,
     InvalidArgumentError,
     RetryTransactionError,
     TransitionNotAllowedError,
@@ -24,9 +25,12 @@ from operator_core.db.repository.execution import Execution
 from operator_core.db.stores import cancellation, executions, kill_switch, leases, proposals, records
 from operator_core.db.stores.executions import Claim, Lease
 from operator_core.db.stores.reading import Found, require_readable
+from operator_core.logs import get_logger
 
 P = ParamSpec("P")
 C = TypeVar("C", bound=Claim | None)
+
+log = get_logger("operator_core")
 
 
 class ClaimMixin(RepositoryBase):
@@ -83,13 +87,17 @@ class ClaimMixin(RepositoryBase):
         while True:
             known = len(passing.proposals)
             try:
-                return await self._run_claim(executions.claim_next, filters, held, passing.proposals)
+                found = await self._run_claim(executions.claim_next, filters, held, passing.proposals)
+                return None if found is None else await self._require_approved(found, held.worker)
+            except DigestMismatchError as error:
+                log.error("%s", error, extra={"proposal_id": error.proposal_id})  # noqa: TRY400 - it says it all
+                continue  # with the next: this one has failed
             except UnreadableRowError as error:
                 await self._fail_unreadable_claim(error, held)
                 if error.id is not None:
                     passing.add(error)
-                elif found := await self._claim_one_by_one(filters, held):
-                    return found
+                elif one := await self._claim_one_by_one(filters, held):
+                    return one
             if len(passing.proposals) == known:
                 return None  # another worker has claimed the rest
 
@@ -100,13 +108,13 @@ class ClaimMixin(RepositoryBase):
                 return await self._claim_one(number, held)
             except UnreadableRowError as error:
                 self._unreadable_rows().add(error)
-            except TransitionNotAllowedError:
+            except (TransitionNotAllowedError, DigestMismatchError):
                 continue  # it was claimed, cancelled or stopped meanwhile
         return None
 
     async def _claim_one(self, proposal_id: int, held: Lease) -> Claim:
         try:
-            return await self._run_claim(executions.claim, proposal_id, held)
+            return await self._require_approved(await self._run_claim(executions.claim, proposal_id, held), held.worker)
         except UnreadableRowError as error:
             await self._fail_unreadable_claim(error, held)
             raise
@@ -128,7 +136,8 @@ class ClaimMixin(RepositoryBase):
 
         Raises:
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, ProposalExpiredError,
-                IsolationLevelError, UnreadableRowError: The proposal cannot be started.
+                NotApprovedError, IsolationLevelError, UnreadableRowError: The proposal cannot be started.
+            DigestMismatchError: What was approved is not what the ledger holds; the record is closed as failed.
         """
         number, held = check_integer(proposal_id, "proposal_id"), _lease(worker, lease_seconds, None)
         begun = time.monotonic()
@@ -228,16 +237,20 @@ class ClaimMixin(RepositoryBase):
         self._notify()
         return require_readable(proposal)
 
-    async def lock_proposed(self, action_names: Sequence[str], *, limit: int = 20) -> list[StoredProposal]:
+    async def lock_proposed(
+        self, action_names: Sequence[str], *, limit: int = 20, after_id: int = 0
+    ) -> list[StoredProposal]:
         """Lock and return the oldest unvalidated proposals with these names, for use in `ActionDB.transaction`.
 
-        Until the transaction ends, this call returns them to no other caller. Unreadable proposals are skipped and
+        Only those with an id above `after_id` are returned, so that a caller can go on where it was. Until the
+        transaction ends, this call returns them to no other caller. Unreadable proposals are skipped and
         reported (see `on_unreadable`), and are left out from then on.
         """
         names, rows = _filters(action_names, None, None)["action_name"], limit_(limit) or 1
+        above = check_integer(after_id, "after_id")
         passing = self._unreadable_rows()
         while True:
-            found = await self._run(proposals.lock_proposed, names, rows, passing.proposals)
+            found = await self._run(proposals.lock_proposed, names, rows, above, passing.proposals)
             taken = passing.readable(found)
             if taken or not found.unreadable:
                 return taken

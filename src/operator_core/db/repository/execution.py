@@ -16,11 +16,12 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.failures import error_text, is_only
 from operator_core.actions.lifecycle import ActionOutcome
-from operator_core.actions.types import StoredProposal, StoredRecord
+from operator_core.actions.types import StoredRecord
 from operator_core.db.repository.arguments import ending_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.repository.claimed_action import ClaimedAction
 from operator_core.db.stores import executions, leases
+from operator_core.db.stores.executions import Claim
 from operator_core.db.stores.reading import require_readable
 from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, shielded
 from operator_core.logs import get_logger
@@ -47,9 +48,7 @@ class Execution(ClaimedAction):
         lease_lost: The error, once another client has ended the execution.
     """
 
-    def __init__(
-        self, repository: RepositoryBase, claim: tuple[StoredProposal, StoredRecord], *, started_at: float
-    ) -> None:
+    def __init__(self, repository: RepositoryBase, claim: Claim, *, started_at: float) -> None:
         super().__init__(repository, claim, started_at=started_at)
         self._ending = False
         self._ended = False

@@ -68,7 +68,8 @@ class RecordMixin(RepositoryBase):
             ProposalNotFoundError, TransitionNotAllowedError, KillSwitchEngagedError, IsolationLevelError,
                 UnreadableRowError: As in `update_proposal_status`.
         """
-        return await self._run(executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
+        started = await self._run(executions.start, check_integer(proposal_id, "proposal_id"), by_(by))
+        return (await self._require_approved(started, by)).record
 
     async def finish_execution(
         self,

@@ -13,6 +13,7 @@ from operator_core.db.engine.notifier import STOP_CHANNEL
 from operator_core.db.engine.postgresql import require_triggers
 from operator_core.db.errors import error_code
 from operator_core.db.guards.plpgsql import START_LOCK
+from operator_core.db.modes import TransactionMode, unit
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ _BARRIER = sa.select(sa.func.operator_core_barrier())
 _BARRIER_BEFORE_0003 = sa.select(sa.func.pg_advisory_xact_lock(START_LOCK))
 
 
+@unit(TransactionMode.TRANSACTION)
 def pass_barrier(connection: sa.Connection) -> None:
     """Wait until every start that had passed the guard has committed or died; the commit releases the lock."""
     connection.execute(_BARRIER)

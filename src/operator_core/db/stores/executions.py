@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,10 +20,11 @@ from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
 from operator_core.db.functions import not_among, now, now_plus
+from operator_core.db.guards.approval_conditions import lacks_approval
 from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
 from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import proposals
+from operator_core.db.schema import approvals, proposals
 from operator_core.db.schema import records as table
 from operator_core.db.stores import reading, records
 from operator_core.db.stores.mapping import to_proposal, to_record
@@ -51,7 +52,12 @@ class Lease:
     key: str | None
 
 
-Claim = tuple[StoredProposal, StoredRecord]
+class Claim(NamedTuple):
+    """A proposal that was started, its record, and the digest that its approvals name, if they name one."""
+
+    proposal: StoredProposal
+    record: StoredRecord
+    approved: str | None = None
 
 
 # -- open --------------------------------------------------------------------------------------------------------------
@@ -76,13 +82,30 @@ _STARTED = sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).su
 _NEW_RECORD = _new_record(_STARTED).returning(*table.columns)
 
 
+def _approved(proposal_id: sa.ColumnElement[int]) -> sa.ScalarSelect[str | None]:
+    """Return the digest that the standing approvals of a proposal name; both, if they name two."""
+    lowest, highest = sa.func.min(approvals.c.digest), sa.func.max(approvals.c.digest)
+    revocation = approvals.alias("revocation")
+    return (
+        sa.select(sa.case((lowest == highest, lowest), else_=lowest + " and " + highest))
+        .where(
+            approvals.c.proposal_id == proposal_id,
+            sa.text("action_approvals.decision = 'approved'"),
+            ~sa.exists().where(revocation.c.revokes == approvals.c.id),
+        )
+        .scalar_subquery()
+    )
+
+
 def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
     """Return the start of what `picked` selects, without and with the record that it opens."""
     start = transition_to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
     started = start.cte("started")
     opened = _new_record(started).returning(*table.columns).cte("opened")
-    both = sa.select(*started.columns, *opened.columns).select_from(started.join(opened, sa.true()))
-    return start, both
+    both = sa.select(*started.columns, *opened.columns, _approved(started.c.id)).select_from(
+        started.join(opened, sa.true())
+    )
+    return start.returning(_approved(proposals.c.id)), both
 
 
 _OPENING_ONE = _opening(_OF_ONE)
@@ -100,6 +123,7 @@ def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any
             sa.text("waiting.status = 'validated'"),
             sa.or_(waiting.c.valid_until.is_(None), waiting.c.valid_until > now()),
             barred,
+            ~lacks_approval("waiting"),
             *(_filter(waiting, name) for name in sorted(filters)),
         )
         .order_by(waiting.c.id)
@@ -129,7 +153,7 @@ def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
 
 
 def _to_claim(row: sa.Row[Any]) -> Claim:
-    return to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:])
+    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-1]), row[-1])
 
 
 def _open(
@@ -142,9 +166,9 @@ def _open(
     row = connection.execute(start, values).one_or_none()
     if row is None:
         return None
-    proposal = to_proposal(row)
+    proposal = to_proposal(row[:-1])
     given = {"proposal_id": proposal.id, **{name: values[name] for name in _HELD}}
-    return proposal, to_record(connection.execute(_NEW_RECORD, given).one())
+    return Claim(proposal, to_record(connection.execute(_NEW_RECORD, given).one()), row[-1])
 
 
 def _values(by: str, lease: Lease | None) -> dict[str, Any]:
@@ -169,9 +193,9 @@ def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease
 
 
 @unit(TransactionMode.MULTI_WRITE)
-def start(connection: sa.Connection, proposal_id: int, by: str) -> StoredRecord:
+def start(connection: sa.Connection, proposal_id: int, by: str) -> Claim:
     """Take a validated proposal to `executing` and open its record, without a lease."""
-    return _open_one(connection, proposal_id, by, None)[1]
+    return _open_one(connection, proposal_id, by, None)
 
 
 @unit(TransactionMode.MULTI_WRITE)
@@ -235,7 +259,7 @@ def _explain_next(connection: sa.Connection, code: str) -> ActionError:
 
 
 _CLAIMED = (
-    sa.select(*proposals.columns, *table.columns)
+    sa.select(*proposals.columns, *table.columns, _approved(proposals.c.id))
     .join_from(proposals, table)
     .where(
         sa.text("action_records.outcome IS NULL"),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 
+from operator_core.actions.approvals import Approval
 from operator_core.actions.errors import (
     AlreadyStoredError,
     InvalidArgumentError,
@@ -24,7 +25,7 @@ from operator_core.actions.types import (
     revalidated_fields,
 )
 from operator_core.actions.validation import dump_json
-from operator_core.db.schema import events, notes, proposals, records
+from operator_core.db.schema import approvals, events, notes, proposals, records
 from operator_core.db.types import Undecodable
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ PROPOSER_COLUMNS = (
     "valid_until",
     "retry_of",
     "idempotency_key",
+    "on_behalf_of",
 )
 """The columns that the proposer fills in."""
 
@@ -48,6 +50,7 @@ RECORD_FIELDS = {column.name: column.name.replace("finding", "resolution") for c
 _COLUMNS = {field: column for column, field in RECORD_FIELDS.items()}
 _PROPOSAL_FIELDS = tuple(column.name for column in proposals.columns)
 _RECORD_FIELDS = tuple(RECORD_FIELDS.values())
+_APPROVAL_FIELDS = tuple(column.name for column in approvals.columns)
 _EVENT_FIELDS = (*(column.name for column in events.columns), "kind", "record_id")
 _GIVEN_WITH_A_RECORD = ("proposal_id", "started_at")
 
@@ -70,6 +73,15 @@ def to_record(row: Row) -> StoredRecord:
         UnreadableRowError: A column holds an invalid value.
     """
     return _decoded(StoredRecord, records, _RECORD_FIELDS, row)
+
+
+def to_approval(row: Row) -> Approval:
+    """Return the decision of a row of all columns of `action_approvals`, in their order.
+
+    Raises:
+        UnreadableRowError: A column holds an invalid value.
+    """
+    return _decoded(Approval, approvals, _APPROVAL_FIELDS, row)
 
 
 def to_event(row: Row) -> ActionEvent:

@@ -266,6 +266,7 @@ _PROPOSED = (
     sa.select(*proposals.columns)
     .where(
         sa.text("action_proposals.status = 'proposed'"),
+        proposals.c.id > sa.bindparam("after_id", type_=sa.BigInteger()),
         proposals.c.action_name.in_(sa.bindparam("of_action_name", expanding=True)),
     )
     .order_by(proposals.c.id)
@@ -279,7 +280,11 @@ _PROPOSED_BUT = _PROPOSED.where(not_among(proposals.c.id, "passed_over"))
 
 @unit(TransactionMode.TRANSACTION)
 def lock_proposed(
-    connection: sa.Connection, action_names: Sequence[str], rows: int, passed_over: Collection[int] = ()
+    connection: sa.Connection,
+    action_names: Sequence[str],
+    rows: int,
+    after_id: int = 0,
+    passed_over: Collection[int] = (),
 ) -> reading.Found[StoredProposal]:
     """Return the oldest unvalidated proposals that no other caller holds, locked until the transaction ends.
 
@@ -287,9 +292,10 @@ def lock_proposed(
         connection: The connection whose transaction locks them.
         action_names: Match any of these names.
         rows: The maximum number of rows.
+        after_id: Only those with a higher id.
         passed_over: The ids of the unreadable proposals.
     """
-    values = {"of_action_name": action_names, "rows": rows}
+    values: dict[str, Any] = {"of_action_name": action_names, "rows": rows, "after_id": after_id}
     if not passed_over:
         return reading.many(connection, _PROPOSED, values, proposals.c.id, to_proposal)
     values["passed_over"] = json.dumps([*passed_over])

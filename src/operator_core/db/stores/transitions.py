@@ -33,6 +33,7 @@ from operator_core.db.guards.codes import (
     ISOLATION_REFUSED,
     LATCH_UNREADABLE,
     MESSAGES,
+    NOT_APPROVED,
     RECORD_DISAGREES,
     STOPPED,
     UNREADABLE,
@@ -41,6 +42,7 @@ from operator_core.db.guards.conditions import STATUS_COLUMNS, KillSwitchConditi
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import kill_switch, proposals, records
 from operator_core.db.stores import reading
+from operator_core.db.stores.approval_status import diagnose_missing_approval
 from operator_core.db.stores.mapping import to_proposal
 
 _UNIQUE_VIOLATION = "23505"
@@ -131,6 +133,7 @@ def diagnose_transition(
         ),
         ISOLATION_REFUSED: lambda: IsolationLevelError(proposal_id=proposal_id),
         LATCH_UNREADABLE: lambda: latch_unreadable(connection),
+        NOT_APPROVED: lambda: diagnose_missing_approval(connection, proposal_id, found.status, wanted),
     }
     if code in refusals:
         return refusals[code]()

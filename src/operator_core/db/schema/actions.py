@@ -1,13 +1,11 @@
-"""The declarative tables, their constraints and indexes; hosts use the metadata, the stores the tables."""
+"""The tables of proposals, records and their history."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from operator_core.actions.kill_switch import EVERYTHING, Scope
 from operator_core.actions.lifecycle import (
     INITIAL,
     PENDING,
@@ -19,43 +17,8 @@ from operator_core.actions.lifecycle import (
     states_possibly_visited,
 )
 from operator_core.actions.types import ActionType, EventKind
-from operator_core.db.types import (
-    AUTOINCREMENT,
-    WITHOUT_ROWID,
-    BigId,
-    EnumText,
-    JsonText,
-    UtcDateTime,
-    partial_index,
-)
-
-
-class Base(DeclarativeBase):
-    """The declarative base with the metadata of the ledger."""
-
-    metadata = sa.MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
-def sql_list(values: Iterable[str]) -> str:
-    """Return string values as an SQL list: `'a', 'b'`."""
-    return ", ".join(f"'{value}'" for value in values)
-
-
-def status_in(statuses: Iterable[ActionStatus]) -> str:
-    """Return the condition that the status is one of `statuses`.
-
-    It is written with OR, because SQLite sees that it implies the condition of a partial index only if that condition,
-    read from the left, begins with the same words.
-    """
-    return " OR ".join(f"status = '{status}'" for status in statuses)
+from operator_core.db.schema.base import Base, counts_from_1, one_of, sql_list, status_in
+from operator_core.db.types import AUTOINCREMENT, BigId, EnumText, JsonText, UtcDateTime, partial_index
 
 
 def _status_check(status: ActionStatus) -> sa.CheckConstraint:
@@ -69,16 +32,6 @@ def _status_check(status: ActionStatus) -> sa.CheckConstraint:
         f"AND (status <> '{status}' OR status_at = {column})",
         name=column,
     )
-
-
-def _one_of(column: str, values: Iterable[str]) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN ({sql_list(values)})", name=column)
-
-
-def _counts_from_1() -> sa.CheckConstraint:
-    # A row with an id that a client chose must not block others: SQLite shows a trigger -1 for an id that is not given
-    # yet, and gives none after the highest.
-    return sa.CheckConstraint("id BETWEEN 1 AND 9007199254740991", name="id")
 
 
 CAN_EXPIRE = f"({status_in(PENDING)}) AND valid_until IS NOT NULL"
@@ -110,10 +63,11 @@ class ActionProposalRow(Base):
     valid_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     retry_of: Mapped[int | None] = mapped_column(sa.BigInteger)
     idempotency_key: Mapped[str | None] = mapped_column(sa.Text)
+    on_behalf_of: Mapped[str | None] = mapped_column(sa.Text)
 
     __table_args__ = (
-        _one_of("status", TRANSITIONS),
-        _one_of("action_type", ActionType),
+        one_of("status", TRANSITIONS),
+        one_of("action_type", ActionType),
         *(_status_check(status) for status in TRANSITIONS if status is not INITIAL),
         partial_index(
             "ix_action_proposals_open",
@@ -127,7 +81,7 @@ class ActionProposalRow(Base):
         partial_index(
             "uq_action_proposals_idempotency_key", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True
         ),
-        _counts_from_1(),
+        counts_from_1(),
         AUTOINCREMENT,
     )
 
@@ -167,7 +121,7 @@ class ActionRecordRow(Base):
     last_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, _all_or_none("lease", _LEASE))
     claim_key: Mapped[str | None] = mapped_column(sa.Text)
-    finding: Mapped[Resolution | None] = mapped_column(EnumText(Resolution), _one_of("finding", Resolution))
+    finding: Mapped[Resolution | None] = mapped_column(EnumText(Resolution), one_of("finding", Resolution))
     finding_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finding_by: Mapped[str | None] = mapped_column(sa.Text)
     finding_reason: Mapped[str | None] = mapped_column(
@@ -175,7 +129,7 @@ class ActionRecordRow(Base):
     )
 
     __table_args__ = (
-        _one_of("outcome", ActionOutcome),
+        one_of("outcome", ActionOutcome),
         sa.CheckConstraint("(completed_at IS NULL) = (outcome IS NULL)", name="completed_at"),
         sa.CheckConstraint(
             "(success IS NULL) = (outcome IS NULL) AND (success IS NULL OR success = (outcome = 'succeeded'))",
@@ -186,7 +140,7 @@ class ActionRecordRow(Base):
         partial_index("ix_action_records_stop_generation", "stop_generation", where="stop_generation IS NOT NULL"),
         partial_index("uq_action_records_worker", "worker", "claim_key", where=IS_OPEN, unique=True),
         partial_index("ix_action_records_unsettled", "id", where=IS_UNRESOLVED),
-        _counts_from_1(),
+        counts_from_1(),
         AUTOINCREMENT,
     )
 
@@ -210,7 +164,7 @@ class ActionEventRow(Base):
     __table_args__ = (
         # No path through the transition table enters a state twice.
         sa.UniqueConstraint("proposal_id", "to_status"),
-        _counts_from_1(),
+        counts_from_1(),
         AUTOINCREMENT,
     )
 
@@ -235,7 +189,7 @@ class ActionNoteRow(Base):
     data: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
 
     __table_args__ = (
-        _one_of("kind", NOTES),
+        one_of("kind", NOTES),
         sa.Index("ix_action_notes_proposal_id", "proposal_id"),
         # A late worker may report several times; every other kind of note is unique.
         partial_index(
@@ -245,7 +199,7 @@ class ActionNoteRow(Base):
             where=f"kind <> '{EventKind.REPORTED_LATE}'",
             unique=True,
         ),
-        _counts_from_1(),
+        counts_from_1(),
         AUTOINCREMENT,
     )
 
@@ -262,72 +216,7 @@ class ActionPruneRow(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     keep_events: Mapped[bool] = mapped_column(sa.Boolean, server_default=sa.true())
 
-    __table_args__ = (_counts_from_1(), AUTOINCREMENT)
-
-
-SCOPE_FIELDS = tuple(Scope.model_fields)
-
-
-class KillSwitchRow(Base):
-    """The latch of one scope; the highest generation of all rows is the counter."""
-
-    __tablename__ = "kill_switch"
-
-    scope: Mapped[str] = mapped_column(sa.Text, primary_key=True)
-    generation: Mapped[int] = mapped_column(sa.BigInteger, unique=True)
-    engaged_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    engaged_by: Mapped[str | None] = mapped_column(sa.Text)
-    reason: Mapped[str | None] = mapped_column(sa.Text)
-    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    released_by: Mapped[str | None] = mapped_column(sa.Text)
-    release_reason: Mapped[str | None] = mapped_column(sa.Text)
-
-    __table_args__ = (
-        sa.CheckConstraint(
-            " OR ".join([f"scope = '{EVERYTHING}'", *(f"scope LIKE '{field}=_%'" for field in SCOPE_FIELDS)]),
-            name="scope",
-        ),
-        sa.CheckConstraint(
-            "(engaged_at IS NULL) = (generation = 0) "
-            "AND (engaged_by IS NULL) = (engaged_at IS NULL) AND (reason IS NULL) = (engaged_at IS NULL)",
-            name="engaged",
-        ),
-        sa.CheckConstraint(
-            "(released_at IS NULL OR engaged_at IS NOT NULL) "
-            "AND (released_by IS NULL) = (released_at IS NULL) AND (release_reason IS NULL) = (released_at IS NULL)",
-            name="released",
-        ),
-        WITHOUT_ROWID,
-    )
-
-
-class KillSwitchEventRow(Base):
-    """One engage or release, written by the database."""
-
-    __tablename__ = "kill_switch_events"
-
-    id: Mapped[int] = mapped_column(BigId, sa.Identity(always=True), primary_key=True)
-    generation: Mapped[int] = mapped_column(sa.BigInteger)
-    scope: Mapped[str] = mapped_column(sa.Text)
-    change: Mapped[str] = mapped_column(sa.Text)
-    at: Mapped[datetime] = mapped_column(UtcDateTime)
-    by: Mapped[str] = mapped_column(sa.Text)
-    reason: Mapped[str] = mapped_column(sa.Text)
-
-    __table_args__ = (
-        _one_of("change", ("engaged", "released")),
-        sa.UniqueConstraint("generation", "change"),
-        _counts_from_1(),
-        AUTOINCREMENT,
-    )
-
-
-class KillSwitchBarrierRow(Base):
-    """An always empty table: on PostgreSQL it is the lock that a start holds and that a stop waits for."""
-
-    __tablename__ = "kill_switch_barrier"
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    __table_args__ = (counts_from_1(), AUTOINCREMENT)
 
 
 proposals = Base.metadata.tables["action_proposals"]
@@ -335,6 +224,3 @@ records = Base.metadata.tables["action_records"]
 events = Base.metadata.tables["action_events"]
 notes = Base.metadata.tables["action_notes"]
 prunes = Base.metadata.tables["action_prunes"]
-kill_switch = Base.metadata.tables["kill_switch"]
-kill_switch_events = Base.metadata.tables["kill_switch_events"]
-kill_switch_barrier = Base.metadata.tables["kill_switch_barrier"]

@@ -1,0 +1,320 @@
+"""The model of approvals: the rules of a policy, the decisions about a proposal, and what is still missing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from operator_core.actions.errors import InvalidArgumentError
+from operator_core.actions.kill_switch import EVERYTHING, Scope
+from operator_core.actions.lifecycle import ActionStatus
+from operator_core.actions.types import FrozenModel, Name, StoredProposal, UtcDatetime
+
+MAX_APPROVALS = 99
+MAX_APPROVAL_SECONDS = 366 * 86_400
+"""The longest time for which an approval may hold: a leap year."""
+
+
+class Decision(StrEnum):
+    """What a person or a program decided about a proposal."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    REVOKED = "revoked"
+
+
+class ApproverKind(StrEnum):
+    """What an approver is: a person, a model, or a program that follows a stated rule."""
+
+    HUMAN = "human"
+    AGENT = "agent"
+    SYSTEM = "system"
+
+
+class FourEyes(StrEnum):
+    """Whose approval does not count: nobody's, the proposer's, or also that of the person it was proposed for."""
+
+    NO = "no"
+    PROPOSER = "proposer"
+    PRINCIPAL = "principal"
+
+
+def check_approval_seconds(value: float, path: str) -> float:
+    """Return a number of seconds for which an approval may hold, above 0 and up to a year."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= MAX_APPROVAL_SECONDS:  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise InvalidArgumentError(
+            path=path, reason=f"is {value!a}; seconds above 0 and up to {MAX_APPROVAL_SECONDS:,} are wanted"
+        )
+    return float(value)
+
+
+Seconds = Annotated[float, AfterValidator(lambda value: check_approval_seconds(value, "expires_in"))]
+
+
+class ApprovalRule(FrozenModel):
+    """One rule of a policy: how many approvals, and whose.
+
+    Attributes:
+        approvals: How many different approvers must have said yes, 0 to 99. A policy whose one rule asks for 0 states
+            that nobody has to be asked.
+        role: The capacity in which they must have said it, such as `security`; None counts every approver.
+        four_eyes: `proposer`: the proposer's own approval does not count. `principal`: neither does that of the person
+            named in `on_behalf_of`, and a proposal that names none has no approval that counts. `no`: all count.
+        humans_only: Whether only approvals of kind `human` count.
+        expires_in: The seconds for which an approval counts; None sets no limit.
+
+    Raises:
+        pydantic.ValidationError: A value is outside these limits.
+    """
+
+    approvals: Annotated[int, Field(strict=True, ge=0, le=MAX_APPROVALS)] = 1
+    role: Name | None = None
+    four_eyes: FourEyes = FourEyes.PROPOSER
+    humans_only: bool = True
+    expires_in: Seconds | None = None
+
+
+class ApprovalPolicy(FrozenModel):
+    """The rules in force of one scope; all of them must hold.
+
+    Attributes:
+        scope: `everything`, or `action_name=NAME`, which wins over it.
+        version: Grows with each change of any policy; the event of a start names the version that it satisfied.
+        at: When it was last changed, by the database's clock.
+    """
+
+    scope: str
+    rules: tuple[ApprovalRule, ...]
+    version: int
+    at: UtcDatetime
+    by: str
+    reason: str
+
+
+class Approval(FrozenModel):
+    """One decision about a proposal, as the ledger stores it. It never changes; a revocation is another decision.
+
+    Attributes:
+        id: Counts from 1.
+        status: The state of the proposal when the decision was made.
+        by: The person or program that decided, as the client named it.
+        kind: What decided, as the client named it.
+        role: The capacity in which it was decided; None if none was named.
+        login: The database role of the client's session, written by PostgreSQL; None on SQLite.
+        at: When it was decided, by the database's clock.
+        expires_at: When the approval stops to count; None if it does not expire by itself.
+        digest: The digest of what was approved: see `ActionProposal.digest`.
+        revokes: The id of the approval that this decision revokes.
+        replaced_by: The id of the proposal that takes the place of the rejected one.
+        generation: The number of the last stop when it was decided.
+    """
+
+    id: int
+    proposal_id: int
+    decision: Decision
+    status: ActionStatus
+    by: str
+    kind: ApproverKind
+    role: str | None
+    login: str | None
+    reason: str | None
+    at: UtcDatetime
+    expires_at: UtcDatetime | None
+    digest: str | None
+    revokes: int | None
+    replaced_by: int | None
+    generation: int
+
+
+class ApprovalNeed(FrozenModel):
+    """What one rule asks for, and what it has.
+
+    Attributes:
+        role: The role that the rule names; None if it counts every approver.
+        approvals: How many different approvers it asks for.
+        given: How many of them have said yes.
+    """
+
+    role: str | None
+    approvals: int
+    given: int
+
+    @property
+    def missing(self) -> int:
+        """How many are still missing."""
+        return max(0, self.approvals - self.given)
+
+    def __str__(self) -> str:
+        of_role = f" as {self.role}" if self.role else ""
+        return f"{self.given} of {self.approvals}{of_role}"
+
+
+class ApprovalStatus(FrozenModel):
+    """Where the approval of a proposal stands.
+
+    Attributes:
+        digest: The digest of what is to be approved.
+        policy: The scope of the policy that covers it; None if no policy does, so that no approval is required.
+        version: The version of that policy.
+        needs: What each rule of the policy asks for, and what it has.
+        decisions: All decisions about the proposal, oldest first.
+        rejected_by: The name of whoever rejected it: then it can never start.
+        lapsed: How many approvals have expired.
+        until: The moment from which approvals that count now are not enough any more; None if there is no such moment.
+    """
+
+    proposal_id: int
+    status: ActionStatus
+    digest: str
+    policy: str | None = None
+    version: int | None = None
+    needs: tuple[ApprovalNeed, ...] = ()
+    decisions: tuple[Approval, ...] = ()
+    rejected_by: str | None = None
+    lapsed: int = 0
+    until: UtcDatetime | None = None
+
+    @property
+    def needed(self) -> int:
+        """The number of approvals that the policy asks for: the highest of its rules."""
+        return max((need.approvals for need in self.needs), default=0)
+
+    @property
+    def given(self) -> int:
+        """The number of approvals that count for the rule that asks for the most."""
+        return max(((need.approvals, need.given) for need in self.needs), default=(0, 0))[1]
+
+    @property
+    def missing(self) -> tuple[ApprovalNeed, ...]:
+        """What is still missing, rule by rule."""
+        return tuple(need for need in self.needs if need.missing)
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether its approvals let it start: nobody rejected it, and every rule of its policy is satisfied."""
+        return self.rejected_by is None and not self.missing
+
+
+class PendingApproval(FrozenModel):
+    """A proposal that waits for a person, with what is missing."""
+
+    proposal: StoredProposal
+    approval: ApprovalStatus
+
+
+def check_policy_scope(scope: Scope | str | None) -> str:
+    """Return the text of a policy's scope.
+
+    Raises:
+        InvalidArgumentError: It is neither `everything` nor an action name: every other field is the proposer's word.
+    """
+    checked = Scope.coerce(scope)
+    if checked.field not in (None, "action_name"):
+        raise InvalidArgumentError(
+            path="scope",
+            reason=f"is {str(checked)!r}; a policy covers everything or action_name=NAME: "
+            "what else a proposal says of itself, its proposer chose",
+        )
+    return str(checked)
+
+
+def check_rules(rules: Iterable[ApprovalRule]) -> tuple[ApprovalRule, ...]:
+    """Return the rules of a policy.
+
+    Raises:
+        InvalidArgumentError: They are not rules, or two name the same role.
+    """
+    if isinstance(rules, ApprovalRule) or not isinstance(rules, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+        raise InvalidArgumentError(path="rules", reason=f"is a {type(rules).__name__}; give a list of ApprovalRule")
+    checked = tuple(rules)
+    for rule in checked:
+        if not isinstance(rule, ApprovalRule):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+            raise InvalidArgumentError(path="rules", reason=f"holds a {type(rule).__name__}; give ApprovalRules")
+    roles = [rule.role for rule in checked]
+    for role in roles:
+        if roles.count(role) > 1:
+            named = "no role" if role is None else f"the role {role!r}"
+            raise InvalidArgumentError(path="rules", reason=f"holds two rules for {named}; a policy has one for each")
+    return checked
+
+
+def covering_policy(policies: Iterable[ApprovalPolicy], action_name: str) -> ApprovalPolicy | None:
+    """Return the policy that covers an action: the one of its name, else the one for everything."""
+    by_scope = {policy.scope: policy for policy in policies}
+    return by_scope.get(str(Scope(action_name=action_name)), by_scope.get(EVERYTHING))
+
+
+def evaluate(
+    proposal: StoredProposal, policy: ApprovalPolicy | None, decisions: Sequence[Approval], at: datetime
+) -> ApprovalStatus:
+    """Return where the approval of a proposal stands at a moment, by the rules that the database's guard applies."""
+    revoked = {decision.revokes for decision in decisions if decision.decision is Decision.REVOKED}
+    given = [d for d in decisions if d.decision is Decision.APPROVED and d.id not in revoked]
+    rules = () if policy is None else policy.rules
+    ends = [_ends_by_approver(rule, given, proposal, at) for rule in rules]
+    return ApprovalStatus(
+        proposal_id=proposal.id,
+        status=proposal.status,
+        digest=proposal.digest,
+        policy=None if policy is None else policy.scope,
+        version=None if policy is None else policy.version,
+        needs=tuple(
+            ApprovalNeed(role=rule.role, approvals=rule.approvals, given=len(of_rule))
+            for rule, of_rule in zip(rules, ends, strict=True)
+        ),
+        decisions=tuple(decisions),
+        rejected_by=next((d.by for d in decisions if d.decision is Decision.REJECTED), None),
+        lapsed=sum(_is_lapsed(decision, rules, at) for decision in given),
+        until=min(
+            filter(None, (_short_from(rule, of_rule) for rule, of_rule in zip(rules, ends, strict=True))), default=None
+        ),
+    )
+
+
+def _counts_for(rule: ApprovalRule, approval: Approval, proposal: StoredProposal) -> bool:
+    others: set[str | None] = set() if rule.four_eyes is FourEyes.NO else {proposal.proposed_by}
+    if rule.four_eyes is FourEyes.PRINCIPAL:
+        others.add(proposal.on_behalf_of)
+    return (
+        (rule.role is None or approval.role == rule.role)
+        and (not rule.humans_only or approval.kind is ApproverKind.HUMAN)
+        and approval.by not in others
+        and None not in others  # nobody is known to be another than the principal
+    )
+
+
+def _end(rule: ApprovalRule, approval: Approval) -> datetime | None:
+    """Return when an approval stops to count for a rule."""
+    by_rule = None if rule.expires_in is None else approval.at + timedelta(seconds=rule.expires_in)
+    return min((end for end in (approval.expires_at, by_rule) if end is not None), default=None)
+
+
+def _ends_by_approver(
+    rule: ApprovalRule, given: Iterable[Approval], proposal: StoredProposal, at: datetime
+) -> dict[str, datetime | None]:
+    """Return until when each approver counts for a rule; None is for ever."""
+    ends: dict[str, datetime | None] = {}
+    for approval in given:
+        end = _end(rule, approval)
+        if not _counts_for(rule, approval, proposal) or (end is not None and end <= at):
+            continue
+        known = ends.get(approval.by, end)
+        ends[approval.by] = None if end is None or known is None else max(end, known)
+    return ends
+
+
+def _short_from(rule: ApprovalRule, ends: Mapping[str, datetime | None]) -> datetime | None:
+    """Return when a rule that is satisfied will not be any more; None if never, or if it is not satisfied."""
+    dated = sorted((end for end in ends.values() if end is not None), reverse=True)
+    lasting = len(ends) - len(dated)
+    return dated[rule.approvals - lasting - 1] if len(ends) >= rule.approvals > lasting else None
+
+
+def _is_lapsed(approval: Approval, rules: Iterable[ApprovalRule], at: datetime) -> bool:
+    """Return whether an approval has expired, by itself or for every rule."""
+    if approval.expires_at is not None and approval.expires_at <= at:
+        return True
+    ends = [_end(rule, approval) for rule in rules]
+    return bool(ends) and all(end is not None and end <= at for end in ends)

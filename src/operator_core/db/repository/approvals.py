@@ -1,0 +1,206 @@
+"""The calls about approvals: decide about a proposal, see what is missing, and state the policies."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from operator_core.actions.approvals import (
+    Approval,
+    ApprovalPolicy,
+    ApprovalRule,
+    ApprovalStatus,
+    ApproverKind,
+    PendingApproval,
+    check_approval_seconds,
+    check_policy_scope,
+    check_rules,
+)
+from operator_core.actions.errors import ProposalNotFoundError
+from operator_core.actions.kill_switch import Scope
+from operator_core.actions.types import StoredProposal
+from operator_core.actions.validation import (
+    MAX_PARAMETERS_BYTES,
+    check_integer,
+    check_member,
+    check_name,
+    check_object,
+    check_text,
+)
+from operator_core.db.repository.arguments import by_, limit_, reason_
+from operator_core.db.repository.base import RepositoryBase
+from operator_core.db.stores import approval_status, approvals, proposals
+from operator_core.db.stores.approvals import NewDecision
+
+
+class ParameterCheck(Protocol):
+    """What knows whether the parameters of an action fit: an `ActionRegistry`."""
+
+    def check(self, name: str, parameters: dict[str, Any]) -> object:
+        """Raise an error if they do not fit."""
+        ...
+
+
+class ApprovalMixin(RepositoryBase):
+    """Approvals and policies."""
+
+    async def approve(
+        self,
+        proposal_id: int,
+        *,
+        by: str,
+        kind: ApproverKind | str = ApproverKind.HUMAN,
+        role: str | None = None,
+        reason: str | None = None,
+        digest: str | None = None,
+        expires_in: float | None = None,
+        registry: ParameterCheck | None = None,
+    ) -> Approval:
+        """Record that somebody says yes to a pending proposal, and return the approval.
+
+        With it the proposal is validated, if it then has all that its policy asks for; without a policy one approval is
+        enough. Approving twice counts once.
+
+        Args:
+            proposal_id: The id of the proposal.
+            by: The name of whoever approves, as your own login knows it; `Anna` and `anna` are two.
+            kind: `human`, `agent` for a model, or `system` for a program that follows a stated rule.
+            role: The capacity in which they approve, such as `security`.
+            reason: The reason, if there is more to say.
+            digest: The `digest` of the proposal that was shown, to make sure that this is what is approved.
+            expires_in: Seconds after which the approval stops to count; a policy may shorten it.
+            registry: The registry of the actions: what does not fit its model is refused.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            ApprovalRefusedError: It is not pending any more.
+            SelfApprovalError: The policy asks for somebody else than the proposer, or the person in `on_behalf_of`.
+            DigestMismatchError: The ledger holds something else than what was shown.
+            KillSwitchEngagedError, ProposalExpiredError: It can never start, whoever approves it.
+        """
+        number = check_integer(proposal_id, "proposal_id")
+        decision = _decision(by, kind, role, reason_(reason), digest)
+        if expires_in is not None:
+            decision = replace(decision, lasting=check_approval_seconds(expires_in, "expires_in"))
+        if registry is not None:
+            proposal = await self._run(proposals.get, number)
+            if proposal is None:
+                raise ProposalNotFoundError(proposal_id=number)
+            registry.check(proposal.action_name, proposal.parameters)
+        approval = await self._run(approvals.approve, number, decision)
+        self._notify()
+        return approval
+
+    async def reject(
+        self,
+        proposal_id: int,
+        *,
+        by: str,
+        reason: str,
+        kind: ApproverKind | str = ApproverKind.HUMAN,
+        role: str | None = None,
+        digest: str | None = None,
+    ) -> Approval:
+        """Record that somebody says no to a pending proposal, and cancel it.
+
+        Raises:
+            ProposalNotFoundError, ApprovalRefusedError, DigestMismatchError: As in `approve`.
+        """
+        number, why = check_integer(proposal_id, "proposal_id"), check_text(reason, "reason")
+        rejection = await self._run(approvals.reject, number, _decision(by, kind, role, why, digest))
+        self._notify()
+        return rejection
+
+    async def revoke(
+        self,
+        approval_id: int,
+        *,
+        by: str,
+        reason: str,
+        kind: ApproverKind | str = ApproverKind.HUMAN,
+        role: str | None = None,
+    ) -> Approval:
+        """Take back one approval of a proposal that has not started; the proposal waits for another one.
+
+        Raises:
+            ApprovalNotFoundError: There is no such approval.
+            ApprovalRefusedError: Its proposal has started or ended, or it was revoked before. What runs is asked to
+                stop by `request_cancel`.
+        """
+        number, why = check_integer(approval_id, "approval_id"), check_text(reason, "reason")
+        revocation = await self._run(approvals.revoke, number, _decision(by, kind, role, why, None))
+        self._notify()
+        return revocation
+
+    async def supersede(self, proposal_id: int, *, parameters: dict[str, Any], by: str, reason: str) -> StoredProposal:
+        """Reject a pending proposal in favour of one with other parameters, and return the new one.
+
+        The editor is its proposer: where four eyes are asked for, somebody else approves it.
+
+        Raises:
+            ProposalNotFoundError, ApprovalRefusedError: As in `approve`; nothing was changed.
+            ValueNotStorableError: The parameters cannot be stored.
+        """
+        number, name = check_integer(proposal_id, "proposal_id"), check_name(by, "by")
+        checked = check_object(parameters, "parameters", largest=MAX_PARAMETERS_BYTES)
+        new = await self._run(approvals.supersede, number, checked, name, check_text(reason, "reason"))
+        self._notify()
+        return new
+
+    async def approval_status(self, proposal_id: int) -> ApprovalStatus:
+        """Return what a proposal needs, has and lacks, until when that holds, and all decisions about it.
+
+        Raises:
+            ProposalNotFoundError: There is no such proposal.
+            UnreadableRowError: It, or a decision about it, cannot be read.
+        """
+        return await self._run(approval_status.status, check_integer(proposal_id, "proposal_id"))
+
+    async def list_pending_approvals(
+        self, role: str | None = None, *, before_id: int | None = None, limit: int | None = None
+    ) -> list[PendingApproval]:
+        """Return the proposals that wait for a person, newest first, each with what is missing.
+
+        Without a policy a proposal waits until somebody or a worker validates it. With `role`, only those that an
+        approval in this capacity brings further. For the next page, pass the last id of this page as `before_id`.
+        Unreadable proposals are skipped and reported: see `on_unreadable`.
+        """
+        capacity = None if role is None else check_name(role, "role")
+        before = None if before_id is None else check_integer(before_id, "before_id")
+        return await self._run_many(approval_status.pending, capacity, before, limit_(limit))
+
+    async def approval_policies(self) -> list[ApprovalPolicy]:
+        """Return the policies in force, by scope."""
+        return await self._run(approval_status.policies)
+
+    async def set_approval_policy(
+        self, scope: Scope | str, rules: Sequence[ApprovalRule], *, by: str, reason: str
+    ) -> ApprovalPolicy:
+        """Replace the policy of a scope, and return it; an empty list takes it away.
+
+        It holds for everything that has not started, also for what is validated already. In a host's transaction it
+        holds from the commit on, and a start that is open at that moment may still commit; `ActionDB` waits for those.
+
+        Args:
+            scope: `everything`, or `action_name=NAME`, whose policy wins over the one for everything.
+            rules: Rules that must all hold, at most one for each role.
+            by: The name of whoever decides on it.
+            reason: The reason, which the history keeps.
+
+        Raises:
+            InvalidArgumentError: The scope is another one, or the rules contradict each other.
+            PolicyUnconfirmedError: It is in force, but a start that was under way did not end in time.
+        """
+        name, why = by_(by), check_text(reason, "reason")
+        return await self._run(approvals.set_policy, check_policy_scope(scope), check_rules(rules), name, why)
+
+
+def _decision(
+    by: str, kind: ApproverKind | str, role: str | None, reason: str | None, digest: str | None
+) -> NewDecision:
+    return NewDecision(
+        by=check_name(by, "by"),
+        kind=check_member(kind, "kind", ApproverKind),
+        role=None if role is None else check_name(role, "role"),
+        reason=reason,
+        digest=None if digest is None else check_name(digest, "digest"),
+    )

@@ -1,0 +1,150 @@
+"""Where the approval of proposals stands: the policies in force, the decisions, and what is missing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.approvals import (
+    Approval,
+    ApprovalPolicy,
+    ApprovalRule,
+    ApprovalStatus,
+    PendingApproval,
+    covering_policy,
+    evaluate,
+)
+from operator_core.actions.errors import NotApprovedError, ProposalNotFoundError
+from operator_core.actions.lifecycle import ActionStatus
+from operator_core.actions.types import StoredProposal
+from operator_core.db.functions import now
+from operator_core.db.guards.approval_conditions import waits_for_approval
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import approvals, proposals
+from operator_core.db.schema import policies as table
+from operator_core.db.stores import reading
+from operator_core.db.stores.mapping import to_approval, to_proposal
+
+_POLICIES = sa.select(*table.columns).order_by(table.c.scope, table.c.role)
+
+
+@unit(TransactionMode.READ)
+def policies(connection: sa.Connection) -> list[ApprovalPolicy]:
+    """Return the policies in force, by scope."""
+    rows: dict[str, list[sa.Row[Any]]] = {}
+    for row in connection.execute(_POLICIES):
+        rows.setdefault(row.scope, []).append(row)
+    return [to_policy(of_scope) for of_scope in rows.values() if any(row.in_force for row in of_scope)]
+
+
+def to_policy(rows: Sequence[sa.Row[Any]]) -> ApprovalPolicy:
+    """Return the policy of all rows of one scope; the last change stands for all of them."""
+    last = max(rows, key=lambda row: int(row.version))
+    rules = tuple(
+        ApprovalRule(
+            approvals=row.approvals,
+            role=row.role or None,
+            four_eyes=row.four_eyes,
+            humans_only=row.humans_only,
+            expires_in=row.expires_seconds,
+        )
+        for row in rows
+        if row.in_force
+    )
+    return ApprovalPolicy(
+        scope=last.scope, rules=rules, version=last.version, at=last.at, by=last.by, reason=last.reason
+    )
+
+
+_NOW = sa.select(now())
+_DECISIONS = (
+    sa.select(*approvals.columns)
+    .where(approvals.c.proposal_id.in_(sa.bindparam("proposal_ids", expanding=True)))
+    .order_by(approvals.c.id)
+)
+
+
+def clock(connection: sa.Connection) -> datetime:
+    """Return the time of the database's clock."""
+    return connection.execute(_NOW).scalar_one()
+
+
+def decisions_on(connection: sa.Connection, proposal_ids: Sequence[int]) -> list[Approval]:
+    """Return the decisions about some proposals, oldest first.
+
+    Raises:
+        UnreadableRowError: One of them cannot be read.
+    """
+    found = reading.many(connection, _DECISIONS, {"proposal_ids": proposal_ids}, approvals.c.id, to_approval)
+    if found.unreadable:
+        raise found.unreadable[0]
+    return found.items
+
+
+def _statuses(connection: sa.Connection, of: Sequence[StoredProposal]) -> list[ApprovalStatus]:
+    in_force, at = policies(connection), clock(connection)
+    decisions: dict[int, list[Approval]] = {}
+    for decision in decisions_on(connection, [proposal.id for proposal in of]):
+        decisions.setdefault(decision.proposal_id, []).append(decision)
+    return [
+        evaluate(proposal, covering_policy(in_force, proposal.action_name), decisions.get(proposal.id, ()), at)
+        for proposal in of
+    ]
+
+
+_PROPOSAL = sa.select(*proposals.columns).where(proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger()))
+
+
+@unit(TransactionMode.SNAPSHOT)
+def status(connection: sa.Connection, proposal_id: int) -> ApprovalStatus:
+    """Return where the approval of a proposal stands.
+
+    Raises:
+        ProposalNotFoundError: There is no such proposal.
+        UnreadableRowError: It, or a decision about it, cannot be read.
+    """
+    proposal = reading.one(connection, _PROPOSAL, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
+    if proposal is None:
+        raise ProposalNotFoundError(proposal_id=proposal_id)
+    return _statuses(connection, [proposal])[0]
+
+
+def diagnose_missing_approval(
+    connection: sa.Connection, proposal_id: int, current: ActionStatus, wanted: ActionStatus
+) -> NotApprovedError:
+    """Return the error that says which approvals are missing for a step."""
+    found = status(connection, proposal_id)
+    return NotApprovedError(
+        id=proposal_id,
+        current=current,
+        target=wanted,
+        policy=found.policy,
+        needed=found.needed,
+        given=found.given,
+        missing=tuple(map(str, found.missing)),
+        rejected_by=found.rejected_by,
+        lapsed=found.lapsed,
+    )
+
+
+_PENDING = (
+    sa.select(*proposals.columns)
+    .where(waits_for_approval("action_proposals", sa.cast(sa.bindparam("of_role"), sa.Text())))
+    .order_by(proposals.c.id.desc())
+)
+_BEFORE = proposals.c.id < sa.bindparam("before_id", type_=sa.BigInteger())
+
+
+@unit(TransactionMode.SNAPSHOT)
+def pending(
+    connection: sa.Connection, role: str | None, before_id: int | None, limit: int | None
+) -> reading.Found[PendingApproval]:
+    """Return the proposals that wait for a person, newest first; with `role`, for one in this capacity."""
+    statement = _PENDING if before_id is None else _PENDING.where(_BEFORE)
+    if limit is not None:
+        statement = statement.limit(limit)
+    values = {"of_role": role, **({} if before_id is None else {"before_id": before_id})}
+    found = reading.many(connection, statement, values, proposals.c.id, to_proposal)
+    pairs = zip(found.items, _statuses(connection, found.items), strict=True)
+    return reading.Found([PendingApproval(proposal=p, approval=s) for p, s in pairs], found.unreadable)

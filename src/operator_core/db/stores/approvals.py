@@ -1,0 +1,317 @@
+"""Decisions about proposals, and policies: the writes, each with the diagnosis of its refusal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from operator_core.actions.approvals import (
+    Approval,
+    ApprovalPolicy,
+    ApprovalRule,
+    ApproverKind,
+    Decision,
+    covering_policy,
+)
+from operator_core.actions.errors import (
+    ActionError,
+    ApprovalNotFoundError,
+    ApprovalRefusedError,
+    ConstraintError,
+    DigestMismatchError,
+    InvalidArgumentError,
+    ProposalNotFoundError,
+    RetryTransactionError,
+    SelfApprovalError,
+    TransitionNotAllowedError,
+)
+from operator_core.actions.lifecycle import PENDING, ActionStatus
+from operator_core.actions.types import ActionProposal, StoredProposal
+from operator_core.db.engine.capabilities import has_approver_functions
+from operator_core.db.functions import now, now_plus
+from operator_core.db.guards.approval_conditions import NEXT_VERSION, lacks_approval
+from operator_core.db.guards.codes import APPROVAL_REFUSED, EXPIRED, MESSAGES, OWN_APPROVAL, POLICY_REFUSED, STOPPED
+from operator_core.db.guards.conditions import COUNTER
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import approvals, policies, proposals, status_in
+from operator_core.db.stores import approval_status, reading
+from operator_core.db.stores import proposals as proposal_store
+from operator_core.db.stores.mapping import to_approval
+from operator_core.db.stores.transitions import deferring_diagnosis, diagnose_transition, transition, transition_to
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """A decision to record: whose, in which capacity, why, about what was seen, and for how many seconds."""
+
+    by: str
+    kind: ApproverKind
+    role: str | None
+    reason: str | None
+    digest: str | None = None
+    lasting: float | None = None
+
+
+_BIG, _TEXT, _DOUBLE = sa.BigInteger(), sa.Text(), sa.Double[float]()
+_PROPOSAL_ID = sa.bindparam("proposal_id", type_=_BIG)
+_BY_ID = proposals.c.id == _PROPOSAL_ID
+_GIVEN = ("decision", "by", "kind", "role", "reason", "digest", "revokes", "replaced_by")
+_INSERT = (
+    sa.insert(approvals)
+    .values(
+        proposal_id=_PROPOSAL_ID,
+        status=sa.func.coalesce(
+            sa.select(proposals.c.status).where(_BY_ID).scalar_subquery(), sa.literal_column("'proposed'")
+        ),
+        at=now(),
+        expires_at=now_plus(sa.bindparam("lasting", type_=_DOUBLE)),
+        generation=sa.literal_column(COUNTER),
+        **{name: sa.bindparam(f"new_{name}", type_=approvals.c[name].type) for name in _GIVEN},
+    )
+    .returning(approvals.c.id)
+)
+_VALIDATE = transition_to(ActionStatus.VALIDATED).where(_BY_ID, ~lacks_approval("action_proposals"))
+_CANCEL = transition_to(ActionStatus.CANCELLED).where(_BY_ID, sa.text(f"({status_in(PENDING)})"))
+
+
+def _insert(connection: sa.Connection, proposal_id: int, kind: Decision, new: NewDecision, **values: int | None) -> int:
+    given: dict[str, Any] = {"decision": kind, "by": new.by, "kind": new.kind, "role": new.role, "reason": new.reason}
+    given |= {"digest": new.digest, "revokes": None, "replaced_by": None, **values}
+    bound = {f"new_{name}": value for name, value in given.items()}
+    return int(connection.scalar(_INSERT, {"proposal_id": proposal_id, "lasting": new.lasting, **bound}) or 0)
+
+
+def _function(name: str, last: str | None = None, kind: sa.types.TypeEngine[Any] = _BIG) -> sa.Select[Any]:
+    """Return the call of a function for approvers, whom the tables themselves are closed to."""
+    digest = ("new_digest",) if last else ()
+    texts = [sa.bindparam(given, type_=_TEXT) for given in ("new_by", "new_kind", "new_role", "new_reason", *digest)]
+    more = [sa.bindparam(last, type_=kind)] if last else []
+    return sa.select(getattr(sa.func, f"operator_core_{name}")(sa.bindparam("of_id", type_=_BIG), *texts, *more))
+
+
+_FUNCTIONS = {
+    Decision.APPROVED: _function("approve", "lasting", _DOUBLE),
+    Decision.REJECTED: _function("reject", "new_replaced_by"),
+    Decision.REVOKED: _function("revoke"),
+}
+
+
+def _call(
+    connection: sa.Connection, of_id: int, kind: Decision, new: NewDecision, replaced_by: int | None = None
+) -> int:
+    values = {f"new_{name}": getattr(new, name) for name in ("by", "role", "reason", "digest")}
+    values |= {"of_id": of_id, "new_kind": new.kind.value, "lasting": new.lasting, "new_replaced_by": replaced_by}
+    return int(connection.scalar(_FUNCTIONS[kind], values) or 0)
+
+
+_DECISION = sa.select(*approvals.columns).where(approvals.c.id == sa.bindparam("approval_id", type_=_BIG))
+
+
+def _get(connection: sa.Connection, approval_id: int) -> Approval:
+    found = reading.one(connection, _DECISION, {"approval_id": approval_id}, approvals.c.id, to_approval)
+    if found is None:
+        raise ApprovalNotFoundError(approval_id=approval_id)
+    return found
+
+
+def _seen(connection: sa.Connection, proposal_id: int, new: NewDecision) -> tuple[StoredProposal, NewDecision]:
+    """Return the proposal, and the decision with its digest, which is that of what was seen.
+
+    Raises:
+        ProposalNotFoundError, DigestMismatchError: There is no such proposal, or something else was seen.
+    """
+    proposal = proposal_store.get(connection, proposal_id)
+    if proposal is None:
+        raise ProposalNotFoundError(proposal_id=proposal_id)
+    if new.digest not in (None, proposal.digest):
+        raise DigestMismatchError(proposal_id=proposal_id, given=str(new.digest), expected=proposal.digest)
+    return proposal, replace(new, digest=proposal.digest)
+
+
+@unit(TransactionMode.TRANSACTION)
+def approve(connection: sa.Connection, proposal_id: int, decision: NewDecision) -> Approval:
+    """Record an approval, and validate the proposal if it has all that its policy asks for.
+
+    Raises:
+        GuardRefusal, ProposalNotFoundError, DigestMismatchError: Nothing was recorded.
+    """
+    proposal, new = _seen(connection, proposal_id, decision)
+    with deferring_diagnosis(lambda later, code: _diagnose(later, code, proposal_id, new.by)):
+        if has_approver_functions(connection):
+            number = _call(connection, proposal_id, Decision.APPROVED, new)
+        else:
+            new = replace(new, lasting=_lasting(connection, proposal, new))
+            number = _insert(connection, proposal_id, Decision.APPROVED, new)
+            connection.execute(_VALIDATE, {"proposal_id": proposal_id, "step_by": new.by, "step_reason": new.reason})
+    return _get(connection, number)
+
+
+def _lasting(connection: sa.Connection, proposal: StoredProposal, new: NewDecision) -> float | None:
+    """Return for how long an approval can count: no longer than the rules for its role allow."""
+    policy = covering_policy(approval_status.policies(connection), proposal.action_name)
+    rules = [] if policy is None else [rule for rule in policy.rules if rule.role in (None, new.role)]
+    limits = [rule.expires_in for rule in rules if rule.expires_in is not None]
+    longest = max(limits) if limits and len(limits) == len(rules) else None
+    return min((seconds for seconds in (new.lasting, longest) if seconds is not None), default=None)
+
+
+@unit(TransactionMode.TRANSACTION)
+def reject(connection: sa.Connection, proposal_id: int, decision: NewDecision) -> Approval:
+    """Record a rejection, and cancel the proposal.
+
+    Raises:
+        GuardRefusal, ProposalNotFoundError, DigestMismatchError: Nothing was recorded.
+    """
+    _, new = _seen(connection, proposal_id, decision)
+    return _reject(connection, proposal_id, new, None)
+
+
+def _reject(connection: sa.Connection, proposal_id: int, new: NewDecision, replaced_by: int | None) -> Approval:
+    with deferring_diagnosis(lambda later, code: _diagnose(later, code, proposal_id, new.by)):
+        if has_approver_functions(connection):
+            number = _call(connection, proposal_id, Decision.REJECTED, new, replaced_by)
+        else:
+            number = _insert(connection, proposal_id, Decision.REJECTED, new, replaced_by=replaced_by)
+            connection.execute(_CANCEL, {"proposal_id": proposal_id, "step_by": new.by, "step_reason": new.reason})
+    return _get(connection, number)
+
+
+@unit(TransactionMode.TRANSACTION)
+def revoke(connection: sa.Connection, approval_id: int, new: NewDecision) -> Approval:
+    """Record the revocation of an approval; the proposal stays where it is.
+
+    Raises:
+        GuardRefusal, ApprovalNotFoundError: Nothing was recorded.
+    """
+    approval = _get(connection, approval_id)
+    with deferring_diagnosis(lambda later, code: _diagnose_revocation(later, code, approval)):
+        if has_approver_functions(connection):
+            number = _call(connection, approval_id, Decision.REVOKED, new)
+        else:
+            number = _insert(connection, approval.proposal_id, Decision.REVOKED, new, revokes=approval_id)
+    return _get(connection, number)
+
+
+_KEPT = ("ticket_id", "action_name", "action_type", "valid_until", "on_behalf_of")
+
+
+@unit(TransactionMode.TRANSACTION)
+def supersede(
+    connection: sa.Connection, proposal_id: int, parameters: dict[str, Any], by: str, reason: str
+) -> StoredProposal:
+    """Reject a pending proposal in favour of a new one with other parameters, and return that.
+
+    Raises:
+        GuardRefusal, ProposalNotFoundError, ApprovalRefusedError: Nothing was recorded.
+    """
+    old, decision = _seen(connection, proposal_id, NewDecision(by, ApproverKind.HUMAN, None, reason))
+    try:
+        transition(connection, proposal_id, ActionStatus.CANCELLED, by, reason)
+    except TransitionNotAllowedError as error:
+        raise ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(error.current)) from error
+    kept = {
+        name: getattr(old, name) for name in ("ticket_id", "action_name", "action_type", "valid_until", "on_behalf_of")
+    }
+    replacement = ActionProposal(**kept, parameters=parameters, reason=reason, proposed_by=by, retry_of=proposal_id)
+    new = proposal_store.insert(connection, replacement)
+    _reject(connection, proposal_id, decision, new.id)
+    return new
+
+
+def _not_pending(status: ActionStatus) -> str:
+    if status is ActionStatus.EXECUTING:
+        return "it runs already; `request_cancel` asks it to stop"
+    return f"it is {status}, and only a pending proposal is decided about"
+
+
+def _diagnose(connection: sa.Connection, code: str, proposal_id: int, by: str) -> ActionError:
+    """Return the error that explains why a decision was refused."""
+    proposal = proposal_store.get(connection, proposal_id)
+    if proposal is None:
+        return ProposalNotFoundError(proposal_id=proposal_id)
+    if code in (STOPPED, EXPIRED):
+        return diagnose_transition(connection, proposal_id, ActionStatus.EXECUTING, code)
+    if code == OWN_APPROVAL:
+        who = "proposed it" if by == proposal.proposed_by else "is the person for whom it was proposed"
+        return SelfApprovalError(proposal_id=proposal_id, problem=f"{by} {who}, and the policy asks for somebody else")
+    if code == APPROVAL_REFUSED and proposal.status not in PENDING:
+        return ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(proposal.status))
+    detail = MESSAGES.get(code)
+    return RetryTransactionError(code=code) if detail is None else ConstraintError(code=code, detail=detail)
+
+
+def _diagnose_revocation(connection: sa.Connection, code: str, approval: Approval) -> ActionError:
+    number = approval.proposal_id
+    found = _diagnose(connection, code, number, approval.by)
+    if not isinstance(found, ConstraintError | RetryTransactionError):
+        return found
+    if approval.decision is not Decision.APPROVED:
+        problem = f"decision {approval.id} is not an approval: it says {approval.decision}"
+        return ApprovalRefusedError(proposal_id=number, problem=problem)
+    revoked = [d.by for d in approval_status.decisions_on(connection, [number]) if d.revokes == approval.id]
+    if revoked:
+        return ApprovalRefusedError(proposal_id=number, problem=f"{revoked[0]} revoked approval {approval.id} already")
+    return found
+
+
+# -- policies ----------------------------------------------------------------------------------------------------------
+
+_RULE = {name: sa.bindparam(f"new_{name}", type_=policies.c[name].type) for name in (
+    "approvals", "four_eyes", "humans_only", "expires_seconds", "in_force", "by", "reason",
+)}  # fmt: skip
+_CHANGE: dict[str, Any] = {**_RULE, "version": sa.literal_column(NEXT_VERSION), "at": now()}
+_SCOPE = sa.bindparam("policy_scope", type_=sa.Text())
+_ROLE = sa.bindparam("policy_role", type_=sa.Text())
+_UPDATE = (
+    sa.update(policies)
+    .where(policies.c.scope == _SCOPE, policies.c.role == _ROLE)
+    .values(**_CHANGE)
+    .returning(policies.c.version)
+)
+_ADD = sa.insert(policies).values(**_CHANGE, scope=_SCOPE, role=_ROLE).returning(policies.c.version)
+_OF_SCOPE = sa.select(*policies.columns).where(policies.c.scope == _SCOPE).order_by(policies.c.role)
+
+
+@unit(TransactionMode.TRANSACTION)
+def set_policy(
+    connection: sa.Connection, scope: str, rules: Sequence[ApprovalRule], by: str, reason: str
+) -> ApprovalPolicy:
+    """Replace the rules of a scope, one version for each change; none takes the policy away.
+
+    Raises:
+        GuardRefusal: A concurrent change was first, or the database refuses a rule.
+    """
+    wanted = {rule.role or "": rule for rule in rules}
+    with deferring_diagnosis(_diagnose_policy):
+        for row in connection.execute(_OF_SCOPE, {"policy_scope": scope}).all():
+            if row.in_force and row.role not in wanted:
+                kept = {f"new_{name}": getattr(row, name) for name in _RULE}
+                gone = {**kept, "new_in_force": False, "new_by": by, "new_reason": reason}
+                connection.execute(_UPDATE, {**gone, "policy_scope": scope, "policy_role": row.role})
+        for role, rule in wanted.items():
+            values = {
+                "policy_scope": scope,
+                "policy_role": role,
+                "new_approvals": rule.approvals,
+                "new_four_eyes": rule.four_eyes,
+                "new_humans_only": rule.humans_only,
+                "new_expires_seconds": rule.expires_in,
+                "new_in_force": True,
+                "new_by": by,
+                "new_reason": reason,
+            }
+            if connection.execute(_UPDATE, values).first() is None:
+                connection.execute(_ADD, values)
+    rows = connection.execute(_OF_SCOPE, {"policy_scope": scope}).all()
+    if not rows:
+        raise InvalidArgumentError(path="rules", reason=f"is empty, and there is no policy for {scope} to take away")
+    return approval_status.to_policy(rows)
+
+
+def _diagnose_policy(_: sa.Connection, code: str) -> ActionError:
+    return (
+        ConstraintError(code=code, detail=MESSAGES[code])
+        if code == POLICY_REFUSED
+        else RetryTransactionError(code=code)
+    )
