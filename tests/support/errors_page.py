@@ -7,7 +7,13 @@ from pathlib import Path
 from operator_core.actions import ActionError, DatabaseError, DatabaseUnavailableError, SchemaError
 from operator_core.legacy import ImportRefusedError, LegacyFileError
 from operator_core.testing import ValidUntilFixedError
-from operator_core.worker import AlreadyRegisteredError, HandlerNotAllowedError, NotRegisteredError, TaskExitedError
+from operator_core.worker import (
+    AlreadyRegisteredError,
+    HandlerNotAllowedError,
+    NotRegisteredError,
+    ParametersNotValidError,
+    TaskExitedError,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 HEAD = """# Errors
@@ -34,7 +40,13 @@ GROUPS = {
     "Why it cannot be worked with now": DatabaseUnavailableError,
 }
 ELSEWHERE = {
-    "operator_core.worker": (AlreadyRegisteredError, HandlerNotAllowedError, NotRegisteredError, TaskExitedError),
+    "operator_core.worker": (
+        AlreadyRegisteredError,
+        HandlerNotAllowedError,
+        NotRegisteredError,
+        ParametersNotValidError,
+        TaskExitedError,
+    ),
     "operator_core.legacy": (ImportRefusedError, LegacyFileError),
     "operator_core.testing": (ValidUntilFixedError,),
 }

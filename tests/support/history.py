@@ -19,7 +19,8 @@ from operator_core.db import install_guards
 from operator_core.db.engine.urls import resolve_url
 from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.migrations.blocking import run_blocking
-from operator_core.db.schema import EVERYTHING, SCOPE_FIELDS
+from operator_core.actions.kill_switch import EVERYTHING
+from operator_core.db.schema import SCOPE_FIELDS
 from tests.support.ledger import Ledger
 
 Row = dict[str, Any]

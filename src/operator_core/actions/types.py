@@ -43,12 +43,15 @@ class ActionType(StrEnum):
 
 
 class EventKind(StrEnum):
-    """The kind of an event: a step of the lifecycle, or a remark that leaves the state unchanged."""
+    """The kind of an event: a step of the lifecycle, or a remark or a decision that leaves the state unchanged."""
 
     STEP = "step"
     CANCEL_REQUESTED = "cancel_requested"
     REPORTED_LATE = "reported_late"
     RESOLVED = "resolved"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    REVOKED = "revoked"
 
 
 TRUSTED_CONTEXT: Final[dict[str, bool]] = {"from_ledger": True}
@@ -256,16 +259,17 @@ class StoredRecord(ActionRecord):
 
 
 class ActionEvent(FrozenModel):
-    """One step of one proposal, recorded by the database in the step's transaction; or a remark about it.
+    """One step of one proposal, recorded by the database in the step's transaction; or a remark or decision about it.
 
     Attributes:
-        id: Counts from 1; steps and remarks have separate counters.
-        kind: `step`, or a remark that left the state unchanged: then `from_status` and `to_status` are that state.
+        id: Counts from 1; steps, remarks and decisions have separate counters.
+        kind: `step`, or what left the state unchanged: then `from_status` and `to_status` are that state.
         from_status: None for the first event.
         by: The actor of the step; `sql:` and a role if a client used plain SQL on PostgreSQL.
         generation: The number of the last stop at that moment.
-        data: The content of the proposal (first event), how the execution ended (the event out of `executing`), what a
-            worker reported too late, or what a person found out.
+        data: The content of the proposal (first event), the policy and the approvals that a start used, how the
+            execution ended (the event out of `executing`), what a worker reported too late, what a person found out, or
+            the rest of a decision.
         recorded_at: When the database recorded a step, by its own clock, whatever time the step claims; None for
             remarks, and for steps from before revision 0003.
         record_id: The execution that a remark is about; None for steps.

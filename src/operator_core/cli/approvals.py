@@ -56,7 +56,7 @@ def _print_pending(found: list[PendingApproval], *, as_json: bool) -> None:
         output.say("nothing waits for an approval")
 
 
-def approval_lines(status: ApprovalStatus) -> list[str]:
+def approval_lines(status: ApprovalStatus, *, decisions: bool = True) -> list[str]:
     """Return where the approval of a proposal stands as text for a person."""
     lines = [f"  digest: {status.digest}"]
     if status.policy is not None:
@@ -65,7 +65,7 @@ def approval_lines(status: ApprovalStatus) -> list[str]:
         lines.append(f"  approvals: {needs} (policy for {status.policy}, version {status.version}){until}")
     if status.lapsed:
         lines.append(f"  lapsed: {status.lapsed}")
-    return [*lines, *map(_decision_line, status.decisions)]
+    return [*lines, *map(_decision_line, status.decisions if decisions else ())]
 
 
 def _decision_line(decision: Approval) -> str:

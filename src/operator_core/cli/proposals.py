@@ -47,7 +47,7 @@ async def show(options: argparse.Namespace) -> int:
         parts = {"records": [output.plain(record) for record in records], "events": [output.plain(e) for e in events]}
         output.emit({**output.plain(proposal), **parts, "approval_status": output.plain(status)})
         return 0
-    output.say(*output.proposal_lines(proposal), *approval_lines(status))
+    output.say(*output.proposal_lines(proposal), *approval_lines(status, decisions=False))
     for record in records:
         error = "" if record.error_message is None else f": {record.error_message}"
         output.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
@@ -59,10 +59,20 @@ async def show(options: argparse.Namespace) -> int:
 def _event_line(event: ActionEvent) -> str:
     why = "" if event.reason is None else f": {event.reason}"
     what, more = f"{event.from_status or '(new)'} -> {event.to_status}", ""
-    if event.kind is not EventKind.STEP:
+    data = event.data or {}
+    if event.kind in _DECISIONS:
+        role = f" as {data['role']}" if data["role"] else ""
+        of = f" of {data['revokes']}" if data["revokes"] else ""
+        what, more = f"{event.kind} ({event.id}){of}", f"{role}, {data['kind']}"
+    elif "policy" in data:
+        more = f" by the policy for {data['policy']}, version {data['version']}, with {data['approvals']}"
+    elif event.kind is not EventKind.STEP:
         what = event.kind.replace("_", " ")
         more = "" if event.data is None else f" {dump_json(event.data)}"
     return f"  {output.moment(event.at)}  {what:<24}  {event.by}{why}{more}"
+
+
+_DECISIONS = (EventKind.APPROVED, EventKind.REJECTED, EventKind.REVOKED)
 
 
 async def cancel(options: argparse.Namespace) -> int:

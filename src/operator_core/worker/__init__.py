@@ -7,6 +7,7 @@ from operator_core.worker.registry import (
     Handler,
     HandlerNotAllowedError,
     NotRegisteredError,
+    ParametersNotValidError,
     RegisteredAction,
 )
 from operator_core.worker.report import WorkerReport
@@ -18,6 +19,7 @@ __all__ = [
     "Handler",
     "HandlerNotAllowedError",
     "NotRegisteredError",
+    "ParametersNotValidError",
     "RegisteredAction",
     "TaskExitedError",
     "Worker",

@@ -13,7 +13,7 @@ from operator_core.db.migrations.status import wrong_guards
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.repository.arguments import by_, flag_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import history, kill_switch_verification, retention, verification
+from operator_core.db.stores import approval_verification, history, kill_switch_verification, retention, verification
 
 
 @unit(TransactionMode.SNAPSHOT)
@@ -25,6 +25,7 @@ def _of_database(connection: sa.Connection) -> list[Discrepancy]:
     return [
         *schema,
         *kill_switch_verification.compare_latch(connection),
+        *approval_verification.compare_policies(connection),
         *verification.orphaned_records(connection),
         *verification.unreadable_prunes(connection),
         *kill_switch_verification.lagging_ids(connection),
@@ -73,6 +74,7 @@ class HistoryMixin(RepositoryBase):
         done = 0
         while (last := await self._run(verification.next_chunk, done)) is not None:
             differences += await self._run(verification.compare, done + 1, last)
+            differences += await self._run(approval_verification.compare, done + 1, last)
             done = last
             if progress is not None:
                 progress(done, max(done, highest))

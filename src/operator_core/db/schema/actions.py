@@ -169,7 +169,7 @@ class ActionEventRow(Base):
     )
 
 
-NOTES = tuple(kind for kind in EventKind if kind is not EventKind.STEP)
+NOTES = (EventKind.CANCEL_REQUESTED, EventKind.REPORTED_LATE, EventKind.RESOLVED)
 
 
 class ActionNoteRow(Base):

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from operator_core.actions.types import ActionEvent, EventKind
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import events, notes
+from operator_core.db.schema import approvals, events, notes
 from operator_core.db.stores import reading
-from operator_core.db.stores.mapping import to_event
+from operator_core.db.stores.mapping import decision_event, to_approval, to_event
 
 _IS_STEP: sa.ColumnClause[str] = sa.literal_column(f"'{EventKind.STEP}'")
 _NONE = sa.cast(sa.null(), sa.BigInteger())
@@ -29,6 +29,11 @@ def _ranged(column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
 
 
 _STEPS_OF = _STEPS.where(_ranged(events.c.proposal_id)).order_by(events.c.proposal_id, events.c.id)
+_DECISIONS_OF = (
+    sa.select(*approvals.columns)
+    .where(_ranged(approvals.c.proposal_id))
+    .order_by(approvals.c.proposal_id, approvals.c.id)
+)
 _SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
 
 
@@ -36,16 +41,18 @@ _SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_i
 def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Found[ActionEvent]:
     """Return the events of the proposals of a range of ids, proposal by proposal, oldest first.
 
-    A note follows the step to the state in which it was made, whatever the clocks say. Needs one snapshot.
+    A note or a decision follows the step to the state in which it was made, whatever the clocks say. Needs one
+    snapshot.
     """
     values = {"first": first, "last": last}
     steps = reading.many(connection, _STEPS_OF, values, events.c.id, to_event)
     said = reading.many(connection, _SAID_OF, values, notes.c.id, to_event)
+    decided = reading.many(connection, _DECISIONS_OF, values, approvals.c.id, to_approval)
     told: dict[int, list[ActionEvent]] = {}
-    for event in chain(steps.items, said.items):
+    for event in chain(steps.items, said.items, map(decision_event, decided.items)):
         told.setdefault(event.proposal_id, []).append(event)
     in_order = chain.from_iterable(_in_order(told[number]) for number in sorted(told))
-    return reading.Found([*in_order], steps.unreadable + said.unreadable)
+    return reading.Found([*in_order], steps.unreadable + said.unreadable + decided.unreadable)
 
 
 def by_proposal(told: Iterable[ActionEvent]) -> dict[int, list[ActionEvent]]:

@@ -84,6 +84,25 @@ def to_approval(row: Row) -> Approval:
     return _decoded(Approval, approvals, _APPROVAL_FIELDS, row)
 
 
+_OF_DECISION = {"kind", "role", "login", "expires_at", "digest", "revokes", "replaced_by"}
+
+
+def decision_event(approval: Approval) -> ActionEvent:
+    """Return a decision as an event of the history."""
+    return ActionEvent(
+        id=approval.id,
+        kind=EventKind(approval.decision),
+        proposal_id=approval.proposal_id,
+        from_status=approval.status,
+        to_status=approval.status,
+        at=approval.at,
+        by=approval.by,
+        reason=approval.reason,
+        generation=approval.generation,
+        data=approval.model_dump(mode="json", include=_OF_DECISION),
+    )
+
+
 def to_event(row: Row) -> ActionEvent:
     """Return the event of a row of all columns of `action_events`, in their order, its kind and its record.
 

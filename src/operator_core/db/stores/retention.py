@@ -10,7 +10,7 @@ from operator_core.actions.lifecycle import TERMINAL
 from operator_core.actions.types import PruneReport
 from operator_core.db.functions import now
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import events, notes, proposals, prunes, records, sql_list
+from operator_core.db.schema import approvals, events, notes, proposals, prunes, records, sql_list
 from operator_core.db.types import UtcDateTime
 
 ROWS = 500  # of one transaction
@@ -64,10 +64,11 @@ def prune(connection: sa.Connection, before: datetime, after_id: int) -> Sequenc
 
 
 _HAS_PROPOSAL = sa.exists().where(proposals.c.id == events.c.proposal_id)
+_HAS_LATER_DECISION = sa.exists().where(approvals.c.proposal_id == events.c.proposal_id, approvals.c.at >= _BEFORE)
 _HAS_LATER_NOTE = sa.exists().where(notes.c.proposal_id == events.c.proposal_id, notes.c.at >= _BEFORE)
 _FORGETTABLE = (
     sa.select(events.c.proposal_id)
-    .where(events.c.proposal_id > _AFTER, ~_HAS_PROPOSAL, ~_HAS_LATER_NOTE)
+    .where(events.c.proposal_id > _AFTER, ~_HAS_PROPOSAL, ~_HAS_LATER_NOTE, ~_HAS_LATER_DECISION)
     .group_by(events.c.proposal_id)
     .having(
         sa.func.max(events.c.at, type_=UtcDateTime()) < _BEFORE,
@@ -78,6 +79,8 @@ _FORGETTABLE = (
 )
 _DELETE_EVENTS = sa.delete(events).where(events.c.proposal_id.in_(_IDS))
 _DELETE_NOTES = sa.delete(notes).where(notes.c.proposal_id.in_(_IDS))
+_DELETE_DECISIONS = sa.delete(approvals).where(approvals.c.proposal_id.in_(_IDS))
+_DELETIONS = (_DELETE_NOTES, _DELETE_DECISIONS, _DELETE_EVENTS)  # the events last: they say when it all ended
 
 
 @unit(TransactionMode.TRANSACTION)
@@ -86,16 +89,18 @@ def prune_events(connection: sa.Connection, before: datetime, after_id: int) -> 
     ids = connection.scalars(_FORGETTABLE, {"before": before, "after_id": after_id}).all()
     if not ids:
         return ids, 0
-    counts = [connection.execute(statement, {"ids": ids}).rowcount for statement in (_DELETE_NOTES, _DELETE_EVENTS)]
+    counts = [connection.execute(statement, {"ids": ids}).rowcount for statement in _DELETIONS]
     return ids, sum(counts)
 
 
 _COUNT_PRUNABLE = sa.select(sa.func.count()).select_from(_PRUNABLE.subquery())
 _COUNT_UNSETTLED = sa.select(sa.func.count()).select_from(proposals).where(*_OLD, _IS_UNSETTLED)
 _later_event, _later_note = events.alias("later_event"), notes.alias("later_note")
+_later_decision = approvals.alias("later_decision")
 _LATER = (
     (_later_event, sa.or_(_later_event.c.at >= _BEFORE, _later_event.c.recorded_at >= _BEFORE)),
     (_later_note, _later_note.c.at >= _BEFORE),
+    (_later_decision, _later_decision.c.at >= _BEFORE),
 )
 _COUNT_EVENTS = sa.select(
     *(
@@ -106,7 +111,7 @@ _COUNT_EVENTS = sa.select(
             table.c.at < _BEFORE,
         )
         .scalar_subquery()
-        for table in (events, notes)
+        for table in (events, notes, approvals)
     )
 )
 

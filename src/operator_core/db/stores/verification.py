@@ -13,7 +13,7 @@ from operator_core.actions.lifecycle import STEP_PAIRS, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, StoredProposal, StoredRecord
 from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import events, notes, proposals, prunes, records
+from operator_core.db.schema import approvals, events, notes, proposals, prunes, records
 from operator_core.db.stores import history, reading
 from operator_core.db.stores.mapping import RECORD_FIELDS, to_proposal, to_record
 from operator_core.db.types import Undecodable, UtcDateTime
@@ -118,9 +118,15 @@ def _by_proposal(
 
 _OWNERS = {
     table.name: sa.select(table.c.proposal_id).where(table.c.id == sa.bindparam("row_id", type_=sa.BigInteger()))
-    for table in (records, events, notes)
+    for table in (records, events, notes, approvals)
 }
-_PREFIXES = {proposals.name: "", records.name: "record.", events.name: "event {}.", notes.name: "note {}."}
+_PREFIXES = {
+    proposals.name: "",
+    records.name: "record.",
+    events.name: "event {}.",
+    notes.name: "note {}.",
+    approvals.name: "decision {}.",
+}
 
 
 _Difference = tuple[str, object, object]

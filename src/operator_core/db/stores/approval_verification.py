@@ -1,0 +1,101 @@
+"""Verification of approvals: each start had what its policy asked for, and the policies are those of their history."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from operator_core.actions.approvals import Approval, ApprovalPolicy, Decision, evaluate
+from operator_core.actions.lifecycle import ActionStatus
+from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, StoredProposal
+from operator_core.db.modes import TransactionMode, unit
+from operator_core.db.schema import approvals, policies, policy_events, proposals
+from operator_core.db.stores import history, reading
+from operator_core.db.stores.approval_status import to_policy
+from operator_core.db.stores.mapping import to_approval, to_proposal
+
+_RANGE = (sa.bindparam("first", type_=sa.BigInteger()), sa.bindparam("last", type_=sa.BigInteger()))
+_PROPOSALS = sa.select(*proposals.columns).where(proposals.c.id.between(*_RANGE))
+_DECISIONS = sa.select(*approvals.columns).where(approvals.c.proposal_id.between(*_RANGE)).order_by(approvals.c.id)
+_CHANGES = sa.select(*policy_events.columns).order_by(policy_events.c.version)
+_RULES = sa.select(*policies.columns).order_by(policies.c.scope, policies.c.role)
+
+_Problem = tuple[str, str, str]
+
+
+@unit(TransactionMode.SNAPSHOT)
+def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepancy]:
+    """Return every start of a range of proposals that lacks what its policy asked for; needs one snapshot.
+
+    A start whose event names no policy is believed. What cannot be read is reported by `verification.compare`.
+    """
+    values = {"first": first, "last": last}
+    stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal).items
+    decided = reading.many(connection, _DECISIONS, values, approvals.c.id, to_approval).items
+    told = history.by_proposal(history.of_proposals(connection, first, last).items)
+    changes = connection.execute(_CHANGES).all() if decided or told else []
+    decisions: dict[int, list[Approval]] = {}
+    for decision in decided:
+        decisions.setdefault(decision.proposal_id, []).append(decision)
+    return [
+        Discrepancy(proposal_id=proposal.id, field=field, expected=expected, found=found)
+        for proposal in stored
+        for field, expected, found in _problems(
+            proposal, told.get(proposal.id, []), decisions.get(proposal.id, []), changes
+        )
+    ]
+
+
+def _problems(
+    proposal: StoredProposal, told: Sequence[ActionEvent], decisions: Sequence[Approval], changes: Sequence[sa.Row[Any]]
+) -> Iterator[_Problem]:
+    rejected = next((d for d in decisions if d.decision is Decision.REJECTED), None)
+    if rejected is not None and proposal.status is not ActionStatus.CANCELLED:
+        yield "status", f"cancelled: {rejected.by} rejected it", str(proposal.status)
+    start = next((e for e in told if e.kind is EventKind.STEP and e.to_status is ActionStatus.EXECUTING), None)
+    if start is None or start.data is None or "policy" not in start.data:
+        return
+    ids = cast("list[int]", start.data.get("approvals") or [])
+    used = [decision for decision in decisions if decision.id in ids]
+    if len(used) != len(ids) or any(decision.decision is not Decision.APPROVED for decision in used):
+        yield "approvals", f"the approvals {ids}, which its start names", str([d.id for d in used])
+    revocations = [d for d in decisions if d.revokes in ids]
+    for revocation in revocations:
+        yield "approvals", f"approval {revocation.revokes}, which its start used", f"revoked by {revocation.by}"
+    scope, version = str(start.data["policy"]), cast("int", start.data.get("version") or 0)
+    policy = _at_version(changes, scope, version)
+    if policy is None:
+        yield "policy", f"a policy for {scope} at version {version}", "none"
+        return
+    status = evaluate(proposal, policy, used, min(start.at, start.recorded_at or start.at))
+    for need in status.missing:
+        yield "approvals", f"what version {version} of the policy for {scope} asks for", str(need)
+
+
+def _at_version(changes: Sequence[sa.Row[Any]], scope: str, version: int) -> ApprovalPolicy | None:
+    """Return the policy of a scope as it was at a version: the last change of each of its roles until then."""
+    rows = {row.role: row for row in changes if row.scope == scope and row.version <= version}
+    return to_policy(list(rows.values())) if any(row.in_force for row in rows.values()) else None
+
+
+def compare_policies(connection: sa.Connection) -> list[Discrepancy]:
+    """Return every rule that differs from the last change that the history holds of it."""
+    last = {(row.scope, row.role): row for row in connection.execute(_CHANGES)}
+    stored = {(row.scope, row.role): row for row in connection.execute(_RULES)}
+    return [
+        Discrepancy(
+            field=f"policy for {scope}, rule {role or 'without a role'}: {name}", expected=expected, found=found
+        )
+        for scope, role in sorted({*last, *stored})
+        for name, expected, found in _differences(last.get((scope, role)), stored.get((scope, role)))
+    ]
+
+
+def _differences(last: sa.Row[Any] | None, stored: sa.Row[Any] | None) -> Iterator[_Problem]:
+    if last is None or stored is None:
+        yield "row", "a rule" if last else "nothing: it has no history", "a rule" if stored else "nothing"
+        return
+    for column in policies.columns:
+        expected, found = getattr(last, column.name), getattr(stored, column.name)
+        if expected != found:
+            yield column.name, str(expected), str(found)
