@@ -69,6 +69,20 @@ def has_approver_functions(connection: sa.Connection) -> bool:
     return not is_sqlite(connection)
 
 
+_WRITERS = sa.text(
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND relation = CAST(to_regclass(:name) AS oid)"
+)
+
+
+def writers_of(connection: sa.Connection, table: str) -> frozenset[str]:
+    """Return the transactions that may have written a table and are still open; none on SQLite, with its one writer."""
+    if is_sqlite(connection):
+        return frozenset()
+    return frozenset(connection.scalars(_WRITERS, {"name": table}))
+
+
 def autocommits_safely(connection: sa.Connection) -> bool:
     """Return whether a statement outside a transaction runs at the one isolation level that sees every stop."""
     if is_sqlite(connection):

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
+from operator_core.actions.approvals import Approval
 from operator_core.actions.errors import DatabaseUnavailableError, NotOpenError, ProposalNotFoundError, WaitTimeoutError
 from operator_core.actions.kill_switch import KillSwitchEvent
 from operator_core.actions.lifecycle import TERMINAL, ActionStatus, states_possibly_visited
@@ -13,10 +14,36 @@ from operator_core.actions.types import StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_seconds
 from operator_core.db.engine.notifier import Notifier
 from operator_core.db.repository.action_ledger import ActionLedger
-from operator_core.db.stores import kill_switch_status
+from operator_core.db.stores import approval_status, kill_switch_status
 
 LOOK_TIMEOUT_SECONDS = 1.0
 """How long the last read of `wait_for` may take beyond its timeout, in case a server does not answer."""
+
+
+class _Gap:
+    """The ids that are missing among those that a watcher reads: rolled back, or not committed yet."""
+
+    def __init__(self) -> None:
+        self._writers: frozenset[str] | None = None
+        self._highest = 0
+
+    @staticmethod
+    def hides_some(last: int, found: Sequence[Approval]) -> bool:
+        """Return whether ids are missing below the highest one."""
+        return bool(found) and found[-1].id - last > len(found)
+
+    def see(self, writers: frozenset[str], found: Sequence[Approval]) -> None:
+        """Remember the writers that were open when the gap was first seen, and forget those that have ended."""
+        if self._writers is None:
+            self._highest = found[-1].id
+        self._writers = writers if self._writers is None else self._writers & writers
+
+    def settled(self, last: int, found: Sequence[Approval]) -> list[Approval]:
+        """Return the decisions below which nothing can appear any more."""
+        if not self._writers:
+            self._writers = None
+            return [decision for decision in found if decision.id <= self._highest]
+        return [decision for place, decision in enumerate(found, last + 1) if decision.id == place]
 
 
 class WaitMixin(ActionLedger):
@@ -44,6 +71,36 @@ class WaitMixin(ActionLedger):
                     seen = change.id
                     yield change
                 await hint(pause)
+
+    async def watch_approvals(
+        self, after_id: int | None = None, *, poll_interval: float = 0.25
+    ) -> AsyncGenerator[Approval]:
+        """Iterate over every decision with an id above `after_id`, in the order of the ids; without it, from now on.
+
+        Keep the id of the last one that you have handled, and pass it after a restart: then each decision comes at
+        least once. A decision waits for those with a lower id whose transactions are still open. The database is polled
+        every `poll_interval` seconds; on PostgreSQL with asyncpg, a notification ends the wait early.
+
+        Unreadable decisions are skipped and reported: see `on_unreadable`.
+        """
+        pause = check_seconds(poll_interval, "poll_interval")
+        last = await self._run(approval_status.last_decision)
+        last = last if after_id is None else check_integer(after_id, "after_id")
+        async with self.notifications() as hint:
+            gap = _Gap()
+            while True:
+                found = await self._run_many(approval_status.decisions_after, last)
+                if gap.hides_some(last, found):
+                    gap.see(await self._run(approval_status.open_writers), found)
+                    # Once more: of those that had no writer any more, all that was committed is seen now.
+                    found = gap.settled(last, await self._run_many(approval_status.decisions_after, last))
+                else:
+                    gap = _Gap()
+                for decision in found:
+                    last = decision.id
+                    yield decision
+                if not found:
+                    await hint(pause)
 
     async def wait_for(
         self,

@@ -18,6 +18,7 @@ from operator_core.actions.approvals import (
 from operator_core.actions.errors import NotApprovedError, ProposalNotFoundError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import StoredProposal
+from operator_core.db.engine.capabilities import writers_of
 from operator_core.db.functions import now
 from operator_core.db.guards.approval_conditions import waits_for_approval
 from operator_core.db.modes import TransactionMode, unit
@@ -126,6 +127,33 @@ def diagnose_missing_approval(
         rejected_by=found.rejected_by,
         lapsed=found.lapsed,
     )
+
+
+_AFTER = (
+    sa.select(*approvals.columns)
+    .where(approvals.c.id > sa.bindparam("after_id", type_=sa.BigInteger()))
+    .order_by(approvals.c.id)
+    .limit(sa.literal_column("500"))
+)
+_LAST = sa.select(sa.func.coalesce(sa.func.max(approvals.c.id), 0))
+
+
+@unit(TransactionMode.READ)
+def last_decision(connection: sa.Connection) -> int:
+    """Return the id of the last decision, or 0."""
+    return int(connection.execute(_LAST).scalar_one())
+
+
+@unit(TransactionMode.READ)
+def decisions_after(connection: sa.Connection, after_id: int) -> reading.Found[Approval]:
+    """Return the next decisions with a higher id, in order."""
+    return reading.many(connection, _AFTER, {"after_id": after_id}, approvals.c.id, to_approval)
+
+
+@unit(TransactionMode.READ)
+def open_writers(connection: sa.Connection) -> frozenset[str]:
+    """Return the open transactions that may hold decisions that nobody else sees yet."""
+    return writers_of(connection, approvals.name)
 
 
 _PENDING = (
