@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from operator_core.actions import ActionStatus, ConstraintError
 from operator_core.db import ActionDB, ActionRepository, migrations, upgrade
 from tests.migrations.host_project import BESIDE, project
+from tests.support.documents import DEPLOY, blocks
 from tests.support.factories import proposal, stored
 from tests.support.ledger import DRIVER, Ledger
-from tests.support.roles import AFTER_EACH_UPGRADE, APP, OPERATOR, OWNER, ROOT, Deployed, documented
+from tests.support.roles import AFTER_EACH_UPGRADE, APP, OPERATOR, OWNER, Deployed, documented
 from tests.support.stop_steps import stop
 
 HEADING = "One database for both"
@@ -147,17 +148,11 @@ async def test_the_grants_work_on_a_ledger_that_has_no_version_table(shop: Shop)
         await stored(app)
 
 
-def documented_python() -> list[str]:
-    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    section = text.partition(f"\n## {HEADING}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.parametrize("on", ["sqlite", "postgresql"])
 def test_the_documented_migration_takes_the_first_revision_and_goes_back(
     request: pytest.FixtureRequest, tmp_path: Path, on: str
 ) -> None:
-    imported, migration = documented_python()
+    env, migration = blocks(DEPLOY, "python")
     if on == "sqlite":
         ledger = Ledger(tmp_path / "host.db")
     else:
@@ -172,7 +167,7 @@ def test_the_documented_migration_takes_the_first_revision_and_goes_back(
     made = migrations.schema_status(ledger.target)
     host.alembic("downgrade", "base")
 
-    assert imported.partition("\n")[0] == BESIDE[0]
+    assert [part for part in BESIDE if part not in env] == []
     assert (made.revision, migrations.schema_status(ledger.target).revision) == ("0001", None)
     with closing(ledger.connect()) as plain, pytest.raises(Exception, match="kill_switch"):
         plain.execute("SELECT * FROM kill_switch")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from operator_core.testing import LedgerContract
-from tests.unit.test_docs import ROOT, blocks
+from tests.support.documents import ROOT, blocks
 
 TESTING = ROOT / "docs" / "testing.md"
 

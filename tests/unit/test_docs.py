@@ -3,13 +3,12 @@
 import ast
 import asyncio
 import builtins
-import inspect
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from types import CodeType, SimpleNamespace
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -33,25 +32,25 @@ from operator_core.actions.lifecycle import (
 from operator_core.actions.lifecycle import mermaid as drawn
 from operator_core.db import ActionDB, metadata
 from operator_core.db.migrations.revisions import REVISIONS
+from tests.support.documents import (
+    DEPLOY,
+    DOCUMENTS,
+    README,
+    ROOT,
+    blocks,
+    compiled,
+    executed,
+    section,
+    text_of,
+)
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 
-ROOT = Path(__file__).parents[2]
-README, LIFECYCLE, GUARANTEES = ROOT / "README.md", ROOT / "docs" / "lifecycle.md", ROOT / "docs" / "guarantees.md"
-WORKERS = ROOT / "docs" / "workers.md"
+LIFECYCLE, GUARANTEES, WORKERS = (ROOT / "docs" / name for name in ("lifecycle.md", "guarantees.md", "workers.md"))
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 ROOTS = (ROOT, ROOT / "src" / "operator_core")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-
-
-def text_of(document: Path) -> str:
-    return document.read_text(encoding="utf-8")
-
-
-def blocks(document: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(document), re.MULTILINE | re.DOTALL)
 
 
 def spans(document: Path) -> list[str]:
@@ -60,29 +59,11 @@ def spans(document: Path) -> list[str]:
     return re.findall(r"`([^`\n]+)`", prose)
 
 
-def section(document: Path, heading: str) -> str:
-    return text_of(document).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-
-
 def table(document: Path, heading: str) -> list[dict[str, str]]:
     """Return the rows of the first table under a heading, by the names of its columns."""
     lines = [line for line in section(document, heading).splitlines() if line.startswith("|")]
     names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def compiled(block: str, document: Path) -> CodeType:
-    return compile(block, document.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-
-
-async def executed(document: Path, python_blocks: list[str]) -> dict[str, object]:
-    """Run blocks one after the other in one namespace, as a reader pastes them, and return the namespace."""
-    namespace: dict[str, object] = {}
-    for block in python_blocks:
-        result = eval(compiled(block, document), namespace)  # noqa: S307 - the documents are ours
-        if inspect.iscoroutine(result):
-            await result
-    return namespace
 
 
 # -- the README --------------------------------------------------------------------------------------------------------
@@ -212,9 +193,8 @@ async def test_a_ledger_made_from_metadata_as_documented_can_be_opened(tmp_path,
     assert made.id == 1
 
 
-async def test_the_documented_filter_keeps_a_hosts_autogenerate_off_our_tables(sqlite_path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    include_name = (await executed(LIFECYCLE, blocks(LIFECYCLE, "python")))["exclude_operator_core"]
+async def test_the_documented_filter_keeps_a_hosts_autogenerate_off_our_tables(sqlite_path):
+    include_name = (await executed(DEPLOY, blocks(DEPLOY, "python")[:1]))["exclude_operator_core"]
     engine = sa.create_engine(f"sqlite:///{sqlite_path}")
 
     with engine.connect() as connection:
@@ -278,12 +258,15 @@ async def test_the_blocks_about_workers_do_what_is_said_of_them(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
 
     told = SimpleNamespace(**await executed(WORKERS, blocks(WORKERS, "python")))
+    async with ActionDB(tmp_path / "ops.db") as db:
+        (claimed_next,) = await db.list_proposals(ActionStatus.COMPLETED, action_name="add_peer")
 
     assert told.done.status is ActionStatus.COMPLETED
     assert (told.refused.status, "store: Field required" in told.refused.status_reason) == (
         ActionStatus.CANCELLED,
         True,
     )
+    assert claimed_next.reason == "region 9 has two peers"
     assert told.lost.outcome is ActionOutcome.UNKNOWN
     assert told.told[-2:] == [EventKind.REPORTED_LATE, EventKind.RESOLVED]
     assert told.again.retry_of == told.peer.id

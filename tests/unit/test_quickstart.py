@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import ROOT, blocks, code_blocks, section, text_of
 from tests.support.environment import DATABASE_URL
 from tests.support.postgres import PrivatePostgres
-from tests.unit.test_docs import ROOT, blocks, section, text_of
 
 QUICKSTART = ROOT / "docs" / "quickstart.md"
 POSTGRESQL = "The same on PostgreSQL"
@@ -20,8 +20,7 @@ MAX_LINES = 130
 
 def programs() -> dict[str, str]:
     """Return the text of each file that the reader saves, by its name."""
-    saved = re.compile(r"Save this as `([\w.]+)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    return dict(saved.findall(text_of(QUICKSTART)))
+    return {block.saved_as: block.text for block in code_blocks(QUICKSTART) if block.saved_as}
 
 
 def commands(text: str) -> list[str]:
