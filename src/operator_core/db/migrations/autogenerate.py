@@ -16,6 +16,8 @@ from operator_core.db.migrations.revisions import VERSION_TABLE
 from operator_core.db.schema import Base
 from operator_core.db.types import EnumText, JsonText, UtcDateTime
 
+_ParentKey = Literal["schema_name", "table_name", "schema_qualified_table_name"]  # as Alembic types them
+
 _OURS = frozenset({*Base.metadata.tables, VERSION_TABLE})
 _PLAIN: dict[type, str] = {
     UtcDateTime: "sa.DateTime(timezone=True)",
@@ -24,7 +26,7 @@ _PLAIN: dict[type, str] = {
 }
 
 
-def exclude_operator_core(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
+def exclude_operator_core(name: str | None, kind: str, parents: Mapping[_ParentKey, str | None]) -> bool:
     """Return whether a host's autogenerate should see a name: any but our tables and version table, in any schema.
 
     Pass it to `context.configure(include_name=...)`. If you already have such a function, combine both with `and`.
