@@ -21,6 +21,9 @@ from operator_core.db.schema import status_in
 NEEDS_APPROVAL = ("validated", "executing")
 """The states that no proposal reaches without the approvals that its policy asks for."""
 
+ANY_POLICY = "EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force)"
+"""The condition that there is a policy at all: without one, nothing else is looked up."""
+
 NEXT_VERSION = (
     "(SELECT coalesce(max(n.version), 0) + 1 FROM (SELECT max(g.version) AS version FROM approval_policies AS g "
     "UNION ALL SELECT max(e.version) FROM approval_policy_events AS e) AS n)"
@@ -50,11 +53,11 @@ class ApprovalConditions:
 
     @property
     def scope(self) -> str:
-        """The scope whose policy covers the proposal, as a scalar query; the name's wins over everything's."""
-        return (
-            f"(SELECT g.scope FROM approval_policies AS g WHERE g.in_force AND g.scope IN ('{EVERYTHING}', "
-            f"'action_name=' || CAST({self.row}.action_name AS TEXT)) ORDER BY g.scope = '{EVERYTHING}' LIMIT 1)"
-        )
+        """The scope whose policy covers the proposal, as an expression; the name's wins over everything's."""
+        name = f"'action_name=' || CAST({self.row}.action_name AS TEXT)"
+        # Without ORDER BY, for which SQLite would build a sorter.
+        in_force = "EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = {0}) THEN {0}"
+        return f"CASE WHEN {in_force.format(name)} WHEN {in_force.format(repr(EVERYTHING))} END"
 
     @property
     def counts(self) -> str:
@@ -83,9 +86,12 @@ class ApprovalConditions:
     def lacks(self, scope: str, only: str = "") -> str:
         """Return the condition that a rule of the policy of a scope, of those that `only` selects, lacks approvals."""
         selected = f" AND {only}" if only else ""
+        counting = f"FROM action_approvals AS d WHERE {self.counts}"
         return (
             f"EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = {scope}{selected} "
-            f'AND g.approvals > (SELECT count(DISTINCT d."by") FROM action_approvals AS d WHERE {self.counts}))'
+            # One approval is the usual rule, and found without sorting names.
+            f"AND (g.approvals = 1 AND NOT EXISTS (SELECT 1 {counting}) "
+            f'OR g.approvals > 1 AND g.approvals > (SELECT count(DISTINCT d."by") {counting})))'
         )
 
     def waits(self, role: str) -> str:
@@ -105,7 +111,7 @@ class ApprovalConditions:
     @property
     def short(self) -> str:
         """The condition that the proposal may be neither validated nor started."""
-        return f"({self.rejected} OR {self.lacks(self.scope)})"
+        return f"({self.rejected} OR {ANY_POLICY} AND {self.lacks(self.scope)})"
 
     def used(self, scope: str) -> str:
         """Return the condition that a decision counts for a rule of the policy of a scope."""

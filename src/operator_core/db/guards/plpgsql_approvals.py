@@ -4,6 +4,7 @@ from operator_core.actions.approvals import Decision
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.db.guards import conditions
 from operator_core.db.guards.approval_conditions import (
+    ANY_POLICY,
     FIRST_POLICY_CHARACTER,
     NEEDS_APPROVAL,
     NEXT_VERSION,
@@ -59,7 +60,9 @@ def require_approval() -> str:
             IF {_STEP.rejected} THEN
                 {refused};
             END IF;
-            covering := {_STEP.scope};
+            IF {ANY_POLICY} THEN
+                covering := {_STEP.scope};
+            END IF;
             IF covering IS NOT NULL THEN
                 SELECT {_STEP.lacks("covering")} AS missing,
                     (SELECT max(g.version) FROM approval_policies AS g WHERE g.scope = covering) AS version,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from operator_core.actions.approvals import Decision
 from operator_core.db.guards import conditions
 from operator_core.db.guards.approval_conditions import (
+    ANY_POLICY,
     FIRST_POLICY_CHARACTER,
     IS_NEXT_POLICY_EVENT,
     NEEDS_APPROVAL,
@@ -32,16 +33,13 @@ _DIALECT = "sqlite"
 _STEP = ApprovalConditions(_DIALECT)
 _DECIDED = ApprovalConditions(_DIALECT, "p")
 
-# A renamed table changes its name in the triggers too, and an empty one of the old name would ask for nothing.
-_TABLES = sql_list((approvals.name, policies.name))
-_READABLE = f"(SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({_TABLES})) = 2"
 _AT_NOW = "abs(julianday(NEW.at) - julianday('now')) * 86400 <= 60"  # seconds: no client dates a decision
 
 
 def require_approval() -> str:
     """Return the statement that refuses a step without the approvals that its policy asks for."""
     step = f"NEW.status IN ({sql_list(NEEDS_APPROVAL)})"
-    return refuse(NOT_APPROVED, f"{step} AND (NOT {_READABLE} OR {_STEP.short})")
+    return refuse(NOT_APPROVED, f"{step} AND {_STEP.short}")
 
 
 def evidence() -> str:
@@ -51,10 +49,11 @@ def evidence() -> str:
         f"AND {_STEP.used('c.scope')} ORDER BY d.id) AS u)"
     )
     version = "(SELECT max(g.version) FROM approval_policies AS g WHERE g.scope = c.scope)"
-    return (
+    covered = (
         f"(SELECT json_object('policy', c.scope, 'version', {version}, 'approvals', json({used})) "
-        f"FROM (SELECT {_STEP.scope} AS scope) AS c WHERE c.scope IS NOT NULL AND NEW.status = '{EXECUTING}')"
+        f"FROM (SELECT {_STEP.scope} AS scope) AS c WHERE c.scope IS NOT NULL)"
     )
+    return f"CASE WHEN NEW.status = '{EXECUTING}' AND {ANY_POLICY} THEN {covered} END"
 
 
 def approval_triggers() -> Iterator[tuple[str, str]]:

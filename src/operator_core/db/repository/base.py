@@ -44,7 +44,7 @@ class RepositoryBase(ABC):
 
     async def _require_approved(self, claim: Claim, by: str) -> Claim:
         """Return a claim if what it is about to run is what was approved; else close its record as failed."""
-        if claim.approved in (None, claim.proposal.digest):
+        if claim.approved is None or claim.approved == claim.proposal.digest:
             return claim
         error = DigestMismatchError(
             proposal_id=claim.proposal.id, given=claim.approved or "", expected=claim.proposal.digest
