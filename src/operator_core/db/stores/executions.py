@@ -24,7 +24,7 @@ from operator_core.db.guards.approval_conditions import lacks_approval
 from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
 from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import approvals, proposals
+from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
 from operator_core.db.stores import reading, records
 from operator_core.db.stores.mapping import to_proposal, to_record
@@ -82,19 +82,18 @@ _STARTED = sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).su
 _NEW_RECORD = _new_record(_STARTED).returning(*table.columns)
 
 
-def _approved(proposal_id: sa.ColumnElement[int]) -> sa.ScalarSelect[str | None]:
-    """Return the digest that the standing approvals of a proposal name; both, if they name two."""
-    lowest, highest = sa.func.min(approvals.c.digest), sa.func.max(approvals.c.digest)
-    revocation = approvals.alias("revocation")
-    return (
-        sa.select(sa.case((lowest == highest, lowest), else_=lowest + " and " + highest))
-        .where(
-            approvals.c.proposal_id == proposal_id,
-            sa.text("action_approvals.decision = 'approved'"),
-            ~sa.exists().where(revocation.c.revokes == approvals.c.id),
-        )
-        .scalar_subquery()
-    )
+def _approved(proposal_id: str) -> sa.ColumnElement[str]:
+    """Return the digest that the standing approvals of a proposal name; both, if they name two.
+
+    As text: in RETURNING, SQLAlchemy leaves out the table of a column, and in a subquery that is another column.
+    """
+    return sa.literal_column(
+        "(SELECT CASE WHEN min(d.digest) = max(d.digest) THEN min(d.digest) "
+        "ELSE min(d.digest) || ' and ' || max(d.digest) END FROM action_approvals AS d "
+        f"WHERE d.proposal_id = {proposal_id} AND d.decision = 'approved' "
+        "AND NOT EXISTS (SELECT 1 FROM action_approvals AS v WHERE v.revokes = d.id))",
+        sa.Text(),
+    ).label("approved")
 
 
 def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
@@ -102,10 +101,10 @@ def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executab
     start = transition_to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
     started = start.cte("started")
     opened = _new_record(started).returning(*table.columns).cte("opened")
-    both = sa.select(*started.columns, *opened.columns, _approved(started.c.id)).select_from(
+    both = sa.select(*started.columns, *opened.columns, _approved("started.id")).select_from(
         started.join(opened, sa.true())
     )
-    return start.returning(_approved(proposals.c.id)), both
+    return start.returning(_approved("action_proposals.id")), both
 
 
 _OPENING_ONE = _opening(_OF_ONE)
@@ -259,7 +258,7 @@ def _explain_next(connection: sa.Connection, code: str) -> ActionError:
 
 
 _CLAIMED = (
-    sa.select(*proposals.columns, *table.columns, _approved(proposals.c.id))
+    sa.select(*proposals.columns, *table.columns, _approved("action_proposals.id"))
     .join_from(proposals, table)
     .where(
         sa.text("action_records.outcome IS NULL"),
