@@ -1,14 +1,16 @@
 """What a unit declares is enough for what it does: a reader writes nothing, and one write is one statement."""
 
 import sqlite3
+import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy.engine.default import DefaultDialect
 
 from operator_core.actions import ActionRecord, ActionStatus, Resolution
 from operator_core.db import ActionDB
@@ -77,26 +79,29 @@ CALLS: dict[str, Callable[[ActionDB], Awaitable[None]]] = {
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[TransactionMode, list[list[str]]]]:
     """The statements that write, of each unit that runs, by its mode; a unit that only reads is kept from writing."""
-    transact = sqlite_thread._transact
+    transaction, execute = sqlite_thread._transaction, DefaultDialect.do_execute
     statements: dict[TransactionMode, list[list[str]]] = defaultdict(list)
+    running = threading.local()
 
-    def watched(raw: sqlite3.Connection, connection: Any, mode: TransactionMode, act: Any) -> Any:
-        written: list[str] = []
+    @contextmanager
+    def watched(raw: sqlite3.Connection, mode: TransactionMode) -> Iterator[None]:
+        running.written = written = []
         statements[mode].append(written)
         raw.execute(f"PRAGMA query_only = {mode in READING}").close()
-
-        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if statement.lstrip().startswith(WRITES):
-                written.append(statement)
-
-        event.listen(connection, "before_cursor_execute", note)
         try:
-            return transact(raw, connection, mode, act)
+            with transaction(raw, mode):
+                yield
         finally:
-            event.remove(connection, "before_cursor_execute", note)
+            del running.written
             raw.execute("PRAGMA query_only = 0").close()
 
-    monkeypatch.setattr(sqlite_thread, "_transact", watched)
+    def note_and_execute(dialect: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.lstrip().startswith(WRITES) and hasattr(running, "written"):
+            running.written.append(statement)
+        execute(dialect, cursor, statement, *rest)
+
+    monkeypatch.setattr(sqlite_thread, "_transaction", watched)
+    monkeypatch.setattr(DefaultDialect, "do_execute", note_and_execute)
     return statements
 
 

@@ -151,7 +151,7 @@ def connections_in_use(db: ActionDB) -> int:
     assert own is not None
     kept = own._pinned or own._threads
     at_hand = 0 if kept is None else len(kept._idle)
-    if own._threads is not None and own._threads._writer is not None and not own._threads._writing:
+    if own._threads is not None and own._threads._writer is not None and not own._threads._writer.users:
         at_hand += 1
     return own.engine.pool.checkedout() - at_hand  # type: ignore[attr-defined, no-any-return]
 

@@ -290,15 +290,15 @@ async def test_what_a_cancelled_worker_has_claimed_is_failed_because_it_never_be
 ) -> None:
     (number,) = await ready(db)
     assert db._transactions is not None
-    claimed, run_once = asyncio.Event(), db._transactions._run_once
+    claimed, run_to_its_end = asyncio.Event(), db._transactions._run_to_its_end
 
-    async def answer_late(mode: Any, work: Any, outcome: Any, call: Any) -> None:
-        await run_once(mode, work, outcome, call)
-        if isinstance(outcome.value, tuple):
+    async def answer_late(call: Any) -> None:
+        await run_to_its_end(call)
+        if isinstance(call.result, tuple):
             claimed.set()
             await asyncio.sleep(0.05)
 
-    monkeypatch.setattr(db._transactions, "_run_once", answer_late)
+    monkeypatch.setattr(db._transactions, "_run_to_its_end", answer_late)
 
     async with at_work(worker_of(db, Diary())) as running:
         await claimed.wait()

@@ -6,7 +6,7 @@ cursor does all of it in the one hop of `execute`, and a commit or rollback with
 
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -173,11 +173,14 @@ class OneHopConnection(aiosqlite.Connection):
             raise
         return self
 
-    async def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `work` in the thread of this connection."""
-        run: Callable[..., Awaitable[None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
-        # Without arguments: aiosqlite logs them, and here they are secrets.
-        await run(lambda: work(self._conn))
+    def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> Coroutine[Any, Any, None]:
+        """Return the coroutine that runs `work` in the thread of this connection.
+
+        Raises:
+            ValueError: It is closed.
+        """
+        run: Callable[..., Coroutine[Any, Any, None]] = self._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped in aiosqlite
+        return run(work, self._conn)  # no other arguments: aiosqlite logs them, and they would be secrets
 
     def cursor(self) -> Any:
         """Return a cursor without a hop."""

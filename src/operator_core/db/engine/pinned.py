@@ -1,10 +1,10 @@
 """Connections that stay checked out: a checkout from SQLAlchemy's pool costs as much as a short call."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -12,8 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from operator_core.db.engine import postgresql
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class _Pinned:
 
 
 class PinnedConnections:
-    """A runner of units on an autocommitting engine, which keeps some connections: no more than its pool would.
+    """The connections of an autocommitting engine, of which some are kept: no more than its pool would keep.
 
     A kept connection blocks nothing: the pool opens another one for any other caller.
     """
@@ -33,13 +31,13 @@ class PinnedConnections:
         self._engine = engine
         self._idle: list[_Pinned] = []
 
-    def run(self, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit of one statement; if anything fails, return all connections to the pool, which checks them."""
+    @contextmanager
+    def autocommitting(self) -> Generator[sa.Connection]:
+        """Lend a connection for one statement; if anything fails, return all to the pool, which checks them."""
         kept, failed = self._check_out(), True
         try:
-            result = unit(kept.connection)  # SQLAlchemy's begin does not reach the server, so no commit is needed
+            yield kept.connection  # SQLAlchemy's begin does not reach the server, so no commit is needed
             failed = False
-            return result
         finally:
             kept.since = time.monotonic()
             self._idle.append(kept)
@@ -50,11 +48,12 @@ class PinnedConnections:
         pool = self._engine.pool
         return not isinstance(pool, QueuePool) or len(self._idle) + pool.checkedin() > pool.size()
 
-    def transact(self, engine: Engine, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit in a transaction with the options of `engine`."""
+    @contextmanager
+    def transaction(self, engine: Engine) -> Generator[sa.Connection]:
+        """Lend a connection of the pool, in a transaction with the options of `engine`."""
         self.release_idle()
         with engine.begin() as connection:
-            return unit(connection)
+            yield connection
 
     def release_idle(self) -> None:
         """Return all idle connections to the pool."""

@@ -1,10 +1,10 @@
 """`ActionDB`: the repository that owns its engine and its transactions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -234,11 +234,11 @@ class ActionDB(WaitMixin):
     def _unreadable_rows(self) -> UnreadableRows:
         return self._unreadable
 
-    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._require_open().run(unit, *args, **kwargs)
+    def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self._require_open().run(unit, *args, **kwargs)
 
-    async def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
-        return await self._require_open().run_or_undo(self._fail_abandoned_claim, unit, *args, **kwargs)
+    def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, C]:
+        return self._require_open().run_or_undo(self._fail_abandoned_claim, unit, *args, **kwargs)
 
     def _require_open(self) -> TransactionRunner:
         if self._transactions is None or self._home is None:

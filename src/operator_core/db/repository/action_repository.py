@@ -1,5 +1,6 @@
 """`ActionRepository`: all calls, in the transaction of a host."""
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,8 +37,8 @@ class ActionRepository(ActionLedger):
     def _unreadable_rows(self) -> UnreadableRows:
         return self._reported or of_engine(self._session.sync_session.get_bind().dialect)
 
-    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await run_in_session(self._session, unit, *args, **kwargs)
+    def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return run_in_session(self._session, unit, *args, **kwargs)
 
     def _notify(self) -> None:
         """Do nothing: before the host commits, nothing has happened."""

@@ -1,7 +1,8 @@
 """Base class of the repository mixins. Only its `_run` knows who owns the transaction."""
 
 from abc import ABC, abstractmethod
-from typing import ParamSpec, TypeVar
+from collections.abc import Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from operator_core.actions.errors import DigestMismatchError
 from operator_core.actions.lifecycle import ActionOutcome
@@ -34,8 +35,8 @@ class RepositoryBase(ABC):
         """Wake the waiters after a step."""
 
     @abstractmethod
-    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `unit` in a transaction of the mode that it declares."""
+    def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """Return the coroutine that runs `unit` in a transaction of the mode that it declares."""
 
     async def _run_many(self, unit: Unit[P, Found[T]], *args: P.args, **kwargs: P.kwargs) -> list[T]:
         """Run a `unit` that reads many rows; return the readable ones and report the others."""

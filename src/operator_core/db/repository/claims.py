@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
@@ -143,9 +143,9 @@ class ClaimMixin(RepositoryBase):
         begun = time.monotonic()
         return self._to_execution(await self._claim_one(number, held), begun)
 
-    async def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+    def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, C]:
         """Run a unit that claims; with its own transactions, `ActionDB` undoes the claim of a cancelled caller."""
-        return await self._run(unit, *args, **kwargs)
+        return self._run(unit, *args, **kwargs)
 
     async def _fail_abandoned_claim(self, claim: Claim | None) -> None:
         """Record an abandoned claim as failed: the action never started."""

@@ -1,6 +1,7 @@
 """`Transaction`: the repository inside `ActionDB.transaction`."""
 
-from typing import ParamSpec, TypeVar
+from collections.abc import Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,5 +36,5 @@ class Transaction(ActionRepository):
     def _notify(self) -> None:
         self.changed = True
 
-    async def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._block.run(unit, *args, **kwargs)
+    def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return self._block.run(unit, *args, **kwargs)

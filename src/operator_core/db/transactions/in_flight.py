@@ -1,13 +1,14 @@
 """A call on its way to a server, with a bound on how long a cancelled caller waits for it."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from operator_core.db.engine.sockets import abort_all_connections, abort_connection
+from operator_core.db.modes import READING, Unit
 from operator_core.db.transactions.shield import Limit
 
 T = TypeVar("T")
@@ -32,9 +33,12 @@ class InFlight(Limit):
         seconds: How long a cancelled call may take to finish; None on SQLite, where no call waits indefinitely.
         reads: Whether it only reads, so that it need not finish.
         connecting: How long a call that has not begun may take to end.
+
+    Attributes:
+        is_awaited: Whether a caller waits for it; without one, it does not begin.
     """
 
-    __slots__ = ("_connecting", "_driver", "_is_awaited")
+    __slots__ = ("_connecting", "_driver", "is_awaited")
 
     def __init__(
         self, seconds: float | None, *, reads: bool = False, connecting: float = READ_CANCEL_TIMEOUT_SECONDS
@@ -42,7 +46,7 @@ class InFlight(Limit):
         super().__init__(READ_CANCEL_TIMEOUT_SECONDS if reads and seconds is not None else seconds)
         self._connecting = connecting
         self._driver: Any = None
-        self._is_awaited = True
+        self.is_awaited = True
 
     def require_awaited(self) -> None:
         """Require that a caller waits for the call.
@@ -50,7 +54,7 @@ class InFlight(Limit):
         Raises:
             asyncio.CancelledError: Its caller was cancelled.
         """
-        if not self._is_awaited:
+        if not self.is_awaited:
             raise asyncio.CancelledError
 
     def attach(self, connection: sa.Connection) -> None:
@@ -62,15 +66,6 @@ class InFlight(Limit):
         self.require_awaited()
         self._driver = connection.connection.driver_connection
 
-    def attached_to(self, unit: Callable[[sa.Connection], T]) -> Callable[[sa.Connection], T]:
-        """Return a unit that notes its connection first."""
-
-        def begin_and_run(connection: sa.Connection) -> T:
-            self.attach(connection)
-            return unit(connection)
-
-        return begin_and_run
-
     def detach(self) -> None:
         """Drop the connection, which now belongs to the next call."""
         self._driver = None
@@ -79,7 +74,7 @@ class InFlight(Limit):
         """Return how long to wait for the call; on a server, it cannot begin from here on."""
         if self.seconds is None:
             return None
-        self._is_awaited = False
+        self.is_awaited = False
         return self._connecting if self._driver is None else self.seconds
 
     def give_up(self, task: "asyncio.Future[Any]") -> float:  # noqa: ARG002 - it ends by itself, with an error
@@ -88,11 +83,38 @@ class InFlight(Limit):
 
     def hang_up(self) -> bool:
         """Make the call fail with a lost connection, or never begin; return whether it has begun."""
-        self._is_awaited = False
+        self.is_awaited = False
         if self._driver is None:
             return False
         abort_connection(self._driver)
         return True
+
+
+class UnitCall(InFlight, Generic[T]):
+    """The call of one unit: what runs, and its result, which is there even if its caller was cancelled.
+
+    Args:
+        seconds: How long a cancelled call may take to finish; see `InFlight`.
+        unit: The unit, which declares its mode.
+        args: Its positional arguments, after the connection.
+        kwargs: Its keyword arguments.
+    """
+
+    __slots__ = ("args", "is_done", "kwargs", "mode", "result", "unit")
+
+    result: T
+
+    def __init__(
+        self, seconds: float | None, unit: Unit[..., T], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.mode = unit.mode
+        super().__init__(seconds, reads=self.mode in READING)
+        self.unit, self.args, self.kwargs = unit, args, kwargs
+        self.is_done = False
+
+    def set_result(self, result: T) -> None:
+        """Set the result, once its transaction is committed."""
+        self.result, self.is_done = result, True
 
 
 class ClosingPool(Limit):

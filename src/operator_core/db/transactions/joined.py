@@ -1,7 +1,7 @@
 """Units of work in the open transaction of a host's session."""
 
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -67,7 +67,8 @@ def run_on(
         _check_once(connection)
         _require_transaction(connection)
         try:
-            return _run_with_savepoint(connection, unit, *args, **kwargs)
+            with _savepoint(connection) if _needs_savepoint(connection, unit.mode) else nullcontext():
+                return unit(connection, *args, **kwargs)
         except GuardRefusal as refused:
             raise refused.diagnose(connection) from refused.__cause__
 
@@ -94,18 +95,10 @@ def _busy_as_conflict() -> Generator[None]:
         raise
 
 
-def _run_with_savepoint(
-    connection: sa.Connection,
-    unit: Unit[P, T],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    if unit.mode is TransactionMode.WRITE and not error_aborts_transaction(connection):
-        return unit(connection, *args, **kwargs)
-    if unit.mode in READING:
-        return unit(connection, *args, **kwargs)
-    with _savepoint(connection):
-        return unit(connection, *args, **kwargs)
+def _needs_savepoint(connection: sa.Connection, mode: TransactionMode) -> bool:
+    if mode is TransactionMode.WRITE:
+        return error_aborts_transaction(connection)
+    return mode not in READING
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """The library's own transactions: queued, retried, and finished before a cancellation is delivered."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
@@ -19,8 +19,14 @@ from operator_core.db.engine.pinned import PinnedConnections
 from operator_core.db.engine.urls import display_url, sqlite_path
 from operator_core.db.errors import GuardRefusal, translating_errors
 from operator_core.db.modes import READING, TransactionMode, Unit
-from operator_core.db.transactions.in_flight import HANG_UP_TIMEOUT_SECONDS, WRITE_MARGIN_SECONDS, ClosingPool, InFlight
-from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, Outcome, in_time, shielded
+from operator_core.db.transactions.in_flight import (
+    HANG_UP_TIMEOUT_SECONDS,
+    WRITE_MARGIN_SECONDS,
+    ClosingPool,
+    InFlight,
+    UnitCall,
+)
+from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, shielded
 from operator_core.db.transactions.sqlite_thread import SqliteThreadRunner
 
 MAX_ATTEMPTS = 5
@@ -31,17 +37,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _BUSY = "all its places are taken, as by an open transaction(); within it, call the methods of what it gave you"
 _Slots = tuple[asyncio.Semaphore, ...]
-_Work = Callable[[sa.Connection], T]
+_Begin = Callable[[], AbstractContextManager[sa.Connection]]
 
 
-class _Run(Protocol):
-    def __call__(self, work: _Work[T], /) -> T: ...
-
-
-def _transact(engine: Engine, work: _Work[T]) -> T:
+@contextmanager
+def _transaction(engine: Engine) -> Generator[sa.Connection]:
     with engine.begin() as connection:
         require_configured(connection)
-        return work(connection)
+        yield connection
 
 
 class TransactionRunner:
@@ -65,12 +68,14 @@ class TransactionRunner:
         self._pinned = PinnedConnections(engine.sync_engine) if owns_engine and not is_sqlite(engine) else None
         single = engine.sync_engine if self._pinned else with_autocommit(engine.sync_engine)
         several = with_transactions(engine.sync_engine)
-        self._run_in = {
-            TransactionMode.READ: self._running_on(single),
-            TransactionMode.SNAPSHOT: self._running_on(read_only(engine.sync_engine)),
-            TransactionMode.WRITE: self._running_on(single if autocommit else several),
-            TransactionMode.MULTI_WRITE: self._running_on(single if autocommit and not is_sqlite(engine) else several),
-            TransactionMode.TRANSACTION: self._running_on(several),
+        self._begin_in = {
+            TransactionMode.READ: self._beginning_on(single),
+            TransactionMode.SNAPSHOT: self._beginning_on(read_only(engine.sync_engine)),
+            TransactionMode.WRITE: self._beginning_on(single if autocommit else several),
+            TransactionMode.MULTI_WRITE: self._beginning_on(
+                single if autocommit and not is_sqlite(engine) else several
+            ),
+            TransactionMode.TRANSACTION: self._beginning_on(several),
         }
         in_memory = sqlite_path(url) is None
         self._slots, self._slots_of_block = _slots(engine, in_memory=in_memory, owns_engine=owns_engine)
@@ -78,73 +83,80 @@ class TransactionRunner:
         self._in_flight: set[InFlight] = set()
         self._idle = asyncio.Event()
 
-    def _running_on(self, engine: Engine) -> "_Run":
+    def _beginning_on(self, engine: Engine) -> _Begin:
         if self._pinned is None:
-            return partial(_transact, engine)
-        return self._pinned.run if engine is self.engine.sync_engine else partial(self._pinned.transact, engine)
+            return partial(_transaction, engine)
+        if engine is self.engine.sync_engine:
+            return self._pinned.autocommitting
+        return partial(self._pinned.transaction, engine)
 
-    async def run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Run a unit in the mode that it declares, and let it finish before a cancellation is delivered.
 
         A unit that conflicts with another transaction is run again. On a server, a cancelled call that only reads need
         not finish: if it does not end at once, its connection is closed.
         """
-        return await self._run_queued(unit.mode, lambda connection: unit(connection, *args, **kwargs))
+        return self._run_queued(UnitCall(self.settle_timeout, unit, args, kwargs))
 
-    async def run_or_undo(
+    def run_or_undo(
         self, on_cancelled: Callable[[T], Awaitable[None]], unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Run a unit like `run`; if the caller is cancelled, pass the result that it missed to `on_cancelled`."""
-        return await self._run_queued(unit.mode, lambda connection: unit(connection, *args, **kwargs), on_cancelled)
+        return self._run_queued(UnitCall(self.settle_timeout, unit, args, kwargs), on_cancelled)
 
-    async def _run_queued(
-        self, mode: TransactionMode, work: _Work[T], on_cancelled: Callable[[T], Awaitable[None]] | None = None
-    ) -> T:
-        outcome = Outcome[T]()
-        call = InFlight(self.settle_timeout, reads=mode in READING)
+    async def _run_queued(self, call: UnitCall[T], on_cancelled: Callable[[T], Awaitable[None]] | None = None) -> T:
         self._in_flight.add(call)
         try:
-            await self._acquire(self._slots[mode])  # a call that is cancelled in the queue has done nothing
+            await self._acquire(self._slots[call.mode])  # a call that is cancelled in the queue has done nothing
         except BaseException:
             self._ended(call)
             raise
-        running = self._run_to_its_end(mode, work, outcome, call)
+        running = self._run_to_its_end(call)
         try:
             await (running if self._threads else shielded(running, call))  # a thread finishes what it has begun
         except asyncio.CancelledError:
-            if outcome.is_set and on_cancelled is not None:
+            if call.is_done and on_cancelled is not None:
                 with suppress(TimeoutError):
-                    await in_time(on_cancelled(outcome.value), Limit(SETTLE_TIMEOUT_SECONDS))
+                    await in_time(on_cancelled(call.result), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
-        return outcome.value
+        return call.result
 
-    async def _run_to_its_end(self, mode: TransactionMode, work: _Work[T], outcome: Outcome[T], call: InFlight) -> None:
+    async def _run_to_its_end(self, call: UnitCall[Any]) -> None:
+        """Run a call, again if it conflicts with another transaction, and free its slots."""
         try:
-            await self._run_with_retry(mode, work, outcome, call)
+            for attempt in range(1, MAX_ATTEMPTS + 1):
+                try:
+                    with translating_errors(self._url):
+                        if self._threads is not None:
+                            return await self._threads.run(call)
+                        return await self._greenlet_session.run_sync(self._run_once, call)
+                except RetryTransactionError:
+                    if attempt == MAX_ATTEMPTS:
+                        raise
+                    await asyncio.sleep(RETRY_INTERVAL_SECONDS * attempt)  # nothing of it was kept
         finally:
-            _release(self._slots[mode])
+            _release(self._slots[call.mode])
             self._ended(call)
+
+    def _run_once(self, _session: Session, call: UnitCall[Any]) -> None:
+        begin = self._begin_in[call.mode]
+        try:
+            with begin() as connection:
+                call.attach(connection)
+                result = call.unit(connection, *call.args, **call.kwargs)
+        except GuardRefusal as refusal:
+            with begin() as connection:
+                call.attach(connection)
+                reason = refusal.diagnose(connection)
+            raise reason from refusal.__cause__
+        finally:
+            call.detach()
+        call.set_result(result)
 
     def _ended(self, call: InFlight) -> None:
         self._in_flight.discard(call)
         if not self._in_flight:
             self._idle.set()
-
-    async def _run_with_retry(self, mode: TransactionMode, work: _Work[T], outcome: Outcome[T], call: InFlight) -> None:
-        for attempt in range(1, MAX_ATTEMPTS):
-            try:
-                return await self._run_once(mode, work, outcome, call)
-            except RetryTransactionError:
-                await asyncio.sleep(RETRY_INTERVAL_SECONDS * attempt)  # nothing of it was kept
-        return await self._run_once(mode, work, outcome, call)
-
-    async def _run_once(self, mode: TransactionMode, work: _Work[T], outcome: Outcome[T], call: InFlight) -> None:
-        with translating_errors(self._url):
-            if self._threads is not None:
-                await self._threads.run(mode, work, outcome)
-            else:
-                running = partial(_run_diagnosed, self._run_in[mode], work, call)
-                outcome.set(await self._greenlet_session.run_sync(running))
 
     async def _acquire(self, slots: Sequence[asyncio.Semaphore]) -> None:
         """Wait for SQLite's write lock and for a free connection.
@@ -218,15 +230,6 @@ async def close_pool(engine: AsyncEngine) -> None:
 def _release(slots: Sequence[asyncio.Semaphore]) -> None:
     for slot in slots:
         slot.release()
-
-
-def _run_diagnosed(run: _Run, work: _Work[T], call: InFlight, _session: Session) -> T:
-    try:
-        return run(call.attached_to(work))
-    except GuardRefusal as refusal:
-        raise run(call.attached_to(refusal.diagnose)) from refusal.__cause__
-    finally:
-        call.detach()
 
 
 def _slots(engine: AsyncEngine, *, in_memory: bool, owns_engine: bool) -> tuple[dict[TransactionMode, _Slots], _Slots]:

@@ -2,28 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 SETTLE_TIMEOUT_SECONDS = 15.0
 """How long recording the end of an execution may take once its task is cancelled; then its calls are cancelled too."""
-
-
-class Outcome(Generic[T]):
-    """The result of a call, available even if the caller was cancelled and will not see it."""
-
-    __slots__ = ("is_set", "value")
-
-    value: T
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    def set(self, value: T) -> None:
-        """Set the result, once."""
-        self.value, self.is_set = value, True
 
 
 class Limit:
@@ -44,7 +29,7 @@ class Limit:
         return self.seconds
 
 
-async def shielded(work: Awaitable[T], limit: Limit | None = None) -> T:
+async def shielded(work: Coroutine[Any, Any, T], limit: Limit | None = None) -> T:
     """Run `work` in its own task and wait until it has finished, even if the caller is cancelled.
 
     A task that is cancelled inside SQLAlchemy and aiosqlite can leave SQLite's write lock held, so the cancellation is
@@ -56,18 +41,12 @@ async def shielded(work: Awaitable[T], limit: Limit | None = None) -> T:
     """
     end = asyncio.get_running_loop().create_future()
 
-    def wake(_task: object = None) -> None:
+    def wake(_task: object) -> None:
         if not end.done():
             end.set_result(None)
 
-    async def run() -> T:
-        try:
-            return await work
-        finally:
-            wake()  # `asyncio.shield` would notice one turn of the loop later
-
-    task = asyncio.create_task(run())
-    task.add_done_callback(wake)  # covers a cancellation before it ran
+    task = asyncio.create_task(work)
+    task.add_done_callback(wake)
     try:
         await end
     except asyncio.CancelledError:

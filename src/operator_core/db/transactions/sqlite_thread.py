@@ -5,10 +5,11 @@ long.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,9 +20,9 @@ from operator_core.db.engine.aiosqlite_connection import OneHopConnection, Watch
 from operator_core.db.engine.sqlite import sync_connector
 from operator_core.db.errors import GuardRefusal
 from operator_core.db.modes import READING, TransactionMode
-from operator_core.db.transactions.shield import Outcome, shielded
+from operator_core.db.transactions.in_flight import UnitCall
+from operator_core.db.transactions.shield import shielded
 
-T = TypeVar("T")
 _BEGIN = {
     TransactionMode.SNAPSHOT: "BEGIN",
     TransactionMode.MULTI_WRITE: "BEGIN IMMEDIATE",
@@ -41,12 +42,8 @@ class _Checkout:
     users: int = 0
 
 
-def _transact(
-    dbapi_connection: WatchedConnection,
-    connection: sa.Connection,
-    mode: TransactionMode,
-    work: Callable[[sa.Connection], T],
-) -> T:
+@contextmanager
+def _transaction(dbapi_connection: WatchedConnection, mode: TransactionMode) -> Generator[None]:
     begin = _BEGIN.get(mode)
     # SQLAlchemy's own begin does not reach SQLite, so it is never ended.
     try:
@@ -54,7 +51,7 @@ def _transact(
             dbapi_connection.execute(begin).close()
         elif mode not in READING:
             dbapi_connection.require_same_file()  # the statement commits by itself
-        result = work(connection)
+        yield
         if begin is not None:
             dbapi_connection.commit()  # checks the files before and after
         else:
@@ -63,7 +60,6 @@ def _transact(
         dbapi_connection.rollback()
         dbapi_connection.require_same_file()  # if they were replaced, that is the true cause
         raise
-    return result
 
 
 class SqliteThreadRunner:
@@ -78,59 +74,48 @@ class SqliteThreadRunner:
         self._connect_in_thread = sync_connector(engine)
         self._idle: list[_Checkout] = []
         self._writer: _Checkout | None = None
-        self._writing = 0
 
-    async def run(self, mode: TransactionMode, work: Callable[[sa.Connection], T], outcome: Outcome[T]) -> None:
-        """Run a unit in its own transaction, and set its outcome once it is committed.
+    async def run(self, call: UnitCall[Any]) -> None:
+        """Run a call in its own transaction, and set its result once it is committed.
 
-        A cancellation is delivered once the thread is done with the unit; a unit that has not begun is skipped.
+        A cancellation is delivered once the thread is done with the call; a call that has not begun is skipped.
         """
-        if mode in READING:
-            checkout = await self._check_out()
-            try:
-                await self._run(checkout, mode, work, outcome)
-            finally:
-                if not checkout.failed:
-                    self._idle.append(checkout)
-            return
-        self._writing += 1
-        try:
-            await self._run(await self._check_out_writer(), mode, work, outcome)
-        finally:
-            self._writing -= 1
-
-    async def _run(
-        self, checkout: _Checkout, mode: TransactionMode, work: Callable[[sa.Connection], T], outcome: Outcome[T]
-    ) -> None:
-        cancelled = False
-
-        def run_unit(dbapi_connection: Any) -> None:
-            if cancelled:
-                return
-            connection = checkout.sync_connection = checkout.sync_connection or self._connect_in_thread(
-                dbapi_connection
-            )
-            try:
-                outcome.set(_transact(dbapi_connection, connection, mode, work))
-            except GuardRefusal as refusal:
-                raise _transact(dbapi_connection, connection, mode, refusal.diagnose) from refusal.__cause__
-
+        reads = call.mode in READING
+        checkout = await (self._check_out() if reads else self._check_out_writer())
         checkout.users += 1
         try:
-            await checkout.driver.run_in_thread(run_unit)
+            await checkout.driver.run_in_thread(partial(self._run_unit, checkout, call))
         except asyncio.CancelledError:
-            cancelled = True
+            call.is_awaited = False
             with suppress(ValueError):  # it was closed, after its earlier work
                 await shielded(checkout.driver.run_in_thread(lambda _dbapi: None))  # a thread works in order
             raise
         except BaseException as error:
-            if mode in READING or not isinstance(error, ActionError):  # a refused write is normal
+            if reads or not isinstance(error, ActionError):  # a refused write is normal
                 self._give_up(checkout)
             raise
         finally:
             checkout.users -= 1
-            if checkout.failed and not checkout.users:  # a thread that ends does nothing more of what is queued in it
+            if not checkout.failed:
+                if reads:
+                    self._idle.append(checkout)
+            elif not checkout.users:  # a thread that ends does nothing more of what is queued in it
                 await shielded(self._close(checkout))
+
+    def _run_unit(self, checkout: _Checkout, call: UnitCall[Any], dbapi_connection: Any) -> None:
+        if not call.is_awaited:
+            return
+        if checkout.sync_connection is None:
+            checkout.sync_connection = self._connect_in_thread(dbapi_connection)
+        connection = checkout.sync_connection
+        try:
+            with _transaction(dbapi_connection, call.mode):
+                result = call.unit(connection, *call.args, **call.kwargs)
+        except GuardRefusal as refusal:
+            with _transaction(dbapi_connection, call.mode):
+                reason = refusal.diagnose(connection)
+            raise reason from refusal.__cause__
+        call.set_result(result)
 
     def _give_up(self, checkout: _Checkout) -> None:
         """Use a connection no more after a failure: a half-read result would keep its snapshot."""
@@ -164,7 +149,7 @@ class SqliteThreadRunner:
 
     async def release_idle(self) -> None:
         """Return all idle connections to the pool."""
-        if self._writer is not None and not self._writing:
+        if self._writer is not None and not self._writer.users:
             self._idle.append(self._writer)
             self._writer = None
         while self._idle:
