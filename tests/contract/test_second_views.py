@@ -309,13 +309,16 @@ def written_mounts(folder: Path, mounted: Path) -> Path:
 
 
 @every_opening
-async def test_a_file_that_is_mounted_by_itself_is_not_opened(
-    file: Path, opening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("part", ["", "-wal", "-shm"])
+async def test_a_file_that_is_mounted_by_itself_is_not_opened_nor_is_one_whose_log_is(
+    file: Path, opening: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spaced = named(file, "my ledger.db")
-    monkeypatch.setattr(file_names, "MOUNTS", str(written_mounts(tmp_path, spaced)))
+    monkeypatch.setattr(file_names, "MOUNTS", str(written_mounts(tmp_path, Path(f"{spaced}{part}"))))
 
-    with pytest.raises(DatabaseAliasError, match="mount its folder instead"):
+    with pytest.raises(
+        DatabaseAliasError, match=rf"my ledger\.db{part} is mounted by itself; .* mount its folder instead"
+    ):
         await OPENINGS[opening](spaced)
 
 
@@ -382,17 +385,23 @@ set -e
 mkdir "$1/app"
 if [ "$2" = file ]; then touch "$1/app/ledger.db"; mount --bind "$1/folder/ledger.db" "$1/app/ledger.db"
 else mount --bind "$1/folder" "$1/app"; fi
+if [ "$2" = -wal ] || [ "$2" = -shm ]; then
+cp "$1/folder/ledger.db$2" "$1/other"; mount --bind "$1/other" "$1/app/ledger.db$2"; fi
 exec "$3" -m operator_core stop --url "$1/app/ledger.db" --reason smoke --by eve --timeout 30
 """
 
 
-def stop_through_a_mount(file: Path, what: str) -> subprocess.CompletedProcess[str] | None:
-    """Stop through a second mount of the file or its folder; None where this user may not mount."""
+def run_with_own_mounts(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """Run a program whose mounts nobody else sees; None where this user may not mount."""
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode:
         return None
-    command = [*unshare, "sh", "-c", MOUNTED, "sh", str(file.parent.parent), what, sys.executable]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run([*unshare, *command], capture_output=True, text=True, check=False)
+
+
+def stop_through_a_mount(file: Path, what: str) -> subprocess.CompletedProcess[str] | None:
+    """Stop through a second mount of the file, or of its folder, in which a part of the log may be mounted too."""
+    return run_with_own_mounts("sh", "-c", MOUNTED, "sh", str(file.parent.parent), what, sys.executable)
 
 
 async def test_a_stop_through_another_mount_of_the_folder_holds(file: Path) -> None:
@@ -406,11 +415,43 @@ async def test_a_stop_through_another_mount_of_the_folder_holds(file: Path) -> N
                 await db.start_execution(number)
 
 
-async def test_a_stop_through_a_mount_of_the_file_fails(file: Path) -> None:
+@pytest.mark.parametrize("what", ["file", "-wal", "-shm"])
+async def test_a_stop_through_a_mount_of_the_file_or_of_its_log_fails(file: Path, what: str) -> None:
     async with ActionDB(file) as db:
         number = await validated(db)
-        ran = await asyncio.to_thread(stop_through_a_mount, file, "file")
+        ran = await asyncio.to_thread(stop_through_a_mount, file, what)
 
         if ran is not None:
             assert (ran.returncode, "mount its folder instead" in ran.stderr) == (1, True), ran.stderr
         assert await db.start_execution(number)
+
+
+MOUNTED_WHILE_OPEN = """
+import asyncio, shutil, subprocess, sys
+from pathlib import Path
+from operator_core.actions.errors import DatabaseReplacedError
+from operator_core.db import ActionDB
+from tests.support.factories import proposal
+
+async def main(file, part):
+    async with ActionDB(file) as db:
+        made = await db.create_proposal(proposal())
+        await db.get_proposal(made.id)
+        copy = shutil.copy(f"{file}{part}", f"{file}.copy")
+        subprocess.run(["mount", "--bind", copy, f"{file}{part}"], check=True)
+        for call in (db.get_proposal(made.id), db.create_proposal(proposal())):
+            try:
+                await call
+            except DatabaseReplacedError:
+                print("noticed")
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("part", ["", "-wal", "-shm"])
+def test_what_is_mounted_over_an_open_file_or_its_log_is_noticed_at_the_next_call(file: Path, part: str) -> None:
+    ran = run_with_own_mounts(sys.executable, "-c", MOUNTED_WHILE_OPEN, str(file), part)
+
+    if ran is not None:
+        assert (ran.returncode, ran.stdout) == (0, "noticed\n" * 2), ran.stderr

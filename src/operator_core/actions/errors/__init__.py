@@ -56,7 +56,7 @@
             ├── DatabaseFullError      the disk is full
             ├── DatabaseCorruptError   the file is damaged, or is not a database
             ├── DatabaseReplacedError  the file or its log was deleted or replaced while it was open
-            ├── DatabaseAliasError     the file has a second name: a hard link, or a mount
+            ├── DatabaseAliasError     the file or its log has a second name: a hard link, or a mount
             └── TooManyOpenFilesError  no file descriptor is left
 
 Each carries its data as attributes, builds its own message, and survives pickling. A driver's error is its `__cause__`.

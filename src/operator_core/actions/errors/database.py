@@ -290,7 +290,7 @@ class DatabaseReplacedError(DatabaseUnavailableError):
 
 
 class DatabaseAliasError(DatabaseUnavailableError):
-    """The SQLite file has a second name: what is written by one name, such as a stop, is not seen by the other."""
+    """The SQLite file or its log has a second name: what is written by one, as a stop, is not seen by the other."""
 
     advice = "SQLite keeps a log for each name of a file, so a ledger must have one name"
 

@@ -1,7 +1,8 @@
 """The names of a SQLite file: its absolute path, and the second names that a ledger must not have.
 
 SQLite keeps the log of a file (`-wal`, `-shm`) next to the name by which the file was opened. It resolves symbolic
-links first, so they do no harm. A hard link, or a mount of the file alone, is a second name and gets a second log.
+links first, so they do no harm. A hard link, or a mount of the file alone, is a second name and gets a second log. So
+does a file whose -wal or -shm is a mount of its own.
 """
 
 import os
@@ -122,31 +123,38 @@ def linked_error(file: Path | str, url: str) -> DatabaseAliasError:
 
 
 def require_folder_mount(path: str, url: str) -> None:
-    """Check that the file itself is not a mount point, as with `docker run -v ops.db:/app/ops.db`; its folder may be.
+    """Check that neither the file nor its log is a mount point of its own; their folder may be one.
+
+    `docker run -v ops.db:/app/ops.db` mounts a file by itself. If its -shm or -wal is mounted, this process gets a log
+    that those outside the mount do not see, even though the file is the same.
 
     Args:
         path: The path of the file, without symbolic links.
         url: The database as errors show it.
 
     Raises:
-        DatabaseAliasError: It is a mount point.
+        DatabaseAliasError: The file, its -wal or its -shm is a mount point.
         TooManyOpenFilesError: No file descriptor is left to find out.
     """
     try:
-        is_mounted = _is_mount_point(path)
+        mounted = _mount_points(path, f"{path}-wal", f"{path}-shm")
     except OSError as error:  # it takes a file descriptor
         raise TooManyOpenFilesError(url=url, detail=f"{path}: {error.strerror}") from error
-    if is_mounted:
-        raise DatabaseAliasError(url=url, detail=f"the file {path} is mounted by itself; mount its folder instead")
+    if mounted:
+        detail = f"the file {mounted[0]} is mounted by itself; unmount it, and mount its folder instead"
+        raise DatabaseAliasError(url=url, detail=detail)
 
 
-def _is_mount_point(path: str) -> bool:
+def _mount_points(*paths: str) -> list[str]:
+    """Return those of the paths, all in one folder, that are mount points."""
     try:
         with open(MOUNTS, "rb") as lines:
             # 36 35 98:0 /root /mount/point ...; blanks in it are written \040
-            return any(_unescaped(line.split(b" ", 5)[4]) == os.fsencode(path) for line in lines)
+            points = {_unescaped(line.split(b" ", 5)[4]) for line in lines}
     except (FileNotFoundError, PermissionError):  # only Linux has this file
-        return os.stat(path).st_dev != os.stat(os.path.dirname(path)).st_dev
+        device = os.stat(os.path.dirname(paths[0])).st_dev
+        return [path for path in paths if os.path.exists(path) and os.stat(path).st_dev != device]
+    return [path for path in paths if os.fsencode(path) in points]
 
 
 def _unescaped(text: bytes) -> bytes:
