@@ -16,6 +16,7 @@ from operator_core.actions import (
 )
 from operator_core.db import ActionDB
 from operator_core.db.guards import postgresql
+from operator_core.db.migrations.repair import repair
 from operator_core.db.migrations.revisions import VERSION_TABLE
 from tests.support.claims import claimed, let_expire, recovered, unknown
 from tests.support.factories import proposal, running, stored
@@ -186,6 +187,48 @@ async def test_the_owner_lets_history_go(app, deployed):
         report = await owner.prune(datetime.now(UTC), keep_events=False)
 
     assert (report.proposals, report.events) == (1, 4)
+
+
+COPIED = (
+    "action_name, action_type, parameters, reason, proposed_at, proposed_by, generation, status, status_at, status_by"
+)
+
+
+def with_id(number: int, overriding: str = "") -> str:
+    """Return the statement that copies the first proposal under an id of the client's choice."""
+    return f"INSERT INTO action_proposals (id, {COPIED}) {overriding} SELECT {number}, {COPIED} FROM action_proposals"
+
+
+async def test_the_application_role_gives_a_free_id_only_if_it_overrides_the_system_value(app, deployed):
+    made = await stored(app)
+    overriding = "OVERRIDING SYSTEM VALUE"
+    with closing(deployed.connect(APP)) as plainly:
+        for number in (made.id + 1, 1_000):
+            assert refusal(plainly, with_id(number)) == "428C9"  # generated_always
+        for number in (0, -1, 2**53):
+            assert refusal(plainly, with_id(number, overriding)) == "23514"  # check_violation
+        assert refusal(plainly, with_id(made.id, overriding)) == "23505"  # unique_violation
+        assert refusal(plainly, "UPDATE action_proposals SET id = 77") == "428C9"
+        assert refusal(plainly, "SELECT setval('action_proposals_id_seq', 1000)") == NO_PRIVILEGE
+        plainly.execute(with_id(made.id + 1, overriding))
+
+    assert (await app.create_proposal(proposal())).id == made.id + 2
+
+
+@pytest.mark.parametrize("number", [1_000, 2**53 - 1])
+async def test_the_owner_finds_an_id_that_the_counter_has_not_reached(app, deployed, number):
+    made = await stored(app)
+    with closing(deployed.connect(APP)) as plainly:
+        plainly.execute(with_id(number, "OVERRIDING SYSTEM VALUE"))
+    assert await app.verify() == []
+
+    async with ActionDB(deployed.url(OWNER)) as owner:
+        assert [difference.field for difference in await owner.verify()] == ["action_proposals.id"]
+    repair(deployed.url(OWNER))
+
+    async with ActionDB(deployed.url(OWNER)) as owner:
+        assert bool(await owner.verify()) is (number == 2**53 - 1)
+    assert (await app.create_proposal(proposal())).id == (number + 1 if number == 1_000 else made.id + 1)
 
 
 # -- what no role but the owner may do ---------------------------------------------------------------------------------
