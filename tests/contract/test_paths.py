@@ -143,6 +143,18 @@ async def test_a_path_that_leads_to_no_file_is_refused_and_says_why(tmp_path: Pa
 
 
 @every_opening
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+async def test_a_log_that_is_not_a_file_is_not_opened(
+    sqlite_path: Path, opening: str, suffix: str, make: Callable[[str], None]
+) -> None:
+    make(f"{sqlite_path}{suffix}")
+
+    with pytest.raises(DatabaseNotFoundError, match=f"{suffix} is not a file, but SQLite keeps a log there; remove it"):
+        await OPENINGS[opening](sqlite_path)
+
+
+@every_opening
 @pytest.mark.parametrize("name", ["a\0b.db", "x" * 300])
 async def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, opening: str, name: str) -> None:
     with pytest.raises((DatabaseNotFoundError, DatabaseUrlError)):

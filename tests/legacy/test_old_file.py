@@ -1,13 +1,15 @@
 """The file of the predecessor: it is read as it stands, it never changes, and a wrong one is named."""
 
+import os
+import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from operator_core.legacy import LegacyFileError, import_legacy
+from operator_core.legacy import ImportRefusedError, LegacyFileError, import_legacy
 from operator_core.legacy.source import OldFile
 from tests.legacy.conftest import Import
 from tests.legacy.predecessor import ZONE, Predecessor
@@ -65,9 +67,74 @@ async def test_a_file_that_is_not_there_is_not_made(tmp_path: Path, sqlite_path:
     assert not (tmp_path / "mistyped.db").exists()
 
 
-async def test_a_folder_is_no_file(tmp_path: Path, sqlite_path: Path) -> None:
-    with pytest.raises(LegacyFileError, match="Is a directory"):
-        await import_legacy(tmp_path, sqlite_path, timezone=ZONE)
+def socket_at(path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as bound:
+        bound.bind(str(path))
+
+
+SPECIAL: dict[str, Callable[[Path], None]] = {"a folder": Path.mkdir, "a pipe": os.mkfifo, "a socket": socket_at}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+async def test_what_is_not_a_file_is_refused_without_a_wait(tmp_path: Path, sqlite_path: Path, kind: str) -> None:
+    SPECIAL[kind](tmp_path / "special.db")
+
+    with pytest.raises(LegacyFileError, match=f"it is {kind}, not a file; name the SQLite file of the predecessor"):
+        await import_legacy(tmp_path / "special.db", sqlite_path, timezone=ZONE)
+
+
+async def test_a_device_is_no_file(sqlite_path: Path) -> None:
+    with pytest.raises(LegacyFileError, match="it is a device, not a file"):
+        await import_legacy(Path("/dev/zero"), sqlite_path, timezone=ZONE)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+async def test_a_log_that_is_not_a_file_is_refused_without_a_wait(
+    old: Predecessor, take_over: Import, kind: str, suffix: str
+) -> None:
+    SPECIAL[kind](Path(f"{old.path}{suffix}"))
+
+    with pytest.raises(LegacyFileError, match=rf"old\.db{suffix} is {kind}, where SQLite keeps a log of the file"):
+        await take_over()
+
+
+ENDLESS = "WITH RECURSIVE endless(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM endless)"
+
+
+@pytest.mark.parametrize("table", ["action_proposals", "action_records"])
+async def test_a_view_is_not_read_because_it_may_have_no_end(old: Predecessor, take_over: Import, table: str) -> None:
+    with closing(sqlite3.connect(old.path)) as connection:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        values = ", ".join(f"x AS {column}" for column in columns)
+        connection.execute(f"DROP TABLE {table}")
+        connection.execute(f"CREATE VIEW {table.upper()} AS {ENDLESS} SELECT {values} FROM endless")
+        connection.commit()
+
+    with pytest.raises(LegacyFileError, match=f"{table} is a view, and only tables are imported"):
+        await take_over()
+
+
+async def test_a_virtual_table_is_not_read(old: Predecessor, take_over: Import) -> None:
+    with closing(sqlite3.connect(old.path)) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(action_records)")]
+        connection.execute("DROP TABLE action_records")
+        connection.execute(f"CREATE VIRTUAL TABLE action_records USING fts5({', '.join(columns)})")
+        connection.commit()
+
+    with pytest.raises(LegacyFileError, match="action_records is a virtual table, and only tables are imported"):
+        await take_over()
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+async def test_rows_are_not_put_aside_into_what_is_not_a_file(
+    old: Predecessor, take_over: Import, tmp_path: Path, kind: str
+) -> None:
+    old.proposal("lost")
+    SPECIAL[kind](tmp_path / "aside")
+
+    with pytest.raises(ImportRefusedError, match=f"aside is {kind}, not a file; name a new file with --aside"):
+        await take_over(aside=tmp_path / "aside")
 
 
 @pytest.mark.parametrize("content", [b"a,b,c\n1,2,3\n" * 100, b"SQLite format 3\x00" + b"\xff" * 4_000])

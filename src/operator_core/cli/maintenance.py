@@ -38,10 +38,13 @@ def _written(path: Path | None) -> Generator[TextIO]:
         with required_output() as stream:
             yield stream
         return
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise InvalidArgumentError(path=str(path), reason="is there already; name a new file")
     part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as stream:
+    if part.is_symlink() or (part.exists() and not part.is_file()):  # a pipe, for example, would be waited for
+        raise InvalidArgumentError(path=str(part), reason="is in the way, and not a file; remove it, or name another")
+    part.unlink(missing_ok=True)  # an export that was broken off has left it
+    with part.open("x", encoding="utf-8") as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import IO, Self
 
 from operator_core.legacy.errors import ImportRefusedError
 from operator_core.legacy.report import Remark
-from operator_core.legacy.source import OldRow
+from operator_core.legacy.source import OldRow, special_kind
 
 
 def to_the_letter(value: object) -> object:
@@ -50,10 +50,17 @@ class AsideFile:
         values = {name: to_the_letter(value) for name, value in row.items()}
         with self._writable():
             if self._part is None:
+                self._require_file()
                 self._part = NamedTemporaryFile(  # noqa: SIM115 - it is closed on leaving
                     "w", encoding="ascii", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
                 )
             self._part.write(json.dumps({"table": remark.table, "reason": remark.text, "row": values}) + "\n")
+
+    def _require_file(self) -> None:
+        with suppress(FileNotFoundError):
+            if kind := special_kind(self._path.stat().st_mode):
+                problem = f"{self._path} is {kind}, not a file; name a new file with --aside"
+                raise ImportRefusedError(problem=problem)
 
     def keep(self) -> Path | None:
         """Move the file to its place, and return its path; None if no row was rejected.

@@ -1,8 +1,9 @@
 """The SQLite file of the predecessor, read as a stream of cases: a proposal with its records. It is never written."""
 
 import sqlite3
+import stat
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
@@ -45,6 +46,14 @@ HIGHEST_ID = 2**52
 """The highest id that is imported: the ledger continues above it, and needs room for new ids."""
 
 _KEYS = {PROPOSALS: "id", RECORDS: "proposal_id"}
+_NEXT_TO_IT = ("-wal", "-journal")  # SQLite reads them if they are there
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _WAL = 2  # the version in the header of a file that may have a log next to it, sqlite.org/fileformat.html
 
 
@@ -75,6 +84,7 @@ class OldFile:
 
     def __enter__(self) -> Self:
         with self._readable():
+            self._require_files()
             self._seen = self._stamp()
             self._connection = _open(self.path)
         try:
@@ -89,6 +99,15 @@ class OldFile:
 
     def __exit__(self, *exc_info: object) -> None:
         self._connection.close()
+
+    def _require_files(self) -> None:
+        """Check that nothing is opened but files: a pipe, for example, would be waited for."""
+        if kind := special_kind(self.path.stat().st_mode):
+            raise self._wrong(f"it is {kind}, not a file; name the SQLite file of the predecessor")
+        for path in (self.path.with_name(f"{self.path.name}{suffix}") for suffix in _NEXT_TO_IT):
+            with suppress(FileNotFoundError):
+                if kind := special_kind(path.stat().st_mode):
+                    raise self._wrong(f"{path} is {kind}, where SQLite keeps a log of the file; remove it")
 
     def _stamp(self) -> tuple[int, int]:
         found = self.path.stat()
@@ -105,6 +124,14 @@ class OldFile:
                 raise self._wrong("it was written to while it was read: stop the predecessor first")
 
     def _further(self, table: str) -> tuple[str, ...]:
+        schema = "SELECT type, rootpage FROM sqlite_master WHERE name = ? COLLATE NOCASE AND type IN ('table', 'view')"
+        for kind, page in self._connection.execute(schema, (table,)):
+            if kind == "view" or not page:  # a view may have no end; a virtual table has no page either
+                named = "a view" if kind == "view" else "a virtual table"
+                raise self._wrong(
+                    f"{table} is {named}, and only tables are imported; name the database of the predecessor, or copy "
+                    f"its rows into a table {table} in a file of its own"
+                )
         found = [row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")]
         if not found:
             raise self._wrong(f"it has no table {table}; name the database of the predecessor")
@@ -163,6 +190,11 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)  # one after the other
     connection.text_factory = _text
     return connection
+
+
+def special_kind(mode: int) -> str | None:
+    """Return what a path leads to if that is not a regular file."""
+    return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
 def _text(given: bytes) -> str:

@@ -60,7 +60,7 @@ def require_openable(file: Path, url: str) -> None:
         url: The database as errors show it.
 
     Raises:
-        DatabaseNotFoundError: The folder does not exist, or the path is not a file.
+        DatabaseNotFoundError: The folder does not exist, or the path, or one where SQLite keeps a log, is not a file.
         DatabaseAccessError: The file may not be read.
         DatabaseAliasError: The file has a second name.
         DatabaseReplacedError: Its -wal was removed while it was open.
@@ -83,6 +83,7 @@ def require_openable(file: Path, url: str) -> None:
         raise linked_error(file, url)
     real = os.path.realpath(file)
     require_folder_mount(real, url)
+    _require_log_files(real, url)
     _require_whole_log(real, url)
 
 
@@ -159,6 +160,17 @@ def _mount_points(*paths: str) -> list[str]:
 
 def _unescaped(text: bytes) -> bytes:
     return re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), text)
+
+
+def _require_log_files(path: str, url: str) -> None:
+    """Check that SQLite finds nothing but files where it keeps a log: it would wait for a pipe without a limit."""
+    for log in (f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal")):
+        try:
+            is_file = stat.S_ISREG(os.stat(log).st_mode)
+        except OSError:
+            continue
+        if not is_file:
+            raise DatabaseNotFoundError(url=url, detail=f"{log} is not a file, but SQLite keeps a log there; remove it")
 
 
 def _require_whole_log(path: str, url: str) -> None:
