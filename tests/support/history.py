@@ -13,13 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
+from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.actions.lifecycle import INITIAL, OUTCOMES, STEP_PAIRS, TRANSITIONS, ActionStatus
 from operator_core.actions.types import EventKind
 from operator_core.db import install_guards
 from operator_core.db.engine.urls import resolve_url
 from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.migrations.blocking import run_blocking
-from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.db.schema import SCOPE_FIELDS
 from tests.support.ledger import Ledger
 
