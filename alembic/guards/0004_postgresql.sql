@@ -250,7 +250,7 @@ BEGIN
 END
 $guard$
 -- next
-CREATE OR REPLACE FUNCTION operator_core_write_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET extra_float_digits=1 SET row_security=off AS $guard$
+CREATE OR REPLACE FUNCTION operator_core_write_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET extra_float_digits=1 SET row_security=off SET plan_cache_mode=force_generic_plan AS $guard$
 DECLARE
     kept RECORD;
     covering text;
@@ -365,7 +365,7 @@ BEGIN
 END
 $guard$
 -- next
-CREATE OR REPLACE FUNCTION operator_core_approvals_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET row_security=off AS $guard$
+CREATE OR REPLACE FUNCTION operator_core_approvals_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET row_security=off SET plan_cache_mode=force_generic_plan AS $guard$
 DECLARE
     proposal RECORD;
 BEGIN

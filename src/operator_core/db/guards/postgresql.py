@@ -67,12 +67,13 @@ class Trigger:
 
 _SEE_ALL_ROWS = "row_security=off"  # an error, if a policy would hide rows from their owner too
 _EXACT_FLOATS = "extra_float_digits=1"
+_PLAN_ONCE = "plan_cache_mode=force_generic_plan"  # else the question for the approvals is planned again at every step
 _SETTINGS = {
     "proposals_insert": (_SEE_ALL_ROWS,),
     "proposals_update": (_SEE_ALL_ROWS,),
     "records_update": (_SEE_ALL_ROWS,),
-    "write_event": (_EXACT_FLOATS, _SEE_ALL_ROWS),
-    "approvals_insert": (_SEE_ALL_ROWS,),
+    "write_event": (_EXACT_FLOATS, _SEE_ALL_ROWS, _PLAN_ONCE),
+    "approvals_insert": (_SEE_ALL_ROWS, _PLAN_ONCE),
 }
 
 
