@@ -43,6 +43,7 @@ from operator_core.db.migrations.commands import upgrade
 from operator_core.db.migrations.status import require_free_file
 from operator_core.db.modes import Unit
 from operator_core.db.repository.action_repository import ActionRepository
+from operator_core.db.repository.claim_pointers import ClaimPointers
 from operator_core.db.repository.opening import prepare, upgrade_on
 from operator_core.db.repository.transaction import Transaction
 from operator_core.db.repository.unreadable_rows import OnUnreadable, UnreadableRows
@@ -114,6 +115,7 @@ class ActionDB(WaitMixin):
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._transactions: TransactionRunner | None = None
         self._unreadable = UnreadableRows(on_unreadable)
+        self._claim_pointers = ClaimPointers()
 
     def __repr__(self) -> str:
         return f"ActionDB({display_url(self._url)!r})"

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from operator_core.actions.errors import RequiresActionDBError
 from operator_core.db.modes import Unit
 from operator_core.db.repository.action_ledger import ActionLedger
+from operator_core.db.repository.claim_pointers import ClaimPointers
 from operator_core.db.repository.unreadable_rows import OnUnreadable, UnreadableRows, of_engine
 from operator_core.db.transactions.joined import run_in_session
 
@@ -32,6 +33,7 @@ class ActionRepository(ActionLedger):
 
     def __init__(self, session: AsyncSession, *, on_unreadable: OnUnreadable | None = None) -> None:
         self._session = session
+        self._claim_pointers = ClaimPointers()
         self._reported = None if on_unreadable is None else UnreadableRows(on_unreadable)
 
     def _unreadable_rows(self) -> UnreadableRows:

@@ -21,6 +21,7 @@ from operator_core.actions.validation import check_integer, check_member, check_
 from operator_core.db.modes import Unit
 from operator_core.db.repository.arguments import by_, limit_
 from operator_core.db.repository.base import RepositoryBase
+from operator_core.db.repository.claim_pointers import ClaimPointers
 from operator_core.db.repository.execution import Execution
 from operator_core.db.stores import cancellation, executions, kill_switch, leases, proposals, records
 from operator_core.db.stores.executions import Claim, Lease
@@ -35,6 +36,8 @@ log = get_logger("operator_core")
 
 class ClaimMixin(RepositoryBase):
     """Claims, leases and their recovery."""
+
+    _claim_pointers: ClaimPointers
 
     async def claim_next(
         self,
@@ -87,7 +90,7 @@ class ClaimMixin(RepositoryBase):
         while True:
             known = len(passing.proposals)
             try:
-                found = await self._run_claim(executions.claim_next, filters, held, passing.proposals)
+                found = await self._claim_oldest(filters, held, passing.proposals)
                 return None if found is None else await self._require_approved(found, held.worker)
             except DigestMismatchError as error:
                 log.error("%s", error, extra={"proposal_id": error.proposal_id})  # noqa: TRY400 - it says it all
@@ -100,6 +103,19 @@ class ClaimMixin(RepositoryBase):
                     return one
             if len(passing.proposals) == known:
                 return None  # another worker has claimed the rest
+
+    async def _claim_oldest(self, filters: executions.Filters, held: Lease, passed_over: set[int]) -> Claim | None:
+        pointers = self._claim_pointers
+        after = pointers.after(filters)
+        if after is not None:
+            found = await self._run_claim(executions.claim_next, filters, held, passed_over, after)
+            if found is not None:
+                return found
+            pointers.forget(filters)
+        found = await self._run_claim(executions.claim_next, filters, held, passed_over)
+        if found is not None:
+            pointers.note(filters, found)
+        return found
 
     async def _claim_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
         """Claim by id, oldest first: register each unreadable proposal, and return the first readable claim."""

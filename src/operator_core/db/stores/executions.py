@@ -53,11 +53,17 @@ class Lease:
 
 
 class Claim(NamedTuple):
-    """A proposal that was started, its record, and the digest that its approvals name, if they name one."""
+    """A proposal that was started, and its record.
+
+    Attributes:
+        approved: The digest that its approvals name; None if they name none.
+        in_front: How many validated proposals have a lower id, counted up to a few more than a claim remembers.
+    """
 
     proposal: StoredProposal
     record: StoredRecord
     approved: str | None = None
+    in_front: int = 0
 
 
 # -- open --------------------------------------------------------------------------------------------------------------
@@ -96,22 +102,31 @@ def _approved(proposal_id: str) -> sa.ColumnElement[str]:
     ).label("approved")
 
 
+def _in_front(proposal_id: str) -> sa.ColumnElement[int]:
+    """Return how many validated proposals a claim has passed over, or that others hold; the index alone answers it."""
+    return sa.literal_column(
+        "(SELECT count(*) FROM (SELECT 1 FROM action_proposals AS f WHERE f.status = 'validated' "
+        f"AND f.id < {proposal_id} LIMIT 40) AS fronts)",
+        sa.BigInteger(),
+    ).label("in_front")
+
+
 def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
     """Return the start of what `picked` selects, without and with the record that it opens."""
     start = transition_to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
     started = start.cte("started")
     opened = _new_record(started).returning(*table.columns).cte("opened")
-    both = sa.select(*started.columns, *opened.columns, _approved("started.id")).select_from(
+    both = sa.select(*started.columns, *opened.columns, _approved("started.id"), _in_front("started.id")).select_from(
         started.join(opened, sa.true())
     )
-    return start.returning(_approved("action_proposals.id")), both
+    return start.returning(_approved("action_proposals.id"), _in_front("action_proposals.id")), both
 
 
 _OPENING_ONE = _opening(_OF_ONE)
 
 
-def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any]:
-    """Return the query for what may start, oldest first, without stopped, stale or expired proposals."""
+def _candidates(filters: frozenset[str], *, passing_over: bool, behind: bool = False) -> sa.Select[Any]:
+    """Return the query for what may start, oldest first: not stopped, stale, expired or short of approvals."""
     waiting = proposals.alias("waiting")
     barred = sa.text(
         f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions('waiting').blocks_start})"
@@ -127,12 +142,14 @@ def _candidates(filters: frozenset[str], *, passing_over: bool) -> sa.Select[Any
         )
         .order_by(waiting.c.id)
     )
+    if behind:
+        found = found.where(waiting.c.id > sa.bindparam("after_id", type_=sa.BigInteger()))
     return found.where(not_among(waiting.c.id, "passed_over")) if passing_over else found
 
 
 @cache
-def _opening_next(filters: frozenset[str], *, passing_over: bool) -> tuple[sa.Executable, sa.Executable]:
-    oldest = _candidates(filters, passing_over=passing_over).limit(sa.literal_column("1"))
+def _opening_next(filters: frozenset[str], *, passing_over: bool, behind: bool) -> tuple[sa.Executable, sa.Executable]:
+    oldest = _candidates(filters, passing_over=passing_over, behind=behind).limit(sa.literal_column("1"))
     return _opening(proposals.c.id == oldest.with_for_update(skip_locked=True).scalar_subquery())
 
 
@@ -152,7 +169,7 @@ def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
 
 
 def _to_claim(row: sa.Row[Any]) -> Claim:
-    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-1]), row[-1])
+    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-2]), row[-2], row[-1])
 
 
 def _open(
@@ -165,9 +182,9 @@ def _open(
     row = connection.execute(start, values).one_or_none()
     if row is None:
         return None
-    proposal = to_proposal(row[:-1])
+    proposal = to_proposal(row[:_WIDTH])
     given = {"proposal_id": proposal.id, **{name: values[name] for name in _HELD}}
-    return Claim(proposal, to_record(connection.execute(_NEW_RECORD, given).one()), row[-1])
+    return Claim(proposal, to_record(connection.execute(_NEW_RECORD, given).one()), *row[_WIDTH:])
 
 
 def _values(by: str, lease: Lease | None) -> dict[str, Any]:
@@ -209,7 +226,11 @@ Filters = Mapping[str, Sequence[str] | int]
 
 @unit(TransactionMode.MULTI_WRITE)
 def claim_next(
-    connection: sa.Connection, filters: Filters, lease: Lease, passed_over: Collection[int] = ()
+    connection: sa.Connection,
+    filters: Filters,
+    lease: Lease,
+    passed_over: Collection[int] = (),
+    after_id: int | None = None,
 ) -> Claim | None:
     """Claim and return the oldest validated proposal that matches and may start, or None.
 
@@ -218,6 +239,7 @@ def claim_next(
         filters: What it must match.
         lease: The worker, and for how long.
         passed_over: The ids of the unreadable proposals.
+        after_id: Only what has a higher id; None for all.
 
     Raises:
         UnreadableRowError: The oldest cannot be read; claiming each by its id finds out which one it is.
@@ -225,7 +247,9 @@ def claim_next(
     given = {f"of_{name}": value for name, value in filters.items()}
     if passed_over:
         given["passed_over"] = json.dumps([*passed_over])
-    statements = _opening_next(frozenset(filters), passing_over=bool(passed_over))
+    if after_id is not None:
+        given["after_id"] = after_id
+    statements = _opening_next(frozenset(filters), passing_over=bool(passed_over), behind=after_id is not None)
     try:
         with deferring_diagnosis(_explain_next):
             return _open(connection, statements, {**_values(lease.worker, lease), **given})
@@ -258,7 +282,7 @@ def _explain_next(connection: sa.Connection, code: str) -> ActionError:
 
 
 _CLAIMED = (
-    sa.select(*proposals.columns, *table.columns, _approved("action_proposals.id"))
+    sa.select(*proposals.columns, *table.columns, _approved("action_proposals.id"), sa.literal_column("0"))
     .join_from(proposals, table)
     .where(
         sa.text("action_records.outcome IS NULL"),
