@@ -19,6 +19,7 @@ from operator_core.db.guards.conditions import COUNTER, FINDING_COLUMNS
 from operator_core.db.schema import events, proposals, records
 from operator_core.db.stores.kill_switch import list_stops
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, RECORD_FIELDS, to_proposal, to_record
+from operator_core.db.stores.transitions import step_values
 from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 
 Past = tuple[ImportedProposal, ImportedRecord | None]
@@ -145,19 +146,7 @@ _CLOSE = (
 
 def _step(status: ActionStatus) -> sa.Update:
     at = sa.bindparam("step_at", type_=proposals.c.status_at.type)
-    return (
-        sa.update(proposals)
-        .where(proposals.c.id == sa.bindparam("of_id"))
-        .values(
-            {
-                "status": sa.literal_column(f"'{status}'", proposals.c.status.type),
-                "status_at": at,
-                "status_by": sa.bindparam("step_by"),
-                "status_reason": sa.bindparam("step_reason"),
-                f"{status}_at": at,
-            }
-        )
-    )
+    return sa.update(proposals).where(proposals.c.id == sa.bindparam("of_id")).values(step_values(status, at))
 
 
 _WALK = {status: _step(status) for status in _STEPS}

@@ -6,6 +6,8 @@ others learn the reason.
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -67,16 +69,19 @@ def transition_to(target: ActionStatus) -> sa.Update:
     return (
         sa.update(proposals)
         .where(sa.text(f"({leaves})"))
-        .values(
-            {
-                "status": sa.literal_column(f"'{target}'", proposals.c.status.type),
-                "status_at": now(),
-                "status_by": sa.bindparam("step_by", type_=sa.Text()),
-                "status_reason": sa.bindparam("step_reason", type_=sa.Text()),
-                f"{target}_at": now(),
-            }
-        )
+        .values(step_values(target, now()))
     )
+
+
+def step_values(target: ActionStatus, at: sa.ColumnElement[datetime]) -> dict[str, sa.ColumnElement[Any]]:
+    """Return the values that a step to a state sets; `step_by` and `step_reason` are bound."""
+    return {
+        "status": sa.literal_column(f"'{target}'", proposals.c.status.type),
+        "status_at": at,
+        "status_by": sa.bindparam("step_by", type_=sa.Text()),
+        "status_reason": sa.bindparam("step_reason", type_=sa.Text()),
+        f"{target}_at": at,
+    }
 
 
 _BY_ID = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
