@@ -9,7 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-from operator_core.db.types import UtcDateTime
+from operator_core.db.types import UtcDateTime, sqlite_time
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 - reads like the SQL function that it is
@@ -26,7 +26,7 @@ def _now_on_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(now, "sqlite")
 def _now_on_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"  # SQLite counts milliseconds
+    return f"({sqlite_time()})"
 
 
 class now_plus(FunctionElement[datetime]):  # noqa: N801 - the same
@@ -44,7 +44,9 @@ def _later_on_postgresql(element: now_plus, compiler: SQLCompiler, **kw: Any) ->
 
 @compiles(now_plus, "sqlite")
 def _later_on_sqlite(element: now_plus, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {compiler.process(element.clauses, **kw)} || ' seconds') || '000')"
+    seconds = compiler.process(element.clauses, **kw)
+    time = sqlite_time("'now'", f"{seconds} || ' seconds'")
+    return f"({time})"
 
 
 class json_rows(FunctionElement[Any]):  # noqa: N801 - the same

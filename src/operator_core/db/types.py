@@ -1,5 +1,6 @@
 """Column types and SQL expressions that mean the same on both engines."""
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +35,21 @@ class Undecodable:
     detail: str
 
 
+def sqlite_time(at: str = "'now'", *modifiers: str) -> str:
+    """Return the SQL of a time as `UtcDateTime` stores it on SQLite, whose clock counts milliseconds.
+
+    Args:
+        at: The SQL of the time; by default the time of the statement.
+        *modifiers: SQL of the steps from there, as `strftime` takes them.
+    """
+    return f"strftime('%Y-%m-%d %H:%M:%f', {', '.join((at, *modifiers))}) || '000'"
+
+
+def time_text(at: datetime) -> str:
+    """Return a time in UTC as the text that SQLite stores."""
+    return at.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware datetime in UTC: `timestamptz` on PostgreSQL, `YYYY-MM-DD HH:MM:SS.ffffff` on SQLite."""
 
@@ -55,7 +71,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
         def process(value: datetime | None) -> str | None:
             moment = self.process_bind_param(value, dialect)
-            return None if moment is None else moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+            return None if moment is None else time_text(moment)
 
         return process
 
@@ -141,6 +157,11 @@ def _is_finite(values: Iterable[object]) -> bool:
             case _:
                 pass
     return True
+
+
+def comparable(value: object, *, ignore_key_order: bool = False) -> object:
+    """Return a value as `==` can compare it: 1, 1.0 and True are equal in Python, but differ in stored JSON."""
+    return json.dumps(value, sort_keys=ignore_key_order) if isinstance(value, dict) else value
 
 
 class EnumText(TypeDecorator[StrEnum]):

@@ -4,7 +4,6 @@ The guards stay on: every row begins as proposed and takes the legal steps, so t
 history.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +19,7 @@ from operator_core.db.schema import events, proposals, records
 from operator_core.db.stores.kill_switch import list_stops
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, RECORD_FIELDS, to_proposal, to_record
 from operator_core.db.stores.transitions import step_values
+from operator_core.db.types import comparable
 from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 
 Past = tuple[ImportedProposal, ImportedRecord | None]
@@ -107,12 +107,8 @@ def _differing(
     for name, value in wanted:
         if name in _GIVEN_BY_LEDGER or (name == "id" and value is None):
             continue
-        if _comparable(value) != _comparable(getattr(kept, name)):
+        if comparable(value) != comparable(getattr(kept, name)):
             yield f"{of}{name}"
-
-
-def _comparable(value: object) -> object:
-    return json.dumps(value) if isinstance(value, dict) else value  # 1, 1.0 and True are equal in Python
 
 
 # -- rows and steps ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from operator_core.db import ActionLedger
 from operator_core.db.functions import now, now_plus
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import CAN_EXPIRE, IS_OPEN, proposals, records
-from operator_core.db.types import UtcDateTime
+from operator_core.db.types import UtcDateTime, sqlite_time
 
 
 @dataclass(eq=False)
@@ -69,7 +69,8 @@ def _earlier_on_postgresql(element: minus_seconds, compiler: SQLCompiler, **kw: 
 @compiles(minus_seconds, "sqlite")
 def _earlier_on_sqlite(element: minus_seconds, compiler: SQLCompiler, **kw: Any) -> str:
     moment, seconds = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(strftime('%Y-%m-%d %H:%M:%f', {moment}, printf('-%.3f seconds', {seconds})) || '000')"
+    time = sqlite_time(moment, f"printf('-%.3f seconds', {seconds})")
+    return f"({time})"
 
 
 _SECONDS = sa.bindparam("seconds", type_=sa.Float())

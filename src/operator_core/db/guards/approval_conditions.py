@@ -17,6 +17,7 @@ from operator_core.actions.lifecycle import INITIAL, PENDING
 from operator_core.actions.validation import MAX_NAME_CHARACTERS
 from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.schema import status_in
+from operator_core.db.types import sqlite_time
 
 NEEDS_APPROVAL = ("validated", "executing")
 """The states that no proposal reaches without the approvals that its policy asks for."""
@@ -36,11 +37,11 @@ IS_NEXT_POLICY_EVENT = (
 
 _CLOCK = {
     "postgresql": "clock_timestamp()",
-    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'",
+    "sqlite": sqlite_time(),
 }
 _LATER = {
     "postgresql": "{} + make_interval(secs => {})",
-    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', {}, {} || ' seconds') || '000'",
+    "sqlite": sqlite_time("{}", "{} || ' seconds'"),
 }
 
 
@@ -101,9 +102,8 @@ class ApprovalConditions:
         """
         of_role = f"({role} IS NULL OR g.role IN ('', {role}))"
         pending = status_in(PENDING).replace("status", f"{self.row}.status")
-        barred = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions(self.row).blocks_start})"
         return (
-            f"(({pending}) AND NOT {self.rejected} AND NOT {barred} "
+            f"(({pending}) AND NOT {self.rejected} AND NOT {KillSwitchConditions(self.row).start_blocked} "
             f"AND ({self.row}.valid_until IS NULL OR {self.row}.valid_until > {_CLOCK[self.dialect]}) "
             f"AND ({self.row}.status = '{INITIAL}' AND {self.scope} IS NULL OR {self.lacks(self.scope, of_role)}))"
         )

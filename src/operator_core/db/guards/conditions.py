@@ -10,6 +10,7 @@ from operator_core.actions.lifecycle import INITIAL, OUTCOMES, TERMINAL, TRANSIT
 from operator_core.actions.types import ActionType, EventKind
 from operator_core.actions.validation import MAX_NAME_CHARACTERS
 from operator_core.db.schema import IS_UNRESOLVED, SCOPE_FIELDS, proposals, records, sql_list, status_in
+from operator_core.db.types import sqlite_time
 
 GUARDED_TABLES = (
     "action_proposals",
@@ -32,6 +33,9 @@ STATUS_COLUMNS = ("status", "status_at", "status_by", "status_reason")
 TIMESTAMPED_STATUSES = tuple(status for status in TRANSITIONS if status is not INITIAL)
 
 
+_IS_ENGAGED = "k.engaged_at IS NOT NULL AND k.released_at IS NULL"
+
+
 @dataclass(frozen=True)
 class KillSwitchConditions:
     """The conditions on the latch that the guard and the sweep use, for the proposal row called `row`."""
@@ -48,15 +52,17 @@ class KillSwitchConditions:
     @property
     def engaged(self) -> str:
         """The condition that a latch row is engaged and covers the proposal."""
-        return f"{self.covers} AND k.engaged_at IS NOT NULL AND k.released_at IS NULL"
+        return f"{self.covers} AND {_IS_ENGAGED}"
 
     @property
     def blocks_start(self) -> str:
         """The condition that a latch row blocks the start: engaged, or stopped since the proposal was made."""
-        return (
-            f"{self.covers} AND (k.engaged_at IS NOT NULL AND k.released_at IS NULL "
-            f"OR k.generation > {self.row}.generation)"
-        )
+        return f"{self.covers} AND ({_IS_ENGAGED} OR k.generation > {self.row}.generation)"
+
+    @property
+    def start_blocked(self) -> str:
+        """The condition that a stop blocks the start of the proposal."""
+        return f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {self.blocks_start})"
 
     @property
     def requests_stop(self) -> str:
@@ -100,7 +106,7 @@ NEXT_GENERATION = (
 """Above everything in the latch and in its history, because a restore may have lost a row of the latch."""
 
 LATCH_READABLE = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE k.scope = '{EVERYTHING}')"
-START_BARRED = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions().blocks_start})"
+START_BLOCKED = KillSwitchConditions().start_blocked
 IS_LEGAL_STEP = " OR ".join(
     # Not as a list: SQLite would build a table of it for every row.
     f"(OLD.status = '{source}' AND ({status_in(targets).replace('status', 'NEW.status')}))"
@@ -235,9 +241,9 @@ OUTCOME_COLUMNS = tuple(name for name in CLOSED_COLUMNS if name not in ("id", "p
 def stop_statement(dialect: str, by: str, reason: str) -> str:
     """Return the one statement with which a DBA stops everything by hand."""
     by, reason = (text.replace("'", "''") for text in (by, reason))
-    moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if dialect == "sqlite" else "now()"
+    at = sqlite_time() if dialect == "sqlite" else "now()"
     return (
-        f"UPDATE kill_switch SET generation = {NEXT_GENERATION}, engaged_at = {moment}, "
+        f"UPDATE kill_switch SET generation = {NEXT_GENERATION}, engaged_at = {at}, "
         f"engaged_by = '{by}', reason = '{reason}', released_at = NULL, released_by = NULL, release_reason = NULL "
         f"WHERE scope = '{EVERYTHING}';"
     )

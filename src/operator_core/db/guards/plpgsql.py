@@ -19,7 +19,7 @@ from operator_core.db.guards.conditions import (
     EXECUTING,
     FINAL,
     LATCH_READABLE,
-    START_BARRED,
+    START_BLOCKED,
     KillSwitchConditions,
 )
 from operator_core.db.guards.plpgsql_readable import unreadable
@@ -144,13 +144,13 @@ BEGIN
             LOCK TABLE {kill_switch_barrier} IN ROW SHARE MODE NOWAIT;
         EXCEPTION WHEN lock_not_available THEN
             -- A stop waits for its barrier: if it is published it is seen here, without queueing behind it.
-            IF {START_BARRED} THEN
+            IF {START_BLOCKED} THEN
                 RAISE EXCEPTION '{STOPPED}: {MESSAGES[STOPPED]}' USING ERRCODE = '{STOPPED}';
             END IF;
             LOCK TABLE {kill_switch_barrier} IN ROW SHARE MODE;
         END;
         -- In a new statement: only its snapshot is younger than the lock.
-        IF NOT {LATCH_READABLE} OR {START_BARRED} THEN
+        IF NOT {LATCH_READABLE} OR {START_BLOCKED} THEN
             IF NOT {LATCH_READABLE} THEN
                 RAISE EXCEPTION '{LATCH_UNREADABLE}: {MESSAGES[LATCH_UNREADABLE]}' USING ERRCODE = '{LATCH_UNREADABLE}';
             END IF;

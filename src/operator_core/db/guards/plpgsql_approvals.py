@@ -83,7 +83,6 @@ def require_approval() -> str:
 def approvals_insert() -> str:
     """Allow a decision only while it can count, and stamp what the client cannot know."""
     approved = f"NEW.decision = '{Decision.APPROVED}'"
-    barred = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions('proposal').blocks_start})"
     unread = f"{unreadable_times(conditions.APPROVAL_TIMES)} OR {unreadable(approvals, approvals.columns.keys())}"
     return f"""
 DECLARE
@@ -100,7 +99,7 @@ BEGIN
     NEW.generation := {COUNTER};
 {raise_if(APPROVAL_REFUSED, f"NOT {_DECIDED.is_decidable} OR {REVOKES_NOTHING}")}\
     IF {approved} THEN
-{raise_if(STOPPED, barred)}\
+{raise_if(STOPPED, KillSwitchConditions("proposal").start_blocked)}\
 {raise_if(EXPIRED, "proposal.valid_until <= clock_timestamp()")}\
 {raise_if(OWN_APPROVAL, _DECIDED.is_own_approval)}\
         NEW.expires_at := least(NEW.expires_at, {later(_DIALECT, "NEW.at", _DECIDED.longest)});

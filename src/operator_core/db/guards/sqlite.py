@@ -17,7 +17,7 @@ from operator_core.db.guards.codes import (
     STOPPED,
     UNREADABLE,
 )
-from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, START_BARRED, KillSwitchConditions
+from operator_core.db.guards.conditions import COUNTER, EXECUTING, FINAL, START_BLOCKED, KillSwitchConditions
 from operator_core.db.guards.sqlite_approvals import (
     approval_triggers,
     evidence,
@@ -36,6 +36,7 @@ from operator_core.db.guards.sqlite_triggers import (
     trigger,
 )
 from operator_core.db.schema import kill_switch, notes, proposals, prunes, records
+from operator_core.db.types import sqlite_time
 
 # A renamed table changes its name in the triggers too: every process misses the old name, so nothing may start.
 LATCH_READABLE = (
@@ -101,7 +102,7 @@ def _proposals() -> Iterator[tuple[str, str]]:
             f"NEW.status = '{EXECUTING}' AND NEW.valid_until <= {NOW}",
         ),
         refuse(LATCH_UNREADABLE, f"NEW.status = '{EXECUTING}' AND NOT ({LATCH_READABLE})"),
-        refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BARRED}"),
+        refuse(STOPPED, f"NEW.status = '{EXECUTING}' AND {START_BLOCKED}"),
         refuse(RECORD_DISAGREES, f"OLD.status = '{EXECUTING}' AND NOT {conditions.RECORD_AGREES}"),
     )
     yield trigger(
@@ -285,7 +286,7 @@ def _append_only() -> Iterator[tuple[str, str]]:
         refuse(CHANGE_REFUSED, "EXISTS (SELECT 1 FROM action_prunes AS p WHERE p.id = NEW.id)"),
         *refuse_row(prunes),
         # Clocks differ, and zones even more.
-        refuse(CHANGE_REFUSED, "NEW.\"before\" > strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 day') || '000'"),
+        refuse(CHANGE_REFUSED, 'NEW."before" > ' + sqlite_time("'now'", "'+1 day'")),
     )
     yield trigger(
         "notes_insert",

@@ -60,7 +60,6 @@ def approval_triggers() -> Iterator[tuple[str, str]]:
     """Yield the triggers of decisions, which no client changes, and which come while they can count."""
     of_proposal = "EXISTS (SELECT 1 FROM action_proposals AS p WHERE p.id = NEW.proposal_id AND {})"
     approved = f"NEW.decision = '{Decision.APPROVED}'"
-    barred = f"EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions('p').blocks_start})"
     too_long = f"coalesce(NEW.expires_at > {later(_DIALECT, 'NEW.at', 'l.seconds')}, 1)"
     longest = "FROM action_proposals AS p WHERE p.id = NEW.proposal_id"
     yield trigger(
@@ -77,7 +76,7 @@ def approval_triggers() -> Iterator[tuple[str, str]]:
             f"NOT {of_proposal.format(f'p.status = NEW.status AND {_DECIDED.is_decidable}')} OR {REVOKES_NOTHING}",
         ),
         refuse(CHANGE_REFUSED, f"NEW.login IS NOT NULL OR NOT {_AT_NOW} OR NEW.generation IS NOT {COUNTER}"),
-        refuse(STOPPED, f"{approved} AND {of_proposal.format(barred)}"),
+        refuse(STOPPED, f"{approved} AND {of_proposal.format(KillSwitchConditions('p').start_blocked)}"),
         refuse(EXPIRED, f"{approved} AND {of_proposal.format(f'p.valid_until <= {NOW}')}"),
         refuse(OWN_APPROVAL, f"{approved} AND {of_proposal.format(_DECIDED.is_own_approval)}"),
         refuse(

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from operator_core.db.guards.codes import CHANGE_REFUSED, CHECK_BROKEN, EVENT_MISSING, MESSAGES, UNREADABLE
 from operator_core.db.guards.sqlite_readable import breaks_check, takes_id_ahead, unreadable
+from operator_core.db.types import sqlite_time
 
-NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
+NOW = sqlite_time()
 
 
 def refuse(code: str, condition: str) -> str:

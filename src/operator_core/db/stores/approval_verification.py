@@ -14,9 +14,8 @@ from operator_core.db.stores import history, reading
 from operator_core.db.stores.approval_status import to_policy
 from operator_core.db.stores.mapping import to_approval, to_proposal
 
-_RANGE = (sa.bindparam("first", type_=sa.BigInteger()), sa.bindparam("last", type_=sa.BigInteger()))
-_PROPOSALS = sa.select(*proposals.columns).where(proposals.c.id.between(*_RANGE))
-_DECISIONS = sa.select(*approvals.columns).where(approvals.c.proposal_id.between(*_RANGE)).order_by(approvals.c.id)
+_PROPOSALS = sa.select(*proposals.columns).where(reading.in_id_range(proposals.c.id))
+_DECISIONS = sa.select(*approvals.columns).where(reading.in_id_range(approvals.c.proposal_id)).order_by(approvals.c.id)
 _CHANGES = sa.select(*policy_events.columns).order_by(policy_events.c.version)
 _RULES = sa.select(*policies.columns).order_by(policies.c.scope, policies.c.role)
 

@@ -128,15 +128,13 @@ _OPENING_ONE = _opening(_OF_ONE)
 def _candidates(filters: frozenset[str], *, passing_over: bool, behind: bool = False) -> sa.Select[Any]:
     """Return the query for what may start, oldest first: not stopped, stale, expired or short of approvals."""
     waiting = proposals.alias("waiting")
-    barred = sa.text(
-        f"NOT EXISTS (SELECT 1 FROM kill_switch AS k WHERE {KillSwitchConditions('waiting').blocks_start})"
-    )
+    is_unblocked = sa.text(f"NOT {KillSwitchConditions('waiting').start_blocked}")
     found = (
         sa.select(waiting.c.id)
         .where(
             sa.text("waiting.status = 'validated'"),
             sa.or_(waiting.c.valid_until.is_(None), waiting.c.valid_until > now()),
-            barred,
+            is_unblocked,
             ~lacks_approval("waiting"),
             *(_filter(waiting, name) for name in sorted(filters)),
         )
@@ -169,7 +167,8 @@ def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
 
 
 def _to_claim(row: sa.Row[Any]) -> Claim:
-    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-2]), row[-2], row[-1])
+    *_, approved, in_front = row
+    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-2]), approved, in_front)
 
 
 def _open(

@@ -24,17 +24,13 @@ _SAID: sa.Select[Any] = sa.select(
 )
 
 
-def _ranged(column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    return column.between(sa.bindparam("first", type_=sa.BigInteger()), sa.bindparam("last", type_=sa.BigInteger()))
-
-
-_STEPS_OF = _STEPS.where(_ranged(events.c.proposal_id)).order_by(events.c.proposal_id, events.c.id)
+_STEPS_OF = _STEPS.where(reading.in_id_range(events.c.proposal_id)).order_by(events.c.proposal_id, events.c.id)
+_SAID_OF = _SAID.where(reading.in_id_range(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
 _DECISIONS_OF = (
     sa.select(*approvals.columns)
-    .where(_ranged(approvals.c.proposal_id))
+    .where(reading.in_id_range(approvals.c.proposal_id))
     .order_by(approvals.c.proposal_id, approvals.c.id)
 )
-_SAID_OF = _SAID.where(_ranged(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
 
 
 @unit(TransactionMode.SNAPSHOT)

@@ -22,11 +22,12 @@ from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.db.functions import now
 from operator_core.db.guards.conditions import COUNTER, KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import events, kill_switch, kill_switch_events, proposals, records
+from operator_core.db.schema import events, kill_switch_events, proposals, records
 from operator_core.db.stores import reading
 from operator_core.db.stores.kill_switch import covered, list_stops, of_stop, to_stop, unswept
 from operator_core.db.stores.proposals import expired
 from operator_core.db.stores.reading import UNREADABLE_TIME, number, text, time
+from operator_core.db.stores.transitions import LATCH_ROW, stop_of_proposal
 from operator_core.db.types import UtcDateTime
 
 _LAST_STOPS = 10
@@ -121,14 +122,7 @@ def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopResponse:
     )
 
 
-_k = kill_switch.alias("k")
-_ASKING = (
-    sa.select(*_k.columns)
-    .join_from(_k, proposals.alias("p"), sa.text(KillSwitchConditions("p").requests_stop))
-    .where(sa.text("p.id = :proposal_id"))
-    .order_by(_k.c.generation.desc())
-    .limit(1)
-)
+_REQUESTING_STOP = stop_of_proposal(KillSwitchConditions("p").requests_stop)
 _ASKED = ("id", "proposal_id", "outcome", "cancel_requested_at", "cancel_requested_by", "cancel_reason")
 _RECORD = sa.select(*(records.c[name] for name in _ASKED)).where(records.c.id == sa.bindparam("record_id"))
 
@@ -146,7 +140,9 @@ def request(connection: sa.Connection, record_id: int) -> StopRequest | None:
     record = found[0]
     if record["outcome"] is not None:
         return None
-    asking = reading.lossy(connection, _ASKING, {"proposal_id": number(record["proposal_id"])}, _k.c.generation)
+    asking = reading.lossy(
+        connection, _REQUESTING_STOP, {"proposal_id": number(record["proposal_id"])}, LATCH_ROW.c.generation
+    )
     if asking:
         stop = to_stop(asking[0])
         return StopRequest(

@@ -101,7 +101,8 @@ def compare_latch(connection: sa.Connection) -> list[Discrepancy]:
 
 def _unreadable_events(connection: sa.Connection) -> Iterator[Discrepancy]:
     for event in reading.lossy(connection, _EVENTS, {}, kill_switch_events.c.id):
-        wrong = {name: (_READABLE, value.detail) for name, value in event.items() if isinstance(value, Undecodable)}
+        unreadable = {name: value for name, value in event.items() if isinstance(value, Undecodable)}
+        wrong = {name: (reading.READABLE, value.detail) for name, value in unreadable.items()}
         if "change" not in wrong and event["change"] not in _CHANGES:
             wrong["change"] = (" or ".join(_CHANGES), event["change"])
         for name, (expected, found) in wrong.items():
@@ -109,7 +110,6 @@ def _unreadable_events(connection: sa.Connection) -> Iterator[Discrepancy]:
             yield Discrepancy(scope=scope, field=field, expected=expected, found=found)
 
 
-_READABLE = "a value that can be read"
 _CHANGES = ("engaged", "released")
 
 
@@ -123,7 +123,7 @@ def _differences(row: _Row | None, history: _History | None) -> Iterator[tuple[s
         return
     unreadable = [name for name, value in row.items() if isinstance(value, Undecodable)]
     for name in unreadable:
-        yield name, _READABLE if history is None else history.values.get(name, _READABLE), row[name]
+        yield name, reading.READABLE if history is None else history.values.get(name, reading.READABLE), row[name]
     if "generation" in unreadable:
         return
     if history is None:

@@ -26,7 +26,7 @@ from operator_core.actions.types import (
 )
 from operator_core.actions.validation import dump_json
 from operator_core.db.schema import approvals, events, notes, proposals, records
-from operator_core.db.types import Undecodable
+from operator_core.db.types import Undecodable, time_text
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -173,7 +173,7 @@ def as_json_array(rows: Iterable[Mapping[str, Any]]) -> str:
 def _as_json(value: object) -> object:
     match value:
         case datetime():
-            return value.strftime("%Y-%m-%d %H:%M:%S.%f").rjust(26, "0")
+            return time_text(value)
         case Mapping():
             return dump_json(cast("object", value))  # as text inside the array, so that both engines keep it exactly
         case _:

@@ -25,6 +25,7 @@ from operator_core.db.schema import CAN_EXPIRE, kill_switch, proposals, status_i
 from operator_core.db.stores import reading
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, as_json_array, new_proposal, to_proposal
 from operator_core.db.stores.transitions import deferring_diagnosis, latch_unreadable, transition_to
+from operator_core.db.types import comparable
 
 _BULK_ROWS = 2_000  # of one statement; all rows of a call are in one transaction
 
@@ -115,19 +116,15 @@ def insert_idempotent(connection: sa.Connection, proposal: ActionProposal) -> St
     first = reading.one(connection, _OF_KEY, of_key, proposals.c.id, to_proposal)
     if first is None:
         return insert(connection, proposal)
-    differs = [
-        name for name in PROPOSER_COLUMNS if name not in _MAY_DIFFER and not _same(values[name], getattr(first, name))
-    ]
+    proposed, stored = (
+        {name: comparable(of[name], ignore_key_order=True) for name in PROPOSER_COLUMNS if name not in _MAY_DIFFER}
+        for of in (values, dict(first))
+    )
+    differs = [name for name in proposed if proposed[name] != stored[name]]
     if differs:
         key = str(first.idempotency_key)
         raise IdempotencyKeyError(key=key, proposal_id=first.id, differs=tuple(differs))
     return first.model_copy(update={"repeated": True})
-
-
-def _same(given: object, kept: object) -> bool:
-    if isinstance(given, dict):  # 1, 1.0 and True are equal in Python, but not as parameters
-        return json.dumps(given, sort_keys=True) == json.dumps(kept, sort_keys=True)
-    return given == kept
 
 
 @unit(TransactionMode.TRANSACTION)

@@ -28,6 +28,15 @@ _FIRST: sa.BindParameter[int] = sa.bindparam("first_id_read", type_=sa.BigIntege
 _LAST: sa.BindParameter[int] = sa.bindparam("last_id_read", type_=sa.BigInteger())
 
 
+READABLE = "a value that can be read"
+"""The expected value in a `Discrepancy` about a value that cannot be read."""
+
+
+def in_id_range(column: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Return the condition that an id is between the bound values `first` and `last`."""
+    return column.between(sa.bindparam("first", type_=sa.BigInteger()), sa.bindparam("last", type_=sa.BigInteger()))
+
+
 @dataclass
 class Found(Generic[T]):
     """The result of reading many rows: the readable ones, in their order, and an error for each other one."""

@@ -66,11 +66,7 @@ def transition_to(target: ActionStatus) -> sa.Update:
     """Return the step to a state, for rows that the caller selects; `step_by` and `step_reason` are bound."""
     # In the text: a list of parameters would be expanded again for every call.
     leaves = " OR ".join(f"action_proposals.status = '{source}'" for source in source_states(target))
-    return (
-        sa.update(proposals)
-        .where(sa.text(f"({leaves})"))
-        .values(step_values(target, now()))
-    )
+    return sa.update(proposals).where(sa.text(f"({leaves})")).values(step_values(target, now()))
 
 
 def step_values(target: ActionStatus, at: sa.ColumnElement[datetime]) -> dict[str, sa.ColumnElement[Any]]:
@@ -176,19 +172,31 @@ def _disagreement(connection: sa.Connection, proposal_id: int, wanted: ActionSta
     return f"its record is {outcome_text(record.outcome)}"
 
 
-_k = kill_switch.alias("k")
-_BARRING_STOP = (
-    sa.select(*_k.columns)
-    .join_from(_k, proposals.alias("p"), sa.text(KillSwitchConditions("p").blocks_start))
-    .where(sa.text("p.id = :proposal_id"))
-    .order_by(_k.c.released_at.is_not(None), _k.c.generation.desc())
-    .limit(1)
-)
+LATCH_ROW = kill_switch.alias("k")
+
+
+def stop_of_proposal(condition: str, *order: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Return the query for a stop of the proposal that is bound as `proposal_id`: of several, the last one.
+
+    Args:
+        condition: The condition on `LATCH_ROW`: one of `KillSwitchConditions("p")`.
+        *order: What comes before the number of a stop in the order.
+    """
+    return (
+        sa.select(*LATCH_ROW.columns)
+        .join_from(LATCH_ROW, proposals.alias("p"), sa.text(condition))
+        .where(sa.text("p.id = :proposal_id"))
+        .order_by(*order, LATCH_ROW.c.generation.desc())
+        .limit(1)
+    )
+
+
+_BLOCKING_STOP = stop_of_proposal(KillSwitchConditions("p").blocks_start, LATCH_ROW.c.released_at.is_not(None))
 
 
 def diagnose_stop(connection: sa.Connection, proposal_id: int, current: ActionStatus) -> ActionError:
     """Return the error that names the stop which blocks a start: an engaged one before a released one."""
-    stops = reading.lossy(connection, _BARRING_STOP, {"proposal_id": proposal_id}, _k.c.generation)
+    stops = reading.lossy(connection, _BLOCKING_STOP, {"proposal_id": proposal_id}, LATCH_ROW.c.generation)
     if not stops:
         return RetryTransactionError(code=STOPPED)
     stop = stops[0]

@@ -1,9 +1,9 @@
 """Verification: rebuild proposals and records from their history, and list where the tables differ."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,19 +11,17 @@ import sqlalchemy as sa
 from operator_core.actions.errors import UnreadableRowError
 from operator_core.actions.lifecycle import STEP_PAIRS, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, StoredProposal, StoredRecord
-from operator_core.db.guards.conditions import OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
+from operator_core.db.guards.conditions import FINDING_COLUMNS, OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, events, notes, proposals, prunes, records
 from operator_core.db.stores import history, reading
 from operator_core.db.stores.mapping import RECORD_FIELDS, to_proposal, to_record
-from operator_core.db.types import Undecodable, UtcDateTime
+from operator_core.db.types import Undecodable, UtcDateTime, comparable
 
 CHUNK = 100  # proposals that are compared in one snapshot
 
-_FIRST: sa.BindParameter[int] = sa.bindparam("first", type_=sa.BigInteger())
-_LAST: sa.BindParameter[int] = sa.bindparam("last", type_=sa.BigInteger())
-_PROPOSALS = sa.select(*proposals.columns).where(proposals.c.id.between(_FIRST, _LAST))
-_RECORDS = sa.select(*records.columns).where(records.c.proposal_id.between(_FIRST, _LAST))
+_PROPOSALS = sa.select(*proposals.columns).where(reading.in_id_range(proposals.c.id))
+_RECORDS = sa.select(*records.columns).where(reading.in_id_range(records.c.proposal_id))
 _PRUNED_BEFORE = sa.select(sa.func.max(prunes.c.before, type_=UtcDateTime()))
 _PRUNES = sa.select(*prunes.columns).order_by(prunes.c.id)
 _HIGHEST: sa.Select[Any] = sa.select(sa.func.coalesce(sa.func.max(proposals.c.id), 0))
@@ -87,7 +85,7 @@ def orphaned_records(connection: sa.Connection) -> list[Discrepancy]:
 def unreadable_prunes(connection: sa.Connection) -> list[Discrepancy]:
     """Return every value of a prune that cannot be read."""
     return [
-        Discrepancy(field=f"{prunes.name} {row['id']}.{name}", expected="a value that can be read", found=value.detail)
+        Discrepancy(field=f"{prunes.name} {row['id']}.{name}", expected=reading.READABLE, found=value.detail)
         for row in reading.lossy(connection, _PRUNES, {}, prunes.c.id)
         for name, value in row.items()
         if isinstance(value, Undecodable)
@@ -141,7 +139,7 @@ def _differences(
 ) -> Iterator[_Difference]:
     missing = {error.table for error in unreadable}
     for error in unreadable:
-        yield f"{_PREFIXES[error.table].format(error.id)}{error.column}", "a value that can be read", error.detail
+        yield f"{_PREFIXES[error.table].format(error.id)}{error.column}", reading.READABLE, error.detail
     if events.name in missing:
         return
     steps = [event for event in told if event.kind is EventKind.STEP]
@@ -200,7 +198,7 @@ def _normal(name: str, value: Any) -> object:
             return datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
         if name == "lease_seconds" and value is not None:
             return float(value)
-    return json.dumps(value) if isinstance(value, dict) else value
+    return comparable(value)
 
 
 def _compared_records(
@@ -220,12 +218,6 @@ def _compared_records(
 
 
 def _resolution(told: Sequence[ActionEvent]) -> dict[str, Any]:
-    settled = next((event for event in told if event.kind is EventKind.RESOLVED), None)
-    if settled is None:
-        return dict.fromkeys(("finding", "finding_at", "finding_by", "finding_reason"))
-    return {
-        "finding": (settled.data or {}).get("finding"),
-        "finding_at": settled.at,
-        "finding_by": settled.by,
-        "finding_reason": settled.reason,
-    }
+    event = next((event for event in told if event.kind is EventKind.RESOLVED), None)
+    found = () if event is None else ((event.data or {}).get("finding"), event.at, event.by, event.reason)
+    return dict(zip_longest(FINDING_COLUMNS, found))
