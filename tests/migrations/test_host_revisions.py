@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from operator_core.actions import ActionStatus, InvalidArgumentError, NameTakenError, RevisionUnknownError
 from operator_core.db import ActionDB, install_guards, migrations, upgrade
 from operator_core.db.guards import statements
+from operator_core.db.migrations import environment
 from operator_core.db.migrations.autogenerate import run_revisions
 from tests.migrations.host_project import BESIDE, INSIDE, Host
 from tests.migrations.support import (
@@ -226,7 +228,8 @@ def test_two_hosts_that_migrate_at_once_queue_for_each_other(postgres):
 
         def ours(op: Operations) -> None:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("operator_core.db.migrations.environment.LOCK_WAIT_SECONDS", 0.2)
+                lock = replace(environment.MIGRATION_LOCK, timeout=0.2)
+                patch.setattr("operator_core.db.migrations.within.MIGRATION_LOCK", lock)
                 run_revisions(op, "base", HEAD)
 
         with pytest.raises(Exception, match="another process is migrating it"):

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from operator_core.actions.errors import DatabaseAccessError, DatabaseLockedError, DatabaseUrlError
+from operator_core.actions.errors import DatabaseAccessError, DatabaseUrlError
 from operator_core.db import upgrade
+from operator_core.db.engine.advisory_lock import AdvisoryLock
 from operator_core.db.engine.urls import display_url, resolve_url
 from operator_core.db.errors import error_code
 from operator_core.db.migrations.blocking import run_blocking
@@ -100,9 +101,10 @@ class _Template:
         return f"{self.name}_building"
 
     @property
-    def lock(self) -> int:
-        """The eight digits of the place, as the 64 bits of a lock."""
-        return int.from_bytes(self.place.encode()[-9:-1], signed=True)
+    def lock(self) -> AdvisoryLock:
+        """The lock of the place: its number is the eight digits of the place, as 64 bits."""
+        number = int.from_bytes(self.place.encode()[-9:-1], signed=True)
+        return AdvisoryLock(number, "another process is making the template database", _LOCK_WAIT_SECONDS)
 
 
 def _digest(content: bytes) -> str:
@@ -171,17 +173,12 @@ def _execute_when_unused(connection: sa.Connection, statement: str) -> None:
 
 @contextmanager
 def _locked(connection: sa.Connection, template: _Template) -> Generator[None]:
-    """Let one process at a time make the template; the others poll, and hold no snapshot meanwhile."""
-    give_up = time.monotonic() + _LOCK_WAIT_SECONDS
-    while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(template.lock))):
-        if time.monotonic() > give_up:
-            detail = "another process is making the template database"
-            raise DatabaseLockedError(url=display_url(connection.engine.url), detail=detail)
-        time.sleep(_RETRY_INTERVAL_SECONDS)
+    """Let one process at a time make the template."""
+    template.lock.acquire(connection)
     try:
         yield
     finally:
-        connection.scalar(sa.select(sa.func.pg_advisory_unlock(template.lock)))
+        template.lock.release(connection)
 
 
 def _build(connection: sa.Connection, server: URL, template: _Template) -> None:

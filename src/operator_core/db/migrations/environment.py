@@ -5,7 +5,6 @@ around ours. So only `run_env` uses them here, which `alembic` on the command li
 migration loads the scripts for itself and gives them their own `op`.
 """
 
-import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TextIO, cast
@@ -19,7 +18,8 @@ from alembic.util import CommandError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from operator_core.actions.errors import ConstraintError, DatabaseLockedError, DatabaseUrlError
+from operator_core.actions.errors import ConstraintError, DatabaseUrlError
+from operator_core.db.engine.advisory_lock import AdvisoryLock
 from operator_core.db.engine.capabilities import check_version, is_sqlite
 from operator_core.db.engine.factory import require_configured
 from operator_core.db.engine.urls import display_url, resolve_url
@@ -30,12 +30,13 @@ from operator_core.db.migrations.sqlite_triggers import TriggerRestorer
 from operator_core.db.migrations.status import require_chain
 from operator_core.db.schema import Base
 
-_MIGRATION_LOCK = 0x6F70_636F_7265_6D67  # of PostgreSQL, for the session that migrates
 LOCK_WAIT_SECONDS = 120.0
+MIGRATION_LOCK = AdvisoryLock(0x6F70_636F_7265_6D67, "another process is migrating it", LOCK_WAIT_SECONDS)
 """How long an upgrade waits for another one."""
 
 __all__ = [
     "LOCK_WAIT_SECONDS",
+    "MIGRATION_LOCK",
     "OPTIONS",
     "CommandError",
     "Direction",
@@ -47,7 +48,6 @@ __all__ = [
     "require_schema",
     "run_env",
     "run_on",
-    "wait_for_lock",
     "write_sql",
 ]
 
@@ -189,30 +189,20 @@ def require_schema(connection: sa.Connection) -> None:
 
 @contextmanager
 def _alone_on_postgresql(connection: sa.Connection) -> Generator[dict[str, Any]]:
-    """Hold the migration lock; a blocking wait for it would hold up the holder's CREATE INDEX CONCURRENTLY."""
+    """Hold the migration lock."""
     connection.execution_options(isolation_level="READ COMMITTED")  # a host's engine may autocommit
     check_version(connection)
-    wait_for_lock(connection, "pg_try_advisory_lock", between=connection.rollback)
+    MIGRATION_LOCK.acquire(connection)
     connection.commit()
     try:
         yield {}
     finally:
         try:
             connection.rollback()
-            connection.scalar(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+            MIGRATION_LOCK.release(connection)
             connection.commit()
         except SQLAlchemyError:  # the connection and its lock are lost, and the caller gets the error that broke it
             connection.invalidate()
-
-
-def wait_for_lock(connection: sa.Connection, function: str, between: Callable[[], None] = lambda: None) -> None:
-    """Poll for PostgreSQL's migration lock, which `function` tries to take."""
-    give_up = time.monotonic() + LOCK_WAIT_SECONDS
-    while not connection.scalar(sa.text(f"SELECT {function}({_MIGRATION_LOCK})")):
-        between()
-        if time.monotonic() > give_up:
-            raise DatabaseLockedError(url=display_url(connection.engine.url), detail="another process is migrating it")
-        time.sleep(0.1)
 
 
 @contextmanager

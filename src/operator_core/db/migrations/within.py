@@ -11,13 +11,13 @@ from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards import SEED, Operations, names
 from operator_core.db.migrations import revisions
 from operator_core.db.migrations.environment import (
+    MIGRATION_LOCK,
     OPTIONS,
     Plan,
     check_foreign_keys,
     keeping_triggers,
     plan,
     require_schema,
-    wait_for_lock,
 )
 from operator_core.db.migrations.revisions import VERSION_TABLE
 from operator_core.db.migrations.status import current_revision, require_free_names
@@ -49,7 +49,7 @@ def _run_on(connection: sa.Connection, steps: Plan, start: str) -> None:
             MigrationContext.configure(connection, opts={**OPTIONS, **options, "fn": steps}).run_migrations()
             check_foreign_keys(connection)
         return
-    wait_for_lock(connection, "pg_try_advisory_xact_lock")
+    MIGRATION_LOCK.acquire(connection, in_transaction=True)
     require_schema(connection)
     _require_revision(connection, start)
     MigrationContext.configure(connection, opts={**OPTIONS, "fn": steps}).run_migrations()
