@@ -69,7 +69,7 @@ async def test_the_history_is_written_to_a_new_file(db: ActionDB, command: Run, 
 
     assert (ran.code, ran.out) == (0, "")
     assert [json.loads(line)["to_status"] for line in file.read_text().splitlines()][-1] == "completed"
-    assert not file.with_name("history.jsonl.part").exists()
+    assert [*tmp_path.glob("*.part"), *tmp_path.glob(".*.part")] == []
 
 
 async def test_a_file_that_is_there_is_not_written_over(db: ActionDB, command: Run, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_what_is_finished_goes_and_its_history_stays(db: ActionDB, command
 async def test_the_history_goes_too_where_somebody_says_so(db: ActionDB, command: Run) -> None:
     made = await stored(db, ActionStatus.COMPLETED)
 
-    ran = command("prune", "--before", now(), "--events-too", "--json")
+    ran = command("prune", "--before", now(), "--include-events", "--json")
 
     assert (ran.json["proposals"], ran.json["events"]) == (1, 4)
     assert await db.get_events(made.id) == []

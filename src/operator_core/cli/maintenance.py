@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from operator_core.cli import output
 from operator_core.cli.database import existing, file_path
 from operator_core.cli.options import Commands, Parser, time
 from operator_core.cli.streams import required_output
+from operator_core.files import NewFile
 
 DIFFERENT = INCOMPLETE = 1
 
@@ -32,7 +32,7 @@ async def verify(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _written(path: Path | None) -> Generator[TextIO]:
+def _written(path: Path | None) -> Generator[TextIO | NewFile]:
     """Yield a new file that appears only once it is complete, or standard output."""
     if path is None:
         with required_output() as stream:
@@ -40,15 +40,9 @@ def _written(path: Path | None) -> Generator[TextIO]:
         return
     if path.exists() or path.is_symlink():
         raise InvalidArgumentError(path=str(path), reason="is there already; name a new file")
-    part = path.with_name(f"{path.name}.part")
-    if part.is_symlink() or (part.exists() and not part.is_file()):  # a pipe, for example, would be waited for
-        raise InvalidArgumentError(path=str(part), reason="is in the way, and not a file; remove it, or name another")
-    part.unlink(missing_ok=True)  # an export that was broken off has left it
-    with part.open("x", encoding="utf-8") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+    with NewFile(path) as file:
+        yield file
+        file.publish()
 
 
 async def export(options: argparse.Namespace) -> int:
@@ -72,7 +66,7 @@ async def export(options: argparse.Namespace) -> int:
 
 async def prune(options: argparse.Namespace) -> int:
     """Delete what was finished before a moment, or only print what would be deleted."""
-    keep = not options.events_too
+    keep = not options.include_events
     async with existing(options.url) as db:
         if options.dry_run:
             report = await db.count_prunable(options.before, keep_events=keep)
@@ -105,6 +99,6 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     parser = commands.add_parser("prune", parents=[common, actor], help="delete what was finished before a moment")
     parser.add_argument("--before", type=time, required=True, help="2026-01-31, or with a time; UTC where no zone is")
     parser.add_argument("--reason", default="retention", help="why")
-    parser.add_argument("--events-too", action="store_true", help="delete the history as well: export it first")
+    parser.add_argument("--include-events", action="store_true", help="delete the history as well: export it first")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.set_defaults(run=prune)

@@ -3,14 +3,12 @@
 import filecmp
 import json
 import math
-import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
+from operator_core.files import NewFile
 from operator_core.legacy.errors import ImportRefusedError
 from operator_core.legacy.report import Remark
 from operator_core.legacy.source import OldRow, special_kind
@@ -32,29 +30,24 @@ class AsideFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part: IO[str] | None = None
-        self._made = False
+        self._file: NewFile | None = None
+        self._is_published = False
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._part is not None:
-            self._part.close()
-            Path(self._part.name).unlink(missing_ok=True)
+    def __exit__(self, *exc_info: object) -> None:
+        if self._file is not None:
+            self._file.discard()
 
     def add(self, row: OldRow, remark: Remark) -> None:
         """Write one row."""
         values = {name: to_the_letter(value) for name, value in row.items()}
         with self._writable():
-            if self._part is None:
+            if self._file is None:
                 self._require_file()
-                self._part = NamedTemporaryFile(  # noqa: SIM115 - it is closed on leaving
-                    "w", encoding="ascii", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
-                )
-            self._part.write(json.dumps({"table": remark.table, "reason": remark.text, "row": values}) + "\n")
+                self._file = NewFile(self._path)
+            self._file.write(json.dumps({"table": remark.table, "reason": remark.text, "row": values}) + "\n")
 
     def _require_file(self) -> None:
         with suppress(FileNotFoundError):
@@ -68,23 +61,21 @@ class AsideFile:
         Raises:
             ImportRefusedError: Another file is there.
         """
-        if self._part is None:
+        if self._file is None:
             return None
         with self._writable():
-            self._part.flush()
-            os.fsync(self._part.fileno())
-            part = Path(self._part.name)
+            self._file.complete()
             if not self._path.exists():
-                part.rename(self._path)
-                self._made = True
-            elif not filecmp.cmp(part, self._path, shallow=False):
+                self._file.publish()
+                self._is_published = True
+            elif not filecmp.cmp(self._file.part, self._path, shallow=False):
                 problem = f"{self._path} is there already with other rows; move it away, or name another with --aside"
                 raise ImportRefusedError(problem=problem)
         return self._path
 
     def forget(self) -> None:
         """Delete the file, unless it was there before: nothing was imported."""
-        if self._made:
+        if self._is_published:
             self._path.unlink(missing_ok=True)
 
     @contextmanager
