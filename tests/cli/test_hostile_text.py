@@ -127,12 +127,12 @@ def test_a_fault_of_the_command_itself_is_shown_printably_and_exits_with_1(
 def test_a_difference_is_shown_printably(capfd: pytest.CaptureFixture[str]) -> None:
     found = Discrepancy(proposal_id=1, field=HOSTILE, expected=HOSTILE, found=HOSTILE)
 
-    output.say(str(found))
+    output.print_text(str(found))
 
     assert_harmless(capfd.readouterr().out)
 
 
-def test_a_row_of_the_predecessor_that_is_put_aside_is_named_printably(
+def test_a_row_of_the_predecessor_that_is_rejected_is_named_printably(
     sqlite_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     old = Predecessor(tmp_path / "old.db")
@@ -144,7 +144,7 @@ def test_a_row_of_the_predecessor_that_is_put_aside_is_named_printably(
     printed = capfd.readouterr()
     assert code == 0
     assert_harmless(printed.out + printed.err)
-    assert "put aside: 2 rows" in printed.out
+    assert "rejected: 2 rows" in printed.out
 
 
 async def test_a_worker_writes_one_line_an_entry_whatever_it_meets(db: ActionDB) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from operator_core.db import ActionDB
 from tests.cli.conftest import Run, run_command
-from tests.legacy.predecessor import ZONE, Predecessor, put_aside
+from tests.legacy.predecessor import ZONE, Predecessor, read_rejects
 
 IMPORT = ("import-legacy", "--timezone", ZONE)
 
@@ -26,9 +26,9 @@ async def test_it_is_imported_and_every_row_that_is_not_is_named(db: ActionDB, c
 
     assert ran.code == 0
     assert "imported: 8 proposals with 3 records" in ran.out
-    assert "put aside: proposal 8 has the status 'lost', which is none of" in ran.out
+    assert "rejected: proposal 8 has the status 'lost', which is none of" in ran.out
     assert "proposal 9 has a proposed_at, 2024-10-27T02:30:00, that came twice in Europe/Berlin" in ran.out
-    assert f"put aside: 1 rows, in {old.path}.aside.jsonl" in ran.out
+    assert f"rejected: 1 rows, in {old.path}.rejects.jsonl" in ran.out
     assert "outcome unknown: 1 " in ran.out
     assert "proposed or validated: 3;" in ran.out
     assert (len(await db.list_proposals()), await db.verify()) == (8, [])
@@ -37,8 +37,8 @@ async def test_it_is_imported_and_every_row_that_is_not_is_named(db: ActionDB, c
 async def test_it_speaks_json(db: ActionDB, command: Run, old: Predecessor) -> None:
     ran = command(*IMPORT, str(old.path), "--json")
 
-    assert (ran.code, ran.json["proposals"], ran.json["put_aside"]) == (0, 8, 1)
-    assert [(one["table"], one["id"], one["aside"]) for one in ran.json["remarks"]] == [
+    assert (ran.code, ran.json["proposals"], ran.json["rejected"]) == (0, 8, 1)
+    assert [(one["table"], one["id"], one["rejected"]) for one in ran.json["notes"]] == [
         ("action_proposals", 5, False),
         ("action_proposals", 8, True),
         ("action_proposals", 9, False),
@@ -55,11 +55,11 @@ async def test_again_it_says_that_all_is_there(db: ActionDB, command: Run, old: 
     assert "there already, and left as they are: 8 proposals" in ran.out
 
 
-async def test_rows_are_put_aside_where_somebody_says_so(command: Run, old: Predecessor, tmp_path: Path) -> None:
-    ran = command(*IMPORT, str(old.path), "--aside", str(tmp_path / "later.jsonl"))
+async def test_rows_are_rejected_where_somebody_says_so(command: Run, old: Predecessor, tmp_path: Path) -> None:
+    ran = command(*IMPORT, str(old.path), "--rejects", str(tmp_path / "later.jsonl"))
 
     assert ran.code == 0
-    assert [line["row"]["id"] for line in put_aside(tmp_path / "later.jsonl")] == [8]
+    assert [line["row"]["id"] for line in read_rejects(tmp_path / "later.jsonl")] == [8]
 
 
 async def test_a_dry_run_writes_nothing(db: ActionDB, command: Run, old: Predecessor) -> None:

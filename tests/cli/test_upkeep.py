@@ -69,7 +69,7 @@ async def test_the_history_is_written_to_a_new_file(db: ActionDB, command: Run, 
 
     assert (ran.code, ran.out) == (0, "")
     assert [json.loads(line)["to_status"] for line in file.read_text().splitlines()][-1] == "completed"
-    assert [*tmp_path.glob("*.part"), *tmp_path.glob(".*.part")] == []
+    assert [*map(str, await asyncio.to_thread(tmp_path.iterdir))] == [str(file)]
 
 
 async def test_a_file_that_is_there_is_not_written_over(db: ActionDB, command: Run, tmp_path: Path) -> None:

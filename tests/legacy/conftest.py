@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.legacy import ImportReport, Remark, import_legacy
+from operator_core.legacy import ImportNote, ImportReport, import_legacy
 from tests.legacy.predecessor import ZONE, Predecessor
 from tests.support.ledger import Ledger
 
@@ -20,16 +20,16 @@ def old(tmp_path: Path) -> Predecessor:
 
 
 @pytest.fixture
-def told() -> list[Remark]:
-    """Is where the remarks of an import are."""
+def notes() -> list[ImportNote]:
+    """Is where the notes of an import are."""
     return []
 
 
 @pytest.fixture
-def take_over(old: Predecessor, ledger: Ledger, told: list[Remark]) -> Import:
+def take_over(old: Predecessor, ledger: Ledger, notes: list[ImportNote]) -> Import:
     """Is the import of the old database into the ledger under test."""
 
     async def run(**given: Any) -> ImportReport:
-        return await import_legacy(old.path, ledger.target, **{"timezone": ZONE, "tell": told.append, **given})
+        return await import_legacy(old.path, ledger.target, **{"timezone": ZONE, "on_note": notes.append, **given})
 
     return run

@@ -109,6 +109,6 @@ class Predecessor:
                 yield connection
 
 
-def put_aside(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file of rows that were put aside."""
+def read_rejects(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file of rejected rows."""
     return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]

@@ -13,10 +13,10 @@ from operator_core.actions import (
     Resolution,
 )
 from operator_core.db import ActionDB
-from operator_core.legacy import ImportRefusedError, Remark, store
+from operator_core.legacy import ImportNote, ImportRefusedError, store
 from operator_core.legacy.conversion import BY
 from tests.legacy.conftest import Import
-from tests.legacy.predecessor import ENDED, STEPS, Predecessor, put_aside
+from tests.legacy.predecessor import ENDED, STEPS, Predecessor, read_rejects
 from tests.support.factories import stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -44,7 +44,7 @@ async def test_every_state_is_imported_and_the_ledger_agrees_with_itself(
 
     report = await take_over()
 
-    assert (report.proposals, report.records, report.put_aside) == (len(ids), 3, 0)
+    assert (report.proposals, report.records, report.rejected) == (len(ids), 3, 0)
     assert [found.id for found in reversed(await db.list_proposals())] == ids
     assert (await db.verify(), check_history(ledger)) == ([], [])
 
@@ -54,8 +54,8 @@ async def test_the_history_has_the_old_times_and_says_who(old: Predecessor, take
 
     await take_over()
 
-    told = [(event.to_status.value, event.at, event.by) for event in await db.get_events(number)]
-    assert told == [
+    steps = [(event.to_status.value, event.at, event.by) for event in await db.get_events(number)]
+    assert steps == [
         ("proposed", at(0), "agent"),
         ("validated", at(1), BY),
         ("executing", at(2), BY),
@@ -139,11 +139,11 @@ async def test_more_than_a_batch_is_imported(
     assert seen[-1] == (21, 21)
 
 
-# -- rows that are put aside -------------------------------------------------------------------------------------------
+# -- rows that are rejected -------------------------------------------------------------------------------------------
 
 
-async def test_what_cannot_be_true_is_reported_and_put_aside_to_the_letter(
-    old: Predecessor, take_over: Import, told: list[Remark]
+async def test_what_cannot_be_true_is_reported_and_rejected_to_the_letter(
+    old: Predecessor, take_over: Import, notes: list[ImportNote]
 ) -> None:
     old.proposal("lost", parameters='{"a": 1.0}', proposed_by=b"\x00\xff")
     old.execute("UPDATE action_proposals SET reason = CAST(X'61FF62' AS TEXT), ticket_id = 1e999")
@@ -151,22 +151,22 @@ async def test_what_cannot_be_true_is_reported_and_put_aside_to_the_letter(
 
     report = await take_over()
 
-    (line,) = put_aside(old.path.with_name("old.db.aside.jsonl"))
-    assert (report.put_aside, report.aside_file) == (1, f"{old.path}.aside.jsonl")
+    (line,) = read_rejects(old.path.with_name("old.db.rejects.jsonl"))
+    assert (report.rejected, report.rejects_file) == (1, f"{old.path}.rejects.jsonl")
     assert line["table"] == "action_proposals"
-    assert [remark.text for remark in told] == [line["reason"]]
+    assert [note.text for note in notes] == [line["reason"]]
     assert line["row"] == {**row, "proposed_by": {"blob": "00ff"}, "ticket_id": {"real": "inf"}}
     assert line["row"]["reason"].encode("utf-8", "surrogateescape") == b"a\xffb"
 
 
-async def test_further_columns_are_named_and_kept_with_what_is_put_aside(old: Predecessor, take_over: Import) -> None:
+async def test_further_columns_are_named_and_kept_with_what_is_rejected(old: Predecessor, take_over: Import) -> None:
     old.execute("ALTER TABLE action_proposals ADD COLUMN priority INTEGER DEFAULT 3")
     old.proposal("lost")
 
     report = await take_over()
 
     assert report.ignored == {"action_proposals": ("priority",), "action_records": ()}
-    assert put_aside(old.path.with_name("old.db.aside.jsonl"))[0]["row"]["priority"] == 3
+    assert read_rejects(old.path.with_name("old.db.rejects.jsonl"))[0]["row"]["priority"] == 3
 
 
 async def test_where_everything_can_be_true_there_is_no_file(old: Predecessor, take_over: Import) -> None:
@@ -174,7 +174,7 @@ async def test_where_everything_can_be_true_there_is_no_file(old: Predecessor, t
 
     report = await take_over()
 
-    assert (report.aside_file, list(old.path.parent.glob("*aside*"))) == (None, [])
+    assert (report.rejects_file, list(old.path.parent.glob("*rejects*"))) == (None, [])
 
 
 async def test_another_file_that_is_there_is_not_written_over(
@@ -186,7 +186,7 @@ async def test_another_file_that_is_there_is_not_written_over(
     mine.write_text("mine")
 
     with pytest.raises(ImportRefusedError, match="is there already with other rows"):
-        await take_over(aside=mine)
+        await take_over(rejects=mine)
 
     assert (mine.read_text(), rows(plain, "SELECT id FROM action_proposals")) == ("mine", [])
     assert list(mine.parent.glob(".mine*")) == []
@@ -196,11 +196,11 @@ async def test_a_folder_that_is_not_there_is_one_clear_error(old: Predecessor, t
     old.proposal("lost")
 
     with pytest.raises(ImportRefusedError, match="cannot be written"):
-        await take_over(aside=old.path.with_name("nowhere") / "aside.jsonl")
+        await take_over(rejects=old.path.with_name("nowhere") / "rejects.jsonl")
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_row_is_imported_or_put_aside(
+async def test_every_row_is_imported_or_rejected(
     old: Predecessor, take_over: Import, db: ActionDB, ledger: Ledger, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -209,15 +209,15 @@ async def test_every_row_is_imported_or_put_aside(
 
     report = await take_over()
 
-    lines = put_aside(old.path.with_name("old.db.aside.jsonl"))
+    lines = read_rejects(old.path.with_name("old.db.rejects.jsonl"))
     for table, old_rows in kept_rows.items():
-        aside = [line["row"] for line in lines if line["table"] == table]
-        assert all(row in old_rows for row in aside)
+        rejected = [line["row"] for line in lines if line["table"] == table]
+        assert all(row in old_rows for row in rejected)
         there = await ids_in(db, table)
-        assert sorted([row["id"] for row in aside] + sorted(there & {row["id"] for row in old_rows})) == sorted(
+        assert sorted([row["id"] for row in rejected] + sorted(there & {row["id"] for row in old_rows})) == sorted(
             row["id"] for row in old_rows
         )
-    assert report.put_aside == len(lines) > 0
+    assert report.rejected == len(lines) > 0
     assert (await db.verify(), check_history(ledger)) == ([], [])
 
 

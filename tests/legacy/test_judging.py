@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from operator_core.actions import TRANSITIONS, ActionOutcome, ActionStatus
-from operator_core.legacy.conversion import BY, UNKNOWN, Verdict, judge
-from operator_core.legacy.source import HIGHEST_ID, OldFile
+from operator_core.legacy.conversion import BY, UNKNOWN, Conversion, convert
+from operator_core.legacy.source import HIGHEST_ID, LegacyDatabase
 from tests.legacy.predecessor import ENDED, STEPS, UNTYPED, UTC_AT, VALIDATED, ZONE, Predecessor
 
 OPEN: dict[str, Any] = {"completed_at": None, "success": None, "result_data": None}
@@ -20,16 +20,16 @@ def at(minute: int, second: int = 0) -> datetime:
     return datetime(2024, 5, 1, 8, minute, second, tzinfo=UTC)
 
 
-def judged(old: Predecessor) -> list[Verdict]:
-    with OldFile(old.path) as file:
-        return [judge(case, ZoneInfo(ZONE), file.doubled) for case in file.cases()]
+def converted(old: Predecessor) -> list[Conversion]:
+    with LegacyDatabase(old.path) as file:
+        return [convert(group, ZoneInfo(ZONE), file.duplicate_ids) for group in file.groups()]
 
 
 def reasons(old: Predecessor) -> list[str]:
-    """Return what is said of rows that are put aside, after seeing that nothing else was made of them."""
-    verdicts = judged(old)
-    assert [verdict.proposal for verdict in verdicts] == [None] * len(verdicts)
-    return [str(remark) for verdict in verdicts for _, remark in verdict.aside]
+    """Return what is said of rows that are rejected, after seeing that nothing else was made of them."""
+    conversions = converted(old)
+    assert [conversion.proposal for conversion in conversions] == [None] * len(conversions)
+    return [str(note) for conversion in conversions for _, note in conversion.rejected]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def untyped(tmp_path: Path) -> Predecessor:
 def test_every_state_has_a_row_that_can_be_true(old: Predecessor) -> None:
     old.one_of_each()
 
-    states = {verdict.proposal.status for verdict in judged(old) if verdict.proposal}
+    states = {conversion.proposal.status for conversion in converted(old) if conversion.proposal}
 
     assert states == set(TRANSITIONS) - {ActionStatus.EXECUTING}
 
@@ -52,92 +52,92 @@ def test_every_state_has_a_row_that_can_be_true(old: Predecessor) -> None:
 def test_a_row_that_is_whole_needs_no_remark(old: Predecessor) -> None:
     old.run("completed")
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert (verdict.aside, verdict.remarks) == ((), ())
+    assert (conversion.rejected, conversion.notes) == ((), ())
 
 
 def test_local_times_become_aware(old: Predecessor) -> None:
     old.run("completed", record={"started_at": "2024-05-01 10:02:00.123456"})
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.record is not None
-    found = verdict.proposal
+    assert conversion.proposal is not None
+    assert conversion.record is not None
+    found = conversion.proposal
     assert (found.proposed_at, found.validated_at, found.completed_at) == (at(0), at(1), at(3))
-    assert found.executing_at == verdict.record.started_at == at(2).replace(microsecond=123456)
+    assert found.executing_at == conversion.record.started_at == at(2).replace(microsecond=123456)
 
 
 def test_winter_is_an_hour_behind_summer(old: Predecessor) -> None:
     old.proposal(proposed_at="2024-01-01T10:00:00")
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.proposal.proposed_at == datetime(2024, 1, 1, 9, tzinfo=UTC)
+    assert conversion.proposal is not None
+    assert conversion.proposal.proposed_at == datetime(2024, 1, 1, 9, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["2024-05-01T10:00:00+02:00", "2024-05-01T08:00:00Z"])
 def test_a_time_that_names_its_offset_is_taken_at_its_word(old: Predecessor, text: str) -> None:
     old.proposal(proposed_at=text)
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.proposal.proposed_at == at(0)
+    assert conversion.proposal is not None
+    assert conversion.proposal.proposed_at == at(0)
 
 
 def test_an_hour_that_came_twice_is_the_first_and_is_remarked(old: Predecessor) -> None:
     old.proposal(proposed_at="2024-10-27T02:30:00")
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.proposal.proposed_at == datetime(2024, 10, 27, 0, 30, tzinfo=UTC)
-    assert ["that came twice in Europe/Berlin: the first is taken" in one.text for one in verdict.remarks] == [True]
+    assert conversion.proposal is not None
+    assert conversion.proposal.proposed_at == datetime(2024, 10, 27, 0, 30, tzinfo=UTC)
+    assert ["that came twice in Europe/Berlin: the first is taken" in one.text for one in conversion.notes] == [True]
 
 
 def test_what_was_executing_is_failed_with_an_unknown_outcome(old: Predecessor) -> None:
     old.run("executing", record=OPEN)
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.record is not None
-    assert (verdict.proposal.status, verdict.record.outcome) == (ActionStatus.FAILED, ActionOutcome.UNKNOWN)
-    assert (verdict.proposal.status_by, verdict.proposal.status_reason) == (BY, UNKNOWN)
-    assert (verdict.record.started_at, verdict.record.completed_at) == (at(2), at(5))
-    assert [str(one) for one in verdict.remarks] == ["proposal 1 was executing: it is failed, outcome unknown"]
+    assert conversion.proposal is not None
+    assert conversion.record is not None
+    assert (conversion.proposal.status, conversion.record.outcome) == (ActionStatus.FAILED, ActionOutcome.UNKNOWN)
+    assert (conversion.proposal.status_by, conversion.proposal.status_reason) == (BY, UNKNOWN)
+    assert (conversion.record.started_at, conversion.record.completed_at) == (at(2), at(5))
+    assert [str(one) for one in conversion.notes] == ["proposal 1 was executing: it is failed, outcome unknown"]
 
 
 def test_what_was_executing_has_not_ended_before_it_was_started(old: Predecessor) -> None:
     old.run("executing", record=OPEN, updated_at="2024-05-01 08:00:00")
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.record is not None
-    assert verdict.record.completed_at == verdict.record.started_at == at(2)
+    assert conversion.record is not None
+    assert conversion.record.completed_at == conversion.record.started_at == at(2)
 
 
 def test_what_was_executing_without_a_record_is_given_one(old: Predecessor) -> None:
     old.proposal("executing", **STEPS)
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.record is not None
-    assert (verdict.record.id, verdict.record.outcome) == (None, ActionOutcome.UNKNOWN)
-    assert verdict.record.started_at == at(5)
-    assert "has no record: one is made" in verdict.remarks[0].text
+    assert conversion.record is not None
+    assert (conversion.record.id, conversion.record.outcome) == (None, ActionOutcome.UNKNOWN)
+    assert conversion.record.started_at == at(5)
+    assert "has no record: one is made" in conversion.notes[0].text
 
 
 def test_a_failure_that_does_not_say_so_is_unknown(old: Predecessor) -> None:
     old.run("failed", record={"success": None})
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.record is not None
-    assert (verdict.record.outcome, verdict.record.completed_at) == (ActionOutcome.UNKNOWN, at(3))
+    assert conversion.record is not None
+    assert (conversion.record.outcome, conversion.record.completed_at) == (ActionOutcome.UNKNOWN, at(3))
 
 
 STANDS_FOR = [
@@ -151,55 +151,55 @@ STANDS_FOR = [
 ]
 
 
-@pytest.mark.parametrize(("status", "given", "column", "moment"), STANDS_FOR)
+@pytest.mark.parametrize(("status", "given", "column", "at"), STANDS_FOR)
 def test_a_time_that_is_missing_is_taken_from_another_column_and_remarked(
-    old: Predecessor, status: str, given: dict, column: str, moment: datetime
+    old: Predecessor, status: str, given: dict, column: str, at: datetime
 ) -> None:
     if status in ("completed", "failed"):
         old.run(status, **given)
     else:
         old.proposal(status, **given)
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert getattr(verdict.proposal, column) == moment
-    assert ["stands for it" in remark.text for remark in verdict.remarks[:1]] == [True]
+    assert getattr(conversion.proposal, column) == at
+    assert ["stands for it" in note.text for note in conversion.notes[:1]] == [True]
 
 
 @pytest.mark.parametrize(("column", "found"), [("reason", ""), ("proposed_by", "unknown"), ("parameters", {})], ids=str)
 def test_a_value_that_is_missing_is_replaced_and_remarked(old: Predecessor, column: str, found: object) -> None:
     old.proposal(**{column: None})
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert getattr(verdict.proposal, column) == found
-    assert [f"has no {column}" in remark.text for remark in verdict.remarks] == [True]
+    assert getattr(conversion.proposal, column) == found
+    assert [f"has no {column}" in note.text for note in conversion.notes] == [True]
 
 
 def test_times_that_run_backwards_are_kept_and_remarked(old: Predecessor) -> None:
     old.run("completed", record={"completed_at": VALIDATED})
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.proposal.completed_at == at(1)
-    assert ["run backwards" in remark.text for remark in verdict.remarks] == [True]
+    assert conversion.proposal is not None
+    assert conversion.proposal.completed_at == at(1)
+    assert ["run backwards" in note.text for note in conversion.notes] == [True]
 
 
 @pytest.mark.parametrize("number", ["1e16", "-0.0", "9007199254740993", "1.0", "123456789012345678901234567890"])
 def test_numbers_keep_their_kind_and_their_digits(old: Predecessor, number: str) -> None:
     old.proposal(parameters=f'{{"store":{number}}}')
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    kept = verdict.proposal.parameters["store"]
+    assert conversion.proposal is not None
+    kept = conversion.proposal.parameters["store"]
     assert repr(kept) == repr(float(number) if "." in number or "e" in number else int(number))
 
 
 # -- what cannot -------------------------------------------------------------------------------------------------------
 
-UNTRUE_PROPOSALS = [
+REJECTED_PROPOSALS = [
     ({"status": "lost"}, "has the status 'lost', which is none of proposed,"),
     ({"status": "Proposed"}, "has the status 'Proposed', which"),
     ({"status": None}, "has the status None, which"),
@@ -243,8 +243,8 @@ UNTRUE_PROPOSALS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "why"), UNTRUE_PROPOSALS, ids=[why for _, why in UNTRUE_PROPOSALS])
-def test_a_proposal_that_cannot_be_true_is_put_aside(old: Predecessor, given: dict, why: str) -> None:
+@pytest.mark.parametrize(("given", "why"), REJECTED_PROPOSALS, ids=[why for _, why in REJECTED_PROPOSALS])
+def test_a_proposal_that_cannot_be_true_is_rejected(old: Predecessor, given: dict, why: str) -> None:
     old.proposal(**{"status": "proposed", **given} if "status" not in given else given)
 
     (reason,) = reasons(old)
@@ -252,7 +252,7 @@ def test_a_proposal_that_cannot_be_true_is_put_aside(old: Predecessor, given: di
     assert why in reason
 
 
-UNTRUE_RUNS = [
+REJECTED_RUNS = [
     ("proposed", {"validated_at": None}, {}, "is proposed, but has record 1"),
     ("validated", {}, {}, "is validated, but has record 1"),
     ("cancelled", {"cancelled_at": ENDED}, {}, "is cancelled, but has record 1"),
@@ -272,8 +272,8 @@ UNTRUE_RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "given", "record", "why"), UNTRUE_RUNS, ids=[row[3] for row in UNTRUE_RUNS])
-def test_a_proposal_and_its_record_are_put_aside_together(
+@pytest.mark.parametrize(("status", "given", "record", "why"), REJECTED_RUNS, ids=[row[3] for row in REJECTED_RUNS])
+def test_a_proposal_and_its_record_are_rejected_together(
     old: Predecessor, status: str, given: dict, record: dict, why: str
 ) -> None:
     old.run(status, **given, record=record)
@@ -282,10 +282,10 @@ def test_a_proposal_and_its_record_are_put_aside_together(
 
     assert len(found) == 2
     assert [why in reason for reason in found].count(True) == 1
-    assert ["which is put aside" in reason for reason in found].count(True) == 1
+    assert ["which is rejected" in reason for reason in found].count(True) == 1
 
 
-def test_a_record_without_a_proposal_is_put_aside(old: Predecessor) -> None:
+def test_a_record_without_a_proposal_is_rejected(old: Predecessor) -> None:
     old.record(99)
     old.record(99)
     old.record(None)
@@ -293,13 +293,13 @@ def test_a_record_without_a_proposal_is_put_aside(old: Predecessor) -> None:
     found = reasons(old)
 
     assert found == [
-        "put aside: record 1 belongs to proposal 99, which is not there",
-        "put aside: record 2 belongs to proposal 99, which is not there",
-        "put aside: record 3 belongs to proposal None, which is not there",
+        "rejected: record 1 belongs to proposal 99, which is not there",
+        "rejected: record 2 belongs to proposal 99, which is not there",
+        "rejected: record 3 belongs to proposal None, which is not there",
     ]
 
 
-def test_a_proposal_with_two_records_is_put_aside_with_both(old: Predecessor) -> None:
+def test_a_proposal_with_two_records_is_rejected_with_both(old: Predecessor) -> None:
     old.record(old.run("completed"))
 
     found = reasons(old)
@@ -308,17 +308,17 @@ def test_a_proposal_with_two_records_is_put_aside_with_both(old: Predecessor) ->
     assert len(found) == 3
 
 
-def test_what_is_there_twice_is_put_aside_both_times(untyped: Predecessor) -> None:
+def test_what_is_there_twice_is_rejected_both_times(untyped: Predecessor) -> None:
     untyped.proposal(id=1)
     untyped.proposal(id=1)
 
     assert reasons(untyped) == [
-        "put aside: proposal 1 is there 2 times",
-        "put aside: proposal 1 goes with proposal 1, which is put aside",
+        "rejected: proposal 1 is there 2 times",
+        "rejected: proposal 1 goes with proposal 1, which is rejected",
     ]
 
 
-def test_records_of_one_id_are_put_aside_with_their_proposals(untyped: Predecessor) -> None:
+def test_records_of_one_id_are_rejected_with_their_proposals(untyped: Predecessor) -> None:
     for number in (1, 2):
         untyped.proposal("completed", id=number, **STEPS)
         untyped.record(number, id=5)
@@ -327,7 +327,7 @@ def test_records_of_one_id_are_put_aside_with_their_proposals(untyped: Predecess
 
 
 @pytest.mark.parametrize("number", [None, "one", 1.5, b"\x01"])
-def test_a_row_without_a_number_is_put_aside(untyped: Predecessor, number: object) -> None:
+def test_a_row_without_a_number_is_rejected(untyped: Predecessor, number: object) -> None:
     untyped.proposal(id=number)
     untyped.record(number, id=1)
 
@@ -337,7 +337,7 @@ def test_a_row_without_a_number_is_put_aside(untyped: Predecessor, number: objec
     assert "which is not there" in found[1]
 
 
-def test_bytes_that_are_no_text_are_put_aside(old: Predecessor) -> None:
+def test_bytes_that_are_no_text_are_rejected(old: Predecessor) -> None:
     old.proposal()
     old.execute("UPDATE action_proposals SET reason = CAST(X'61FF62' AS TEXT)")
 
@@ -349,16 +349,16 @@ def test_bytes_that_are_no_text_are_put_aside(old: Predecessor) -> None:
 def test_a_created_at_that_is_not_needed_may_be_broken(old: Predecessor) -> None:
     old.run("completed", created_at="never", updated_at=None, record={"created_at": "never"})
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.remarks == ()
+    assert conversion.proposal is not None
+    assert conversion.notes == ()
 
 
 def test_the_times_of_sqlite_are_in_utc(old: Predecessor) -> None:
     old.proposal(proposed_at=None, created_at=UTC_AT)
 
-    (verdict,) = judged(old)
+    (conversion,) = converted(old)
 
-    assert verdict.proposal is not None
-    assert verdict.proposal.proposed_at == at(5)
+    assert conversion.proposal is not None
+    assert conversion.proposal.proposed_at == at(5)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operator_core.legacy import ImportRefusedError, LegacyFileError, import_legacy
-from operator_core.legacy.source import OldFile
+from operator_core.legacy.source import LegacyDatabase
 from tests.legacy.conftest import Import
 from tests.legacy.predecessor import ZONE, Predecessor
 
@@ -54,7 +54,7 @@ async def test_what_stands_in_its_log_is_read(old: Predecessor, running: sqlite3
 async def test_it_must_not_be_written_meanwhile(journalled: Predecessor) -> None:
     journalled.one_of_each()
 
-    with OldFile(journalled.path) as file:
+    with LegacyDatabase(journalled.path) as file:
         journalled.path.write_bytes(journalled.path.read_bytes() + b"more")
         with pytest.raises(LegacyFileError, match="it was written to while it was read: stop the predecessor first"):
             file.require_unchanged()
@@ -133,8 +133,8 @@ async def test_rows_are_not_put_aside_into_what_is_not_a_file(
     old.proposal("lost")
     SPECIAL[kind](tmp_path / "aside")
 
-    with pytest.raises(ImportRefusedError, match=f"aside is {kind}, not a file; name a new file with --aside"):
-        await take_over(aside=tmp_path / "aside")
+    with pytest.raises(ImportRefusedError, match=f"rejects is {kind}, not a file; name a new file with --rejects"):
+        await take_over(rejects=tmp_path / "rejects")
 
 
 @pytest.mark.parametrize("content", [b"a,b,c\n1,2,3\n" * 100, b"SQLite format 3\x00" + b"\xff" * 4_000])
@@ -176,16 +176,16 @@ def test_records_stand_beside_their_proposals(old: Predecessor) -> None:
     for number in (3, 99, 1, 3, None, 2):
         old.record(number)
 
-    with OldFile(old.path) as file:
-        cases = list(file.cases())
+    with LegacyDatabase(old.path) as file:
+        groups = list(file.groups())
 
-    assert [[row["id"] for row in case.proposals] for case in cases] == [*([number] for number in numbers), [], []]
-    assert [[row["id"] for row in case.records] for case in cases] == [[3], [6], [1, 4], [], [2], [5]]
+    assert [[row["id"] for row in group.proposals] for group in groups] == [*([number] for number in numbers), [], []]
+    assert [[row["id"] for row in group.records] for group in groups] == [[3], [6], [1, 4], [], [2], [5]]
 
 
 def test_records_without_any_proposal_are_read(old: Predecessor) -> None:
     for number in (5, 4):
         old.record(number)
 
-    with OldFile(old.path) as file:
-        assert [case.records[0]["proposal_id"] for case in file.cases()] == [4, 5]
+    with LegacyDatabase(old.path) as file:
+        assert [group.records[0]["proposal_id"] for group in file.groups()] == [4, 5]

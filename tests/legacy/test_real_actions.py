@@ -47,7 +47,7 @@ async def test_real_actions_come_over_as_they_were(old: Predecessor, take_over: 
 
     report = await take_over()
 
-    assert (report.proposals, report.put_aside) == (len(calls), 0)
+    assert (report.proposals, report.rejected) == (len(calls), 0)
     found = list(reversed(await db.list_proposals(limit=None)))
     assert [one.parameters for one in found] == [json.loads(call["call"]["function"]["arguments"]) for call in calls]
     assert [one.reason for one in found] == [call["reason"] for call in calls]

@@ -43,7 +43,7 @@ async def test_the_same_import_again_changes_nothing(old: Predecessor, take_over
     again = await take_over()
 
     assert (again.proposals, again.records, again.already) == (0, 0, len(ids))
-    assert (again.aside_file, again.put_aside) == (first.aside_file, 1)
+    assert (again.rejects_file, again.rejected) == (first.rejects_file, 1)
     assert contents(plain) == before
 
 
@@ -91,7 +91,7 @@ async def test_an_id_of_other_content_refuses_the_whole_run_and_is_named(
         await take_over()
 
     assert contents(plain) == before
-    assert list(old.path.parent.glob("*aside*")) == []
+    assert list(old.path.parent.glob("*rejects*")) == []
 
 
 async def test_the_record_id_of_another_proposal_is_named(old: Predecessor, take_over: Import, db: ActionDB) -> None:
@@ -146,7 +146,7 @@ async def test_an_error_in_the_middle_leaves_nothing(
         await take_over(progress=fail)
 
     assert contents(plain) == before
-    assert list(old.path.parent.glob("*aside*")) == []
+    assert list(old.path.parent.glob("*rejects*")) == []
 
 
 async def test_an_import_that_is_cancelled_leaves_nothing(
@@ -180,9 +180,9 @@ async def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
 
     report = await take_over(dry_run=True)
 
-    assert (report.dry_run, report.proposals, report.put_aside, report.aside_file) == (True, 7, 1, None)
+    assert (report.dry_run, report.proposals, report.rejected, report.rejects_file) == (True, 7, 1, None)
     assert contents(plain) == before
-    assert list(old.path.parent.glob("*aside*")) == []
+    assert list(old.path.parent.glob("*rejects*")) == []
 
 
 async def test_a_dry_run_names_what_is_in_the_way(old: Predecessor, take_over: Import, db: ActionDB) -> None:

@@ -9,7 +9,7 @@ from operator_core.cli.database import database_url, file_path
 from operator_core.cli.options import Commands, Parser
 
 if TYPE_CHECKING:
-    from operator_core.legacy import ImportReport, Remark
+    from operator_core.legacy import ImportNote, ImportReport
 
 INTERRUPTED = (
     "INTERRUPTED: nothing was imported, unless it had just been finished. Run it again: it does nothing twice."
@@ -20,33 +20,33 @@ async def import_legacy(options: argparse.Namespace) -> int:
     """Import a database, and report each row that was not imported unchanged."""
     from operator_core import legacy  # noqa: PLC0415 - a stop must not wait for it
 
-    remarks: list[Remark] = []
+    notes: list[ImportNote] = []
     options.failed = "NOTHING WAS IMPORTED: "
     try:
         with output.Progress("import-legacy") as progress:
 
-            def tell(remark: "Remark") -> None:
+            def add_note(note: "ImportNote") -> None:
                 if options.json:
-                    remarks.append(remark)
+                    notes.append(note)
                 else:
-                    progress.say(str(remark))
+                    progress.say(str(note))
 
             report = await legacy.import_legacy(
                 options.old,
                 database_url(options.url),
                 timezone=options.timezone,
-                aside=options.aside,
+                rejects=options.rejects,
                 dry_run=options.dry_run,
-                tell=tell,
+                on_note=add_note,
                 progress=progress,
             )
     except ConnectionLostError:
         options.failed = "run it again, it does nothing twice: "
         raise
     if options.json:
-        output.emit({**output.plain(report), "remarks": [output.plain(remark) for remark in remarks]})
+        output.print_json({**output.to_json(report), "notes": [output.to_json(note) for note in notes]})
         return 0
-    output.say(*_lines(report))
+    output.print_text(*_lines(report))
     return 0
 
 
@@ -56,12 +56,14 @@ def _lines(report: "ImportReport") -> list[str]:
     if report.already:
         lines.append(f"there already, and left as they are: {report.already} proposals")
     if report.unknown:
-        lines.append(f"outcome unknown: {report.unknown} (operator-core unknown lists them, resolve settles them)")
+        lines.append(
+            f"outcome unknown: {report.unknown} (operator-core unknown lists them, resolve records what became of them)"
+        )
     if report.pending:
         lines.append(f"proposed or validated: {report.pending}; a worker may start them: cancel what is not wanted")
-    if report.put_aside:
-        where = "nowhere, this is a dry run" if report.aside_file is None else report.aside_file
-        lines.append(f"put aside: {report.put_aside} rows, in {where}")
+    if report.rejected:
+        where = "nowhere, this is a dry run" if report.rejects_file is None else report.rejects_file
+        lines.append(f"rejected: {report.rejected} rows, in {where}")
     for table, columns in report.ignored.items():
         if columns:
             lines.append(f"columns of {table} that were ignored: {', '.join(columns)}")
@@ -74,7 +76,7 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     parser.add_argument("old", type=file_path, metavar="OLD.db", help="its SQLite file; it is only read")
     parser.add_argument("--timezone", required=True, help="of its local times, as Europe/Berlin")
     parser.add_argument(
-        "--aside", type=file_path, help="a new file for rows that cannot be true (default: OLD.db.aside.jsonl)"
+        "--rejects", type=file_path, help="a new file for rows that cannot be true (default: OLD.db.rejects.jsonl)"
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be imported")
     parser.set_defaults(run=import_legacy, interrupted=INTERRUPTED)

@@ -2,6 +2,6 @@
 
 from operator_core.legacy.errors import ImportRefusedError, LegacyFileError
 from operator_core.legacy.importing import import_legacy
-from operator_core.legacy.report import ImportReport, Remark
+from operator_core.legacy.report import ImportNote, ImportReport
 
-__all__ = ["ImportRefusedError", "ImportReport", "LegacyFileError", "Remark", "import_legacy"]
+__all__ = ["ImportNote", "ImportRefusedError", "ImportReport", "LegacyFileError", "import_legacy"]

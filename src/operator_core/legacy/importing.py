@@ -18,12 +18,12 @@ from operator_core.db.guards.codes import MESSAGES, STEP_REFUSED, STOPPED
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.stores.transitions import deferring_diagnosis
 from operator_core.legacy import store
-from operator_core.legacy.conversion import BY, Verdict, judge
+from operator_core.legacy.conversion import BY, Conversion, convert
 from operator_core.legacy.errors import ImportRefusedError
-from operator_core.legacy.rejects import AsideFile
-from operator_core.legacy.report import ImportReport, Remark
-from operator_core.legacy.source import OldFile
-from operator_core.legacy.store import Past
+from operator_core.legacy.rejects import RejectsFile
+from operator_core.legacy.report import ImportNote, ImportReport
+from operator_core.legacy.source import LegacyDatabase
+from operator_core.legacy.store import ImportedAction
 from operator_core.legacy.timestamps import zone_of
 
 Progress = Callable[[int, int], Any]
@@ -38,9 +38,9 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
     target: Path | str | URL | AsyncEngine | None = None,
     *,
     timezone: str,
-    aside: Path | None = None,
+    rejects: Path | None = None,
     dry_run: bool = False,
-    tell: Callable[[Remark], Any] | None = None,
+    on_note: Callable[[ImportNote], Any] | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import a database of the predecessor, completely or not at all; identical rows in the ledger are left alone.
@@ -49,9 +49,9 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
         old: The SQLite file of the predecessor; it is only read.
         target: The ledger, as in `ActionDB`; it must exist, at the revision of this version.
         timezone: The IANA name of the zone of the local times.
-        aside: A new file for the rejected rows; `<old>.aside.jsonl` by default.
+        rejects: A new file for the rejected rows; `<old>.rejects.jsonl` by default.
         dry_run: Only convert: write neither rows nor a file.
-        tell: Called with each remark about a row.
+        on_note: Called with each note about a row.
         progress: Called after each batch; if it raises, nothing is imported.
 
     Raises:
@@ -60,21 +60,21 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
         DatabaseError: The ledger cannot be used.
     """
     zone = zone_of(timezone)
-    path = aside or old.with_name(f"{old.name}.aside.jsonl")
+    path = rejects or old.with_name(f"{old.name}.rejects.jsonl")
     async with _Ledger(target, migrate="check") as ledger:
         await ledger.require_no_stop()
-        with OldFile(old) as source, AsideFile(path) as put_aside:
-            look = _Look(source, zone, tell, progress)
-            await look.through(None if dry_run else put_aside)
-            kept = put_aside.keep()
+        with LegacyDatabase(old) as source, RejectsFile(path) as rejected:
+            inspection = _Inspection(source, zone, on_note, progress)
+            await inspection.run(None if dry_run else rejected)
+            rejects_file = rejected.publish()
             transfer = _Transfer(source, zone, progress and _in_loop(progress), write=not dry_run)
             try:
-                counts = await ledger.take(transfer)
+                counts = await ledger.transfer(transfer)
             except ConnectionLostError:
                 raise  # it may have been committed all the same
             except BaseException:
                 if not transfer.committed:
-                    put_aside.forget()
+                    rejected.delete()
                 raise
     return ImportReport(
         proposals=counts.proposals,
@@ -82,8 +82,8 @@ async def import_legacy(  # noqa: PLR0913 - from where, into what, and how
         already=counts.already,
         pending=counts.pending,
         unknown=counts.unknown,
-        put_aside=look.put_aside,
-        aside_file=None if kept is None else str(kept),
+        rejected=inspection.rejected,
+        rejects_file=None if rejects_file is None else str(rejects_file),
         ignored=source.ignored,
         dry_run=dry_run,
     )
@@ -96,7 +96,7 @@ def _in_loop(progress: Progress) -> Progress:
     async def call(done: int, total: int) -> None:
         progress(done, total)
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -104,36 +104,36 @@ def _in_loop(progress: Progress) -> Progress:
         else:
             progress(done, total)
 
-    return tell
+    return report
 
 
-def _verdicts(source: OldFile, zone: ZoneInfo) -> Iterator[tuple[int, Verdict]]:
+def _conversions(source: LegacyDatabase, zone: ZoneInfo) -> Iterator[tuple[int, Conversion]]:
     """Yield every conversion, and the number of proposals so far."""
     done = 0
-    for case in source.cases():
-        done += len(case.proposals)
-        yield done, judge(case, zone, source.doubled)
+    for group in source.groups():
+        done += len(group.proposals)
+        yield done, convert(group, zone, source.duplicate_ids)
 
 
 @dataclass
-class _Look:
+class _Inspection:
     """The pass over every row before the ledger is touched, which rejects the invalid ones."""
 
-    source: OldFile
+    source: LegacyDatabase
     zone: ZoneInfo
-    tell: Callable[[Remark], Any] | None
+    on_note: Callable[[ImportNote], Any] | None
     progress: Progress | None
-    put_aside: int = 0
+    rejected: int = 0
 
-    async def through(self, aside: AsideFile | None) -> None:
-        for number, (done, verdict) in enumerate(_verdicts(self.source, self.zone), 1):
-            self.put_aside += len(verdict.aside)
-            if aside is not None:
-                for row, remark in verdict.aside:
-                    aside.add(row, remark)
-            if self.tell is not None:
-                for remark in (*(remark for _, remark in verdict.aside), *verdict.remarks):
-                    self.tell(remark)
+    async def run(self, rejects: RejectsFile | None) -> None:
+        for number, (done, conversion) in enumerate(_conversions(self.source, self.zone), 1):
+            self.rejected += len(conversion.rejected)
+            if rejects is not None:
+                for row, note in conversion.rejected:
+                    rejects.add(row, note)
+            if self.on_note is not None:
+                for note in (*(note for _, note in conversion.rejected), *conversion.notes):
+                    self.on_note(note)
             if number % store.ROWS == 0:
                 if self.progress is not None:
                     self.progress(done, self.source.total)
@@ -148,7 +148,7 @@ class _Counts:
     pending: int = 0
     unknown: int = 0
 
-    def add(self, batch: list[Past], new: list[Past]) -> None:
+    def add(self, batch: list[ImportedAction], new: list[ImportedAction]) -> None:
         self.proposals += len(new)
         self.records += sum(record is not None for _, record in new)
         self.already += len(batch) - len(new)
@@ -160,7 +160,7 @@ class _Counts:
 class _Transfer:
     """The unit of work that compares every row with the ledger, and stores the new ones, in one transaction."""
 
-    source: OldFile
+    source: LegacyDatabase
     zone: ZoneInfo
     progress: Progress | None
     write: bool
@@ -181,8 +181,8 @@ class _Transfer:
             for table, highest in self.source.highest.items():
                 store.reserve(connection, table, highest)
         for done, batch in self._batches():
-            self._take(connection, batch, counts)
-            if store.standing(connection)[0] != began:
+            self._import_batch(connection, batch, counts)
+            if store.stop_state(connection)[0] != began:
                 raise _stopped(connection)
             if self.cancelled:
                 raise ImportRefusedError(problem="the import was interrupted")
@@ -195,7 +195,7 @@ class _Transfer:
         self.source.require_unchanged()
         return counts
 
-    def _take(self, connection: sa.Connection, batch: list[Past], counts: _Counts) -> None:
+    def _import_batch(self, connection: sa.Connection, batch: list[ImportedAction], counts: _Counts) -> None:
         new, conflicts = store.compare(connection, batch)
         self.conflicts += conflicts
         counts.add(batch, new)
@@ -203,14 +203,14 @@ class _Transfer:
             with deferring_diagnosis(_refused):
                 store.store(connection, new, BY)
 
-    def _batches(self) -> Iterator[tuple[int, list[Past]]]:
-        batch: list[Past] = []
+    def _batches(self) -> Iterator[tuple[int, list[ImportedAction]]]:
+        batch: list[ImportedAction] = []
         done = size = 0
-        for done, verdict in _verdicts(self.source, self.zone):
-            if verdict.proposal is None:
+        for done, conversion in _conversions(self.source, self.zone):
+            if conversion.proposal is None:
                 continue
-            batch.append((verdict.proposal, verdict.record))
-            size += verdict.size
+            batch.append((conversion.proposal, conversion.record))
+            size += conversion.size
             if len(batch) == store.ROWS or size > _BATCH_CHARACTERS:
                 yield done, batch
                 batch, size = [], 0
@@ -220,14 +220,14 @@ class _Transfer:
 @unit(TransactionMode.READ)
 def _require_no_stop(connection: sa.Connection) -> int:
     """Return the number of the last stop, which must be released."""
-    last, engaged = store.standing(connection)
+    last, engaged = store.stop_state(connection)
     if engaged:
         raise _stopped(connection)
     return last
 
 
 def _stopped(connection: sa.Connection) -> ActionError:
-    last, engaged = store.standing(connection)
+    last, engaged = store.stop_state(connection)
     if not engaged:
         return ImportRefusedError(problem=f"stop {last} was engaged while the import ran; run it again")
     named = ", ".join(f"{stop.generation} ({stop.scope}) by {stop.by}: {stop.reason}" for stop in engaged)
@@ -236,7 +236,7 @@ def _stopped(connection: sa.Connection) -> ActionError:
 
 def _refused(connection: sa.Connection, code: str) -> ActionError:
     """Explain why the ledger refused a row: a new stop, or an id that was taken meanwhile."""
-    _, engaged = store.standing(connection)
+    _, engaged = store.stop_state(connection)
     if engaged:
         return _stopped(connection)
     if code in (STOPPED, STEP_REFUSED) or code not in MESSAGES:
@@ -251,7 +251,7 @@ class _Ledger(ActionDB):
         """Check that no stop is engaged."""
         await self._run(_require_no_stop)
 
-    async def take(self, transfer: _Transfer) -> _Counts:
+    async def transfer(self, transfer: _Transfer) -> _Counts:
         """Run the unit; if it is cancelled, it ends within a batch."""
         running = asyncio.ensure_future(self._run(transfer))
         try:

@@ -10,11 +10,11 @@ from typing import Self
 
 from operator_core.files import NewFile
 from operator_core.legacy.errors import ImportRefusedError
-from operator_core.legacy.report import Remark
-from operator_core.legacy.source import OldRow, special_kind
+from operator_core.legacy.report import ImportNote
+from operator_core.legacy.source import LegacyRow, special_kind
 
 
-def to_the_letter(value: object) -> object:
+def to_lossless_json(value: object) -> object:
     """Return a SQLite value as lossless JSON: bytes that are not UTF-8 become lone surrogates (PEP 383)."""
     match value:
         case bytes():
@@ -25,7 +25,7 @@ def to_the_letter(value: object) -> object:
             return value
 
 
-class AsideFile:
+class RejectsFile:
     """A file of rejected rows, which appears only once it is complete; an existing file is never changed."""
 
     def __init__(self, path: Path) -> None:
@@ -40,22 +40,22 @@ class AsideFile:
         if self._file is not None:
             self._file.discard()
 
-    def add(self, row: OldRow, remark: Remark) -> None:
+    def add(self, row: LegacyRow, note: ImportNote) -> None:
         """Write one row."""
-        values = {name: to_the_letter(value) for name, value in row.items()}
+        values = {name: to_lossless_json(value) for name, value in row.items()}
         with self._writable():
             if self._file is None:
                 self._require_file()
                 self._file = NewFile(self._path)
-            self._file.write(json.dumps({"table": remark.table, "reason": remark.text, "row": values}) + "\n")
+            self._file.write(json.dumps({"table": note.table, "reason": note.text, "row": values}) + "\n")
 
     def _require_file(self) -> None:
         with suppress(FileNotFoundError):
             if kind := special_kind(self._path.stat().st_mode):
-                problem = f"{self._path} is {kind}, not a file; name a new file with --aside"
+                problem = f"{self._path} is {kind}, not a file; name a new file with --rejects"
                 raise ImportRefusedError(problem=problem)
 
-    def keep(self) -> Path | None:
+    def publish(self) -> Path | None:
         """Move the file to its place, and return its path; None if no row was rejected.
 
         Raises:
@@ -69,11 +69,11 @@ class AsideFile:
                 self._file.publish()
                 self._is_published = True
             elif not filecmp.cmp(self._file.part, self._path, shallow=False):
-                problem = f"{self._path} is there already with other rows; move it away, or name another with --aside"
+                problem = f"{self._path} is there already with other rows; move it away, or name another with --rejects"
                 raise ImportRefusedError(problem=problem)
         return self._path
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Delete the file, unless it was there before: nothing was imported."""
         if self._is_published:
             self._path.unlink(missing_ok=True)
@@ -83,5 +83,5 @@ class AsideFile:
         try:
             yield
         except OSError as error:
-            problem = f"{self._path} cannot be written ({error.strerror}); name another with --aside"
+            problem = f"{self._path} cannot be written ({error.strerror}); name another with --rejects"
             raise ImportRefusedError(problem=problem) from error

@@ -1,4 +1,4 @@
-"""The report of an import: a remark for each row that was not imported unchanged, and the totals."""
+"""The report of an import: a note for each row that was not imported unchanged, and the totals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,24 +8,24 @@ from operator_core.actions.types import FrozenModel
 PROPOSALS, RECORDS = "action_proposals", "action_records"
 
 
-class Remark(FrozenModel):
-    """A remark about one row of the predecessor.
+class ImportNote(FrozenModel):
+    """A note about one row of the predecessor.
 
     Attributes:
         table: `action_proposals` or `action_records`.
         id: The id in the row; a number, unless the row is broken.
-        text: The content of the remark.
-        aside: True if the row was rejected; otherwise it was imported, with the change that the text describes.
+        text: The content of the note.
+        rejected: True if the row was rejected; otherwise it was imported, with the change that the text describes.
     """
 
     table: str
     id: Any
     text: str
-    aside: bool
+    rejected: bool
 
     def __str__(self) -> str:
         kind = self.table.removeprefix("action_").removesuffix("s")
-        return f"{'put aside: ' if self.aside else ''}{kind} {self.id} {self.text}"
+        return f"{'rejected: ' if self.rejected else ''}{kind} {self.id} {self.text}"
 
 
 class ImportReport(FrozenModel):
@@ -38,8 +38,8 @@ class ImportReport(FrozenModel):
         pending: The number of all these that are proposed or validated: they may still be started.
         unknown: The number of all these that are failed with an unknown outcome: they were executing, or their record
             did not say how they ended.
-        put_aside: The number of rejected rows.
-        aside_file: The file of those rows; None if there are none, or nothing was written.
+        rejected: The number of rejected rows.
+        rejects_file: The file of those rows; None if there are none, or nothing was written.
         ignored: The columns that the ledger does not have, by table.
         dry_run: Whether nothing was written.
     """
@@ -49,7 +49,7 @@ class ImportReport(FrozenModel):
     already: int
     pending: int
     unknown: int
-    put_aside: int
-    aside_file: str | None
+    rejected: int
+    rejects_file: str | None
     ignored: Mapping[str, tuple[str, ...]]
     dry_run: bool

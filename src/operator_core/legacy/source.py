@@ -1,4 +1,4 @@
-"""The SQLite file of the predecessor, read as a stream of cases: a proposal with its records. It is never written."""
+"""The SQLite file of the predecessor, read as a stream of groups: a proposal with its records. It is never written."""
 
 import sqlite3
 import stat
@@ -12,7 +12,7 @@ from typing import Any, Self
 from operator_core.legacy.errors import LegacyFileError
 from operator_core.legacy.report import PROPOSALS, RECORDS
 
-OldRow = Mapping[str, Any]
+LegacyRow = Mapping[str, Any]
 """A row of the file; in texts, bytes that are not UTF-8 become lone surrogates (PEP 383), and blobs stay bytes."""
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -58,28 +58,28 @@ _WAL = 2  # the version in the header of a file that may have a log next to it, 
 
 
 @dataclass(frozen=True)
-class Case:
+class ProposalGroup:
     """A proposal with its records; several proposals of one id if the file permits that; none if it is missing."""
 
-    proposals: tuple[OldRow, ...] = ()
-    records: tuple[OldRow, ...] = ()
+    proposals: tuple[LegacyRow, ...] = ()
+    records: tuple[LegacyRow, ...] = ()
 
 
 @dataclass(eq=False)
-class OldFile:
+class LegacyDatabase:
     """The file of the predecessor, open for reading; all is read from one snapshot.
 
     Attributes:
         total: The number of proposals in it.
         ignored: Additional columns, by table.
-        doubled: The ids that more than one record has.
+        duplicate_ids: The ids that more than one record has.
         highest: The highest importable id of each table, or 0.
     """
 
     path: Path
     total: int = 0
     ignored: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    doubled: frozenset[int] = frozenset()
+    duplicate_ids: frozenset[int] = frozenset()
     highest: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __enter__(self) -> Self:
@@ -145,21 +145,21 @@ class OldFile:
             highest = f"SELECT max(id) FROM {table} WHERE typeof(id) = 'integer' AND id <= {HIGHEST_ID}"  # noqa: S608 - our own
             self.highest = {**self.highest, table: self._connection.execute(highest).fetchone()[0] or 0}
         self.total = self._connection.execute("SELECT count(*) FROM action_proposals").fetchone()[0]
-        doubled = "SELECT id FROM action_records WHERE typeof(id) = 'integer' GROUP BY id HAVING count(*) > 1"
-        self.doubled = frozenset(row[0] for row in self._connection.execute(doubled))
+        duplicate_ids = "SELECT id FROM action_records WHERE typeof(id) = 'integer' GROUP BY id HAVING count(*) > 1"
+        self.duplicate_ids = frozenset(row[0] for row in self._connection.execute(duplicate_ids))
 
-    def cases(self) -> Iterator[Case]:
+    def groups(self) -> Iterator[ProposalGroup]:
         """Iterate over all proposals by their ids, with the records that belong to none in between."""
         with self._readable():
             yield from _merged(self._groups(PROPOSALS), self._groups(RECORDS))
-            yield from (Case(proposals=(row,)) for row in self._rows(PROPOSALS, "<>"))
-            yield from (Case(records=(row,)) for row in self._rows(RECORDS, "<>"))
+            yield from (ProposalGroup(proposals=(row,)) for row in self._rows(PROPOSALS, "<>"))
+            yield from (ProposalGroup(records=(row,)) for row in self._rows(RECORDS, "<>"))
 
-    def _groups(self, table: str) -> Iterator[tuple[int, tuple[OldRow, ...]]]:
+    def _groups(self, table: str) -> Iterator[tuple[int, tuple[LegacyRow, ...]]]:
         for key, rows in groupby(self._rows(table, "="), lambda row: int(row[_KEYS[table]])):
             yield key, tuple(rows)
 
-    def _rows(self, table: str, sign: str) -> Iterator[OldRow]:
+    def _rows(self, table: str, sign: str) -> Iterator[LegacyRow]:
         key = _KEYS[table]
         query = f"SELECT * FROM {table} WHERE typeof({key}) {sign} 'integer' ORDER BY {key}, id"  # noqa: S608 - our own
         with closing(self._connection.execute(query)) as cursor:
@@ -202,17 +202,17 @@ def _text(given: bytes) -> str:
 
 
 def _merged(
-    proposals: Iterator[tuple[int, tuple[OldRow, ...]]], records: Iterator[tuple[int, tuple[OldRow, ...]]]
-) -> Iterator[Case]:
+    proposals: Iterator[tuple[int, tuple[LegacyRow, ...]]], records: Iterator[tuple[int, tuple[LegacyRow, ...]]]
+) -> Iterator[ProposalGroup]:
     """Combine proposals with their records; both come in the order of the proposals' ids."""
     waiting = next(records, None)
     for number, rows in chain(proposals, [(None, ())]):
         while waiting is not None and (number is None or waiting[0] < number):
-            yield from (Case(records=(row,)) for row in waiting[1])
+            yield from (ProposalGroup(records=(row,)) for row in waiting[1])
             waiting = next(records, None)
         if number is None:
             return
-        own: tuple[OldRow, ...] = ()
+        own: tuple[LegacyRow, ...] = ()
         if waiting is not None and waiting[0] == number:
             own, waiting = waiting[1], next(records, None)
-        yield Case(rows, own)
+        yield ProposalGroup(rows, own)

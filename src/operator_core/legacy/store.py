@@ -22,7 +22,7 @@ from operator_core.db.stores.transitions import step_values
 from operator_core.db.types import comparable
 from operator_core.legacy.rows import ImportedProposal, ImportedRecord
 
-Past = tuple[ImportedProposal, ImportedRecord | None]
+ImportedAction = tuple[ImportedProposal, ImportedRecord | None]
 """A proposal as it should be in the ledger, with its record; a record without an id gets one."""
 
 ROWS = 500  # of one statement
@@ -31,7 +31,7 @@ _STEPS = tuple(status for status in TRANSITIONS if status is not INITIAL)
 _GIVEN_BY_LEDGER = ("generation", "stop_generation", *(RECORD_FIELDS[name] for name in FINDING_COLUMNS))
 
 
-def standing(connection: sa.Connection) -> tuple[int, list[Stop]]:
+def stop_state(connection: sa.Connection) -> tuple[int, list[Stop]]:
     """Return the number of the last stop, and the stops that are engaged."""
     stops = list_stops(connection)
     return max((stop.generation for stop in stops), default=0), [stop for stop in stops if stop.released_at is None]
@@ -66,24 +66,24 @@ _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True, type_=sa.BigIn
 _RECORD_IDS: sa.BindParameter[Any] = sa.bindparam("record_ids", expanding=True, type_=sa.BigInteger())
 _PROPOSALS = sa.select(*proposals.columns).where(proposals.c.id.in_(_IDS))
 _RECORDS = sa.select(*records.columns).where(sa.or_(records.c.proposal_id.in_(_IDS), records.c.id.in_(_RECORD_IDS)))
-_TOLD = sa.select(events.c.proposal_id).where(events.c.proposal_id.in_(_IDS)).distinct()
+_HISTORY = sa.select(events.c.proposal_id).where(events.c.proposal_id.in_(_IDS)).distinct()
 
 
-def compare(connection: sa.Connection, batch: Sequence[Past]) -> tuple[list[Past], list[str]]:
+def compare(connection: sa.Connection, batch: Sequence[ImportedAction]) -> tuple[list[ImportedAction], list[str]]:
     """Return the new rows of a batch, and a text for each row whose id is taken by other content."""
     ids = [proposal.id for proposal, _ in batch]
     record_ids = [record.id for _, record in batch if record is not None and record.id is not None]
     there = {row.id: to_proposal(row) for row in connection.execute(_PROPOSALS, {"ids": ids})}
     found = connection.execute(_RECORDS, {"ids": ids, "record_ids": record_ids}).all()
     opened = [to_record(row) for row in found]
-    told = set(connection.scalars(_TOLD, {"ids": ids}))
+    pruned = set(connection.scalars(_HISTORY, {"ids": ids}))
     by_id, by_proposal = {one.id: one for one in opened}, {one.proposal_id: one for one in opened}
-    new: list[Past] = []
+    new: list[ImportedAction] = []
     conflicts: list[str] = []
     for proposal, record in batch:
         kept = there.get(proposal.id)
         if kept is None:
-            if proposal.id in told:
+            if proposal.id in pruned:
                 conflicts.append(f"proposal {proposal.id} was there, and was pruned")
             elif record is not None and record.id in by_id:
                 conflicts.append(f"record {record.id} is there, of proposal {by_id[record.id].proposal_id}")
@@ -145,16 +145,16 @@ def _step(status: ActionStatus) -> sa.Update:
     return sa.update(proposals).where(proposals.c.id == sa.bindparam("of_id")).values(step_values(status, at))
 
 
-_WALK = {status: _step(status) for status in _STEPS}
+_STEP_STATEMENTS = {status: _step(status) for status in _STEPS}
 
 
-def store(connection: sa.Connection, batch: Sequence[Past], by: str) -> None:
+def store(connection: sa.Connection, batch: Sequence[ImportedAction], by: str) -> None:
     """Insert new rows as proposed, and take them through their steps, each step for all rows at once."""
     sqlite = is_sqlite(connection)
     _many(connection, _INSERT_PROPOSALS[sqlite], (_proposed(proposal) for proposal, _ in batch))
     opened = [record for _, record in batch if record is not None]
     for status in _STEPS:
-        _many(connection, _WALK[status], _steps(batch, status, by))
+        _many(connection, _STEP_STATEMENTS[status], _steps(batch, status, by))
         if status is ActionStatus.EXECUTING:
             _many(connection, _INSERT_RECORDS[sqlite], ({"id": one.id, **_opening(one)} for one in opened if one.id))
             _many(connection, _INSERT_RECORDS_WITHOUT_ID, (_opening(one) for one in opened if one.id is None))
@@ -171,7 +171,7 @@ def _proposed(proposal: ImportedProposal) -> dict[str, Any]:
     return {**dict(proposal), "status_at": proposal.proposed_at, "status_by": proposal.proposed_by}
 
 
-def _steps(batch: Sequence[Past], status: ActionStatus, by: str) -> Iterator[dict[str, Any]]:
+def _steps(batch: Sequence[ImportedAction], status: ActionStatus, by: str) -> Iterator[dict[str, Any]]:
     for proposal, _ in batch:
         at: datetime | None = getattr(proposal, f"{status}_at")
         if at is not None:

@@ -37,29 +37,29 @@ def read(text: object) -> datetime:
 
 
 def utc(text: object) -> datetime:
-    """Return the moment of a text that is in UTC."""
-    moment = read(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else _in_utc(moment)
+    """Return the time of a text that is in UTC."""
+    at = read(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else _in_utc(at)
 
 
 def local(text: object, zone: tzinfo) -> tuple[datetime, bool]:
-    """Return the moment of a local time, and whether it occurred twice: then the first is meant.
+    """Return the time of a local time, and whether it occurred twice: then the first is meant.
 
     Raises:
         ValueError: There is no such time, as in the hour that is skipped when the clocks go forward.
     """
-    moment = read(text)
-    if moment.tzinfo is not None:
-        return _in_utc(moment), False
-    first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    at = read(text)
+    if at.tzinfo is not None:
+        return _in_utc(at), False
+    first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     before, after = first.utcoffset(), second.utcoffset()
     if before is not None and after is not None and before < after:
         raise ValueError(f"is {text!a}, which did not exist in {zone}: the clocks went forward")
     return _in_utc(first), before != after
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _in_utc(at: datetime) -> datetime:
     try:
-        return moment.astimezone(UTC)
+        return at.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError(f"is {moment.isoformat()}, which lies outside the years 1 to 9999") from error
+        raise ValueError(f"is {at.isoformat()}, which lies outside the years 1 to 9999") from error

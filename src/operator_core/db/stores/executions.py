@@ -167,8 +167,7 @@ def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
 
 
 def _to_claim(row: sa.Row[Any]) -> Claim:
-    *_, approved, in_front = row
-    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-2]), approved, in_front)
+    return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-2]), *row[-2:])
 
 
 def _open(
