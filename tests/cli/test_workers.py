@@ -131,7 +131,7 @@ async def lost(db: ActionDB) -> ActionRecord:
     return execution.record
 
 
-async def unsettled(db: ActionDB) -> ActionRecord:
+async def unresolved(db: ActionDB) -> ActionRecord:
     """Return a record that nobody knows the outcome of."""
     await lost(db)
     (record,) = await db.recover_expired_leases()
@@ -158,7 +158,7 @@ async def test_the_grace_of_a_recovery_leaves_the_young_alone(db: ActionDB, comm
 
 
 async def test_what_nobody_knows_is_listed(db: ActionDB, command: Run) -> None:
-    record = await unsettled(db)
+    record = await unresolved(db)
 
     plain, as_json = command("unknown"), command("unknown", "--json")
 
@@ -167,23 +167,23 @@ async def test_what_nobody_knows_is_listed(db: ActionDB, command: Run) -> None:
 
 
 async def test_where_everything_is_known_the_list_says_so(db: ActionDB, command: Run) -> None:
-    assert command("unknown").out == "every outcome is known or settled\n"
+    assert command("unknown").out == "every outcome is known or resolved\n"
 
 
 @pytest.mark.parametrize("finding", Resolution)
 async def test_a_person_settles_what_was_unknown(db: ActionDB, command: Run, finding: Resolution) -> None:
-    record = await unsettled(db)
+    record = await unresolved(db)
 
     ran = command("resolve", str(record.id), "--resolution", finding, "--reason", "I looked", "--by", "ann")
 
-    settled = await db.get_record(record.id)
-    assert settled is not None
+    resolved = await db.get_record(record.id)
+    assert resolved is not None
     assert ran.code == 0
-    assert (settled.outcome, settled.resolution, settled.resolution_by) == (ActionOutcome.UNKNOWN, finding, "ann")
+    assert (resolved.outcome, resolved.resolution, resolved.resolution_by) == (ActionOutcome.UNKNOWN, finding, "ann")
 
 
 async def test_a_finding_may_be_written_without_blanks(db: ActionDB, command: Run) -> None:
-    record = await unsettled(db)
+    record = await unresolved(db)
 
     ran = command("resolve", str(record.id), "--resolution", "did_not_happen", "--reason", "I looked", "--json")
 
@@ -191,7 +191,7 @@ async def test_a_finding_may_be_written_without_blanks(db: ActionDB, command: Ru
 
 
 async def test_a_finding_that_is_none_exits_with_1_and_lists_those_there_are(db: ActionDB, command: Run) -> None:
-    record = await unsettled(db)
+    record = await unresolved(db)
 
     ran = command("resolve", str(record.id), "--resolution", "maybe", "--reason", "I looked")
 
@@ -200,13 +200,13 @@ async def test_a_finding_that_is_none_exits_with_1_and_lists_those_there_are(db:
     assert await db.list_unresolved() == [record]
 
 
-async def test_what_is_known_cannot_be_settled(db: ActionDB, command: Run) -> None:
+async def test_what_is_known_cannot_be_resolved(db: ActionDB, command: Run) -> None:
     await stored(db, ActionStatus.COMPLETED)
 
     ran = command("resolve", "1", "--resolution", "happened", "--reason", "I looked")
 
     assert ran.code == 1
-    assert "only an unknown outcome is settled" in ran.err
+    assert "only an unknown outcome can be resolved" in ran.err
 
 
 async def test_what_is_executing_is_asked_to_stop(db: ActionDB, command: Run) -> None:
@@ -221,7 +221,7 @@ async def test_what_is_executing_is_asked_to_stop(db: ActionDB, command: Run) ->
 
 
 async def test_what_was_said_about_an_action_is_shown_with_its_steps(db: ActionDB, command: Run) -> None:
-    record = await unsettled(db)
+    record = await unresolved(db)
     await db.resolve_unknown(record.id, resolution=Resolution.PARTLY, by="ann", reason="I looked")
 
     plain, as_json = command("show", str(record.proposal_id)), command("show", str(record.proposal_id), "--json")

@@ -132,7 +132,7 @@ async def test_a_finding_is_written_once(db):
     record = await unknown(db)
     settled = await resolve(db, record.id, Resolution.PARTLY)
 
-    with pytest.raises(AlreadyResolvedError, match="was settled by ann: partly") as caught:
+    with pytest.raises(AlreadyResolvedError, match="was resolved by ann: partly") as caught:
         await resolve(db, record.id, Resolution.HAPPENED, by="bob")
 
     assert (caught.value.resolution, caught.value.by) == (Resolution.PARTLY, "ann")

@@ -322,7 +322,7 @@ async def test_a_stop_ends_a_worker_that_waits_to_try_again(
 async def test_a_stop_ends_in_time_where_the_database_never_answers(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker, "_PATIENCE", 0.2)
+    monkeypatch.setattr(worker, "_FLUSH_TIMEOUT_SECONDS", 0.2)
     silent, asked = asyncio.Event(), asyncio.Event()
 
     class SilentDB(ActionDB):

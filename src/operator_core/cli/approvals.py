@@ -13,14 +13,13 @@ from operator_core.actions import (
     ApprovalRule,
     ApprovalStatus,
     ApproverKind,
-    Decision,
     FourEyes,
     InvalidArgumentError,
     PendingApproval,
 )
 from operator_core.actions.approvals import MAX_APPROVALS, check_policy_scope
 from operator_core.cli import output
-from operator_core.cli.database import existing, file_path
+from operator_core.cli.database import file_path, open_existing
 from operator_core.cli.options import Commands, Parser, count, lasting
 from operator_core.cli.worker import load_registry
 from operator_core.db import ActionDB
@@ -30,14 +29,14 @@ _LOOK_AGAIN_SECONDS = 0.5
 
 async def pending(options: argparse.Namespace) -> int:
     """List the proposals that wait for a person, newest first; with `--watch`, again at every change."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         found = await _list(db, options)
         _print_pending(found, as_json=options.json)
         while options.watch:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             before, found = found, await _list(db, options)
             if found != before:
-                output.say(*[f"-- {len(found)} waiting"] * (not options.json))
+                output.print_text(*[f"-- {len(found)} waiting"] * (not options.json))
                 _print_pending(found, as_json=options.json)
     return 0
 
@@ -49,11 +48,11 @@ async def _list(db: ActionDB, options: argparse.Namespace) -> list[PendingApprov
 def _print_pending(found: list[PendingApproval], *, as_json: bool) -> None:
     for waiting in found:
         if as_json:
-            output.emit({**output.plain(waiting), "digest": waiting.approval.digest})
+            output.print_json({**output.to_json(waiting), "digest": waiting.approval.digest})
         else:
-            output.say(*output.proposal_lines(waiting.proposal), *approval_lines(waiting.approval))
+            output.print_text(*output.proposal_lines(waiting.proposal), *approval_lines(waiting.approval))
     if not found and not as_json:
-        output.say("nothing waits for an approval")
+        output.print_text("nothing waits for an approval")
 
 
 def approval_lines(status: ApprovalStatus, *, decisions: bool = True) -> list[str]:
@@ -61,7 +60,7 @@ def approval_lines(status: ApprovalStatus, *, decisions: bool = True) -> list[st
     lines = [f"  digest: {status.digest}"]
     if status.policy is not None:
         needs = ", ".join(map(str, status.needs))
-        until = "" if status.until is None else f", until {output.moment(status.until)}"
+        until = "" if status.until is None else f", until {output.format_time(status.until)}"
         lines.append(f"  approvals: {needs} (policy for {status.policy}, version {status.version}){until}")
     if status.lapsed:
         lines.append(f"  lapsed: {status.lapsed}")
@@ -71,12 +70,12 @@ def approval_lines(status: ApprovalStatus, *, decisions: bool = True) -> list[st
 def _decision_line(decision: Approval) -> str:
     role = f" as {decision.role}" if decision.role else ""
     login = f" (login {decision.login})" if decision.login else ""
-    until = "" if decision.expires_at is None else f" until {output.moment(decision.expires_at)}"
+    until = "" if decision.expires_at is None else f" until {output.format_time(decision.expires_at)}"
     what = f"{decision.decision} {decision.revokes}" if decision.revokes else str(decision.decision)
     why = "" if decision.reason is None else f": {decision.reason}"
     replaced = f"; replaced by proposal {decision.replaced_by}" if decision.replaced_by else ""
     return (
-        f"  {output.moment(decision.at)}  decision {decision.id}: {what} by {decision.by}{role}, "
+        f"  {output.format_time(decision.at)}  decision {decision.id}: {what} by {decision.by}{role}, "
         f"{decision.kind}{login}{until}{why}{replaced}"
     )
 
@@ -84,7 +83,7 @@ def _decision_line(decision: Approval) -> str:
 async def approve(options: argparse.Namespace) -> int:
     """Approve one proposal."""
     registry = None if options.registry is None else load_registry(options.registry)
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         approval = await db.approve(
             options.id,
             by=options.by,
@@ -101,7 +100,7 @@ async def approve(options: argparse.Namespace) -> int:
 
 async def reject(options: argparse.Namespace) -> int:
     """Reject one proposal."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         rejection = await db.reject(
             options.id,
             by=options.by,
@@ -116,7 +115,7 @@ async def reject(options: argparse.Namespace) -> int:
 
 async def revoke(options: argparse.Namespace) -> int:
     """Revoke one approval."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         revocation = await db.revoke(
             options.id, by=options.by, kind=options.kind, role=options.role, reason=options.reason
         )
@@ -124,29 +123,28 @@ async def revoke(options: argparse.Namespace) -> int:
     return _decided(revocation, status, as_json=options.json)
 
 
-_SAID = {Decision.APPROVED: "APPROVED", Decision.REJECTED: "REJECTED", Decision.REVOKED: "REVOKED"}
-
-
 def _decided(decision: Approval, status: ApprovalStatus, *, as_json: bool) -> int:
     if as_json:
-        output.emit({**output.plain(decision), "approval_status": output.plain(status)})
+        output.print_json({**output.to_json(decision), "approval_status": output.to_json(status)})
         return 0
     missing = ", ".join(map(str, status.missing))
     further = f"It still needs more: {missing}" if missing and status.rejected_by is None else f"It is {status.status}"
-    output.say(f"{_SAID[decision.decision]}: proposal {decision.proposal_id}. {further}", *approval_lines(status))
+    output.print_text(
+        f"{decision.decision.upper()}: proposal {decision.proposal_id}. {further}", *approval_lines(status)
+    )
     return 0
 
 
 async def supersede(options: argparse.Namespace) -> int:
     """Reject one proposal in favour of one with other parameters."""
     parameters = await asyncio.to_thread(_parameters, options.parameters)
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         new = await db.supersede(options.id, parameters=parameters, by=options.by, reason=options.reason)
     if options.json:
-        output.emit(output.plain(new))
+        output.print_json(output.to_json(new))
     else:
-        output.say(f"REPLACED: proposal {options.id} is rejected, and proposal {new.id} takes its place")
-        output.say(*output.proposal_lines(new))
+        output.print_text(f"REPLACED: proposal {options.id} is rejected, and proposal {new.id} takes its place")
+        output.print_text(*output.proposal_lines(new))
     return 0
 
 
@@ -162,20 +160,21 @@ def _parameters(file: Path) -> dict[str, Any]:
 
 async def list_policies(options: argparse.Namespace) -> int:
     """List the policies in force."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         found = await db.approval_policies()
     for policy in found:
         if options.json:
-            output.emit(output.plain(policy))
+            output.print_json(output.to_json(policy))
         else:
-            output.say(*_policy_lines(policy))
+            output.print_text(*_policy_lines(policy))
     if not found and not options.json:
-        output.say("no policy: a proposal runs once somebody has validated it")
+        output.print_text("no policy: a proposal runs once somebody has validated it")
     return 0
 
 
 def _policy_lines(policy: ApprovalPolicy) -> list[str]:
-    head = f"{policy.scope}, version {policy.version}, since {output.moment(policy.at)} by {policy.by}: {policy.reason}"
+    since = f"since {output.format_time(policy.at)} by {policy.by}: {policy.reason}"
+    head = f"{policy.scope}, version {policy.version}, {since}"
     return [head, *(f"  {_rule_text(rule)}" for rule in policy.rules)]
 
 
@@ -194,14 +193,14 @@ def _rule_text(rule: ApprovalRule) -> str:
 async def set_policy(options: argparse.Namespace) -> int:
     """Set the policy of a scope, or take it away."""
     rules = _rules(options)
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         policy = await db.set_approval_policy(options.scope, rules, by=options.by, reason=options.reason)
     if options.json:
-        output.emit(output.plain(policy))
+        output.print_json(output.to_json(policy))
     elif policy.rules:
-        output.say("IN FORCE, also for what is validated already:", *_policy_lines(policy))
+        output.print_text("IN FORCE, also for what is validated already:", *_policy_lines(policy))
     else:
-        output.say(f"TAKEN AWAY: there is no policy for {policy.scope} any more")
+        output.print_text(f"TAKEN AWAY: there is no policy for {policy.scope} any more")
     return 0
 
 

@@ -33,13 +33,13 @@ def database_url(given: str | None) -> URL:
     return file_or_url(given)
 
 
-def existing(given: str | None, on_unreadable: Callable[[UnreadableRowError], Any] | None = None) -> ActionDB:
+def open_existing(given: str | None, on_unreadable: Callable[[UnreadableRowError], Any] | None = None) -> ActionDB:
     """Return a ledger that must exist: nothing is created or migrated, and unreadable rows cause warnings."""
     return ActionDB(database_url(given), migrate="check", on_unreadable=on_unreadable or _warn)
 
 
 def _warn(error: UnreadableRowError) -> None:
-    output.warn(str(error))
+    output.print_warning(str(error))
 
 
 def file_path(text: str) -> Path:

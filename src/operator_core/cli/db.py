@@ -26,7 +26,7 @@ CODES = {
     SchemaState.AHEAD: AHEAD,
     SchemaState.UNKNOWN: AHEAD,
 }
-_PAUSE = 0.5  # seconds between two checks
+_POLL_INTERVAL_SECONDS = 0.5
 
 
 async def upgrade(options: argparse.Namespace) -> int:
@@ -53,9 +53,9 @@ async def current(options: argparse.Namespace) -> int:
     url = database_url(options.url)
     found = await asyncio.to_thread(migrations.schema_status, url)
     if options.json:
-        output.emit({"revision": found.revision})
+        output.print_json({"revision": found.revision})
     else:
-        output.say(
+        output.print_text(
             f"{display_url(url)} is at revision {found.revision}"
             if found.revision
             else f"no ledger at {display_url(url)}"
@@ -67,17 +67,17 @@ async def history(options: argparse.Namespace) -> int:
     """List every revision, oldest first."""
     revisions = await asyncio.to_thread(migrations.history)
     if options.json:
-        output.emit([{"revision": number, "brings": text} for number, text in revisions])
+        output.print_json([{"revision": number, "brings": text} for number, text in revisions])
         return 0
     for number, text in revisions:
-        output.say(f"{number}  {text.partition(chr(10))[0]}")
+        output.print_text(f"{number}  {text.partition(chr(10))[0]}")
     return 0
 
 
 async def check(options: argparse.Namespace) -> int:
     """Print the status of a database, and exit with its code; with `--timeout`, wait until it is up to date."""
     url = database_url(options.url)
-    found = await _patiently(lambda: migrations.schema_status(url), options.timeout)
+    found = await _poll_until_current(lambda: migrations.schema_status(url), options.timeout)
     return _show(url, found, as_json=options.json)
 
 
@@ -89,30 +89,30 @@ async def repair(options: argparse.Namespace) -> int:
 
 def _show(url: URL, found: migrations.SchemaStatus, *, as_json: bool) -> int:
     if as_json:
-        output.emit({"revision": found.revision, "state": found.state, "guards": found.guards})
+        output.print_json({"revision": found.revision, "state": found.state, "guards": found.guards})
         return CODES[found.state]
     at = f"revision {found.revision or 'none'}, this version has {migrations.HEAD}"
-    output.say(f"{display_url(url)} is {found.state}: {at}")
+    output.print_text(f"{display_url(url)} is {found.state}: {at}")
     for guard in found.guards:
-        output.say(f"  {guard}")
+        output.print_text(f"  {guard}")
     if found.state is SchemaState.BEHIND:
-        output.say("run: operator-core db upgrade")
+        output.print_text("run: operator-core db upgrade")
     if found.state is SchemaState.GUARD_MISSING:
-        output.say("find out who did it, run the statements that are given here, then: operator-core db repair")
+        output.print_text("find out who did it, run the statements that are given here, then: operator-core db repair")
     return CODES[found.state]
 
 
-async def _patiently(look: Callable[[], migrations.SchemaStatus], seconds: float) -> migrations.SchemaStatus:
+async def _poll_until_current(read: Callable[[], migrations.SchemaStatus], seconds: float) -> migrations.SchemaStatus:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            found = await asyncio.to_thread(look)
+            found = await asyncio.to_thread(read)
             if found.state is SchemaState.UP_TO_DATE or time.monotonic() >= deadline:
                 return found
         except DatabaseUnavailableError:
             if time.monotonic() >= deadline:
                 raise
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
 
 
 def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:

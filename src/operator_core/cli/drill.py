@@ -17,7 +17,7 @@ from operator_core.actions import (
     TransitionNotAllowedError,
 )
 from operator_core.cli import output
-from operator_core.cli.database import existing
+from operator_core.cli.database import open_existing
 from operator_core.cli.options import Commands, Parser, count
 from operator_core.db import ActionDB
 
@@ -90,10 +90,10 @@ class _Drill:
 
 async def drill(options: argparse.Namespace) -> int:
     """Propose, start, stop in the middle, try to start again, release, try again, and count the late starts."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         engaged = (await db.kill_switch_status()).engaged
         if engaged:
-            output.warn(f"{output.stop_line(engaged[0])}: release it, or practise later. NOTHING WAS DONE")
+            output.print_warning(f"{output.stop_line(engaged[0])}: release it, or practise later. NOTHING WAS DONE")
             return FAILED
         practice = _Drill(db, options.by)
         try:
@@ -131,12 +131,16 @@ def _report(
     passed = not late and not uncancelled
     if options.json:
         parts = {"started": started, "late_starts": late, "not_cancelled": uncancelled, "passed": passed}
-        output.emit({**parts, **output.plain(receipt)})
+        output.print_json({**parts, **output.to_json(receipt)})
     else:
-        output.say(f"drill: {started} starts before the stop, {len(receipt.cancelled)} pending cancelled by it")
-        output.say(f"time to stop: {receipt.stop_ms:.0f} ms (new starts refused after {receipt.publish_ms:.0f} ms)")
-        output.say(f"{late} late starts")
-        output.say("everything of the drill is cancelled" if not uncancelled else f"NOT cancelled: {uncancelled}")
+        output.print_text(f"drill: {started} starts before the stop, {len(receipt.cancelled)} pending cancelled by it")
+        output.print_text(
+            f"time to stop: {receipt.stop_ms:.0f} ms (new starts refused after {receipt.publish_ms:.0f} ms)"
+        )
+        output.print_text(f"{late} late starts")
+        output.print_text(
+            "everything of the drill is cancelled" if not uncancelled else f"NOT cancelled: {uncancelled}"
+        )
     return 0 if passed else FAILED
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from operator_core.actions import KillSwitchStatus, Scope, StopFailedError, StopReceipt, StopUnconfirmedError
 from operator_core.actions.validation import sanitise_text
 from operator_core.cli import output
-from operator_core.cli.database import database_url, existing
+from operator_core.cli.database import database_url, open_existing
 from operator_core.cli.options import Commands, Parser, scope, seconds
 from operator_core.db import ActionDB
 from operator_core.db.engine.factory import create_engine
@@ -18,6 +18,7 @@ CONFIRMED, NOT_ENGAGED, UNCONFIRMED = 0, 1, 2
 NOTHING_STOPPED = "FAILED, NOTHING IS STOPPED: "
 INTERRUPTED = "interrupted: NOT KNOWN TO BE STOPPED. Look with `operator-core status`, or stop again"
 _LONGEST_NAME = 255
+_WATCH_INTERVAL_SECONDS = 0.5
 _FIELDS = ", ".join(Scope.model_fields)
 
 
@@ -32,7 +33,7 @@ async def stop(options: argparse.Namespace) -> int:
         return _confirmed(await engage(engine, url, order), as_json=options.json)
     except StopFailedError as error:
         lines = [NOTHING_STOPPED + error.problem, "Try again, or have this run on the database:", f"  {error.sql}"]
-        output.complain(*lines, error=error, as_json=options.json, sql=error.sql)
+        output.print_error(*lines, error=error, as_json=options.json, sql=error.sql)
         return NOT_ENGAGED
     except StopUnconfirmedError as error:
         return _unconfirmed(error, as_json=options.json)
@@ -43,16 +44,16 @@ async def stop(options: argparse.Namespace) -> int:
 
 def _confirmed(receipt: StopReceipt, *, as_json: bool) -> int:
     if as_json:
-        output.emit({"confirmed": True, "problems": [], **output.plain(receipt)})
+        output.print_json({"confirmed": True, "problems": [], **output.to_json(receipt)})
     else:
-        output.say("STOPPED: nothing that this stop covers starts any more", *output.receipt_lines(receipt))
+        output.print_text("STOPPED: nothing that this stop covers starts any more", *output.receipt_lines(receipt))
     _warn_of_scope(receipt)
     return CONFIRMED
 
 
 def _warn_of_scope(receipt: StopReceipt) -> None:
     if receipt.scope_warning is not None:
-        output.warn(
+        output.print_warning(
             receipt.scope_warning, f"  this stop is engaged nevertheless: stop {receipt.generation} ({receipt.scope})"
         )
 
@@ -60,11 +61,11 @@ def _warn_of_scope(receipt: StopReceipt) -> None:
 def _unconfirmed(error: StopUnconfirmedError, *, as_json: bool) -> int:
     if as_json:
         seen = {"confirmed": False, "start_possible": error.start_possible, "problems": list(error.problems)}
-        output.emit({**seen, **output.plain(error.receipt)})
+        output.print_json({**seen, **output.to_json(error.receipt)})
     else:
-        output.say(*output.receipt_lines(error.receipt))
+        output.print_text(*output.receipt_lines(error.receipt))
     left = "but one may still get through" if error.start_possible else "and none gets through; but all is not done"
-    output.warn(
+    output.print_warning(
         f"ENGAGED, BUT NOT CONFIRMED: new starts are refused, {left}:",
         *(f"  {problem}" for problem in error.problems),
         *["Type it again with --terminate to end the connections in the way."] * bool(error.pids),
@@ -75,18 +76,18 @@ def _unconfirmed(error: StopUnconfirmedError, *, as_json: bool) -> int:
 
 async def release(options: argparse.Namespace) -> int:
     """Release the one stop that the generation names."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         released = await db.release_kill_switch(by=options.by, reason=options.reason, generation=options.generation)
     if options.json:
-        output.emit(output.plain(released))
+        output.print_json(output.to_json(released))
     else:
-        output.say(f"RELEASED: {output.stop_line(released)}", "What was pending stays cancelled: propose it again.")
+        output.print_text(f"RELEASED: {output.stop_line(released)}", "Propose again what it cancelled.")
     return 0
 
 
 async def status(options: argparse.Namespace) -> int:
     """Show the status of the kill switch; with `--watch`, again at every change."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         await _show(db, as_json=options.json)
         if options.watch:
             await _watch(db, as_json=options.json)
@@ -97,19 +98,16 @@ async def _watch(db: ActionDB, *, as_json: bool) -> None:
     """Print the status again whenever a stop, a running action, or an answer has changed."""
     last = await db.kill_switch_status()
     while True:
-        await asyncio.sleep(_LOOK_AGAIN)
+        await asyncio.sleep(_WATCH_INTERVAL_SECONDS)
         found = await db.kill_switch_status()
-        if _gist(found) != _gist(last):
+        if _watch_key(found) != _watch_key(last):
             if not as_json:
-                output.say(f"-- {output.moment(found.at)}")
+                output.print_text(f"-- {output.format_time(found.at)}")
             _print(found, as_json=as_json)
         last = found
 
 
-_LOOK_AGAIN = 0.5  # seconds
-
-
-def _gist(found: KillSwitchStatus) -> object:
+def _watch_key(found: KillSwitchStatus) -> object:
     answers = [(one.generation, one.proposal_id, one.answer) for one in found.answers]
     return found.engaged, found.still_executing, answers, found.not_yet_cancelled
 
@@ -120,15 +118,15 @@ async def _show(db: ActionDB, *, as_json: bool) -> None:
 
 def _print(found: KillSwitchStatus, *, as_json: bool) -> None:
     if as_json:
-        output.emit(output.plain(found))
+        output.print_json(output.to_json(found))
     else:
-        output.say(*output.status_lines(found))
+        output.print_text(*output.status_lines(found))
 
 
 def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
     """Add `stop`, `release` and `status`."""
     parser = commands.add_parser("stop", parents=[common, actor], help="stop everything, or what a scope covers")
-    parser.add_argument("--reason", required=True, help="why; whoever is refused reads it")
+    parser.add_argument("--reason", required=True, help="why; a refused start shows it")
     parser.add_argument("--scope", type=scope, default=Scope(), help="everything (default), or field=value: " + _FIELDS)
     parser.add_argument("--timeout", type=seconds, default=5.0, help="seconds for all of it (default: 5)")
     parser.add_argument("--terminate", action="store_true", help="end connections that are in the way (PostgreSQL)")

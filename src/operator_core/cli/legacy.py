@@ -56,9 +56,7 @@ def _lines(report: "ImportReport") -> list[str]:
     if report.already:
         lines.append(f"there already, and left as they are: {report.already} proposals")
     if report.unknown:
-        lines.append(
-            f"outcome unknown: {report.unknown} (operator-core unknown lists them, resolve records what became of them)"
-        )
+        lines.append(f"outcome unknown: {report.unknown} (see operator-core unknown and resolve)")
     if report.pending:
         lines.append(f"proposed or validated: {report.pending}; a worker may start them: cancel what is not wanted")
     if report.rejected:

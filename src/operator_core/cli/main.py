@@ -51,15 +51,15 @@ def _run(options: argparse.Namespace) -> int:
     try:
         code: int = asyncio.run(options.run(options))
     except ActionError as error:
-        output.complain(options.failed + _plain(error), error=error, as_json=options.json)
+        output.print_error(options.failed + _plain(error), error=error, as_json=options.json)
         return FAILED
     except KeyboardInterrupt:
         if options.interrupted:
-            output.warn(options.interrupted)
+            output.print_warning(options.interrupted)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a fault of ours: its traceback may repeat text from outside
         lines = [*traceback_text(error).split("\n"), options.interrupted or "broke off: NOT KNOWN TO BE DONE"]
-        output.complain(*lines, error=error, as_json=options.json)
+        output.print_error(*lines, error=error, as_json=options.json)
         return FAILED
     return code
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from operator_core.actions import InvalidArgumentError, UnreadableRowError
 from operator_core.cli import output
-from operator_core.cli.database import existing, file_path
+from operator_core.cli.database import file_path, open_existing
 from operator_core.cli.options import Commands, Parser, time
 from operator_core.cli.streams import required_output
 from operator_core.files import NewFile
@@ -19,15 +19,15 @@ DIFFERENT = INCOMPLETE = 1
 
 async def verify(options: argparse.Namespace) -> int:
     """Compare the schema, the latch and the tables with what they must be; exit with 1 if they differ."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         with output.Progress("verify") as progress:
             differences = await db.verify(progress=progress)
     if options.json:
-        output.emit([output.plain(difference) for difference in differences])
+        output.print_json([output.to_json(difference) for difference in differences])
         return DIFFERENT if differences else 0
     for difference in differences:
-        output.say(str(difference))
-    output.say(f"{len(differences)} differences" if differences else "the tables and the history agree")
+        output.print_text(str(difference))
+    output.print_text(f"{len(differences)} differences" if differences else "the tables and the history agree")
     return DIFFERENT if differences else 0
 
 
@@ -48,26 +48,26 @@ def _written(path: Path | None) -> Generator[TextIO | NewFile]:
 async def export(options: argparse.Namespace) -> int:
     """Write one event per line, in the order of proposals and of their steps; exit with 1 if one is unreadable."""
     written, missing = 0, list[UnreadableRowError]()
-    async with existing(options.url, missing.append) as db:
+    async with open_existing(options.url, missing.append) as db:
         try:
             with _written(options.output) as stream:
                 async for event in db.iter_events(before=options.before):
-                    stream.write(json.dumps(output.plain(event), allow_nan=False) + "\n")
+                    stream.write(json.dumps(output.to_json(event), allow_nan=False) + "\n")
                     written += 1
         except OSError as error:
             raise InvalidArgumentError(
                 path=str(options.output or "standard output"), reason=f"broke: {error}"
             ) from error
-    output.warn(f"{written} events written to {options.output or 'standard output'}")
+    output.print_warning(f"{written} events written to {options.output or 'standard output'}")
     for unreadable in missing:
-        output.warn(f"NOT written: {unreadable}")
+        output.print_warning(f"NOT written: {unreadable}")
     return INCOMPLETE if missing else 0
 
 
 async def prune(options: argparse.Namespace) -> int:
     """Delete what was finished before a moment, or only print what would be deleted."""
     keep = not options.include_events
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         if options.dry_run:
             report = await db.count_prunable(options.before, keep_events=keep)
         else:
@@ -76,15 +76,15 @@ async def prune(options: argparse.Namespace) -> int:
                     options.before, keep_events=keep, by=options.by, reason=options.reason, progress=progress
                 )
     if options.json:
-        output.emit(output.plain(report))
+        output.print_json(output.to_json(report))
         return 0
     verb = "would go" if options.dry_run else "are gone"
-    output.say(
-        f"finished before {output.moment(report.before)}: {report.proposals} proposals {verb}, with their records"
+    output.print_text(
+        f"finished before {output.format_time(report.before)}: {report.proposals} proposals {verb}, with their records"
     )
-    output.say("their history stays" if keep else f"{report.events} events {verb}")
+    output.print_text("their history stays" if keep else f"{report.events} events {verb}")
     if report.unresolved:
-        output.say(f"{report.unresolved} stay: nobody has settled their unknown outcome (operator-core unknown)")
+        output.print_text(f"{report.unresolved} stay: their unknown outcome is not resolved (operator-core unknown)")
     return 0
 
 

@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, without any URL, and exit."""
         self.print_usage(sys.stderr)
-        output.warn(f"{hide_urls(message, self._words)}. NOTHING WAS DONE.")
+        output.print_warning(f"{hide_urls(message, self._words)}. NOTHING WAS DONE.")
         self.exit(FAILED)
 
     def _print_message(self, message: str, file: Any = None) -> None:

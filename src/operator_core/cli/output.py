@@ -13,20 +13,20 @@ from operator_core.actions.text import hidden_characters, printable
 from operator_core.actions.validation import dump_json
 from operator_core.cli.streams import write
 
-_MANY = 20
+_MAX_IDS = 20
 
 
-def say(*lines: str) -> None:
+def print_text(*lines: str) -> None:
     """Print lines for a person; text from outside cannot break them into more lines."""
     write(_shown(lines), sys.stdout)
 
 
-def emit(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print one JSON object on one line, in ASCII, so that it passes through any pipe."""
     write(json.dumps(value) + "\n", sys.stdout)
 
 
-def warn(*lines: str) -> None:
+def print_warning(*lines: str) -> None:
     """Print lines for a person on standard error."""
     write("operator-core: " + _shown(lines), sys.stderr)
 
@@ -35,11 +35,11 @@ def _shown(lines: Sequence[str]) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def complain(*lines: str, error: BaseException, as_json: bool, **more: Any) -> None:
+def print_error(*lines: str, error: BaseException, as_json: bool, **more: Any) -> None:
     """Print an error for a person on standard error; with `as_json`, also as a JSON object on standard output."""
-    warn(*lines)
+    print_warning(*lines)
     if as_json:
-        emit({"error": type(error).__name__, "message": "\n".join(lines), **more})
+        print_json({"error": type(error).__name__, "message": "\n".join(lines), **more})
 
 
 class Progress:
@@ -64,7 +64,7 @@ class Progress:
     def say(self, *lines: str) -> None:
         """Print lines for a person, with the bar out of the way."""
         with self._bar.external_write_mode():
-            say(*lines)
+            print_text(*lines)
 
 
 def _no_stderr() -> bool:
@@ -76,7 +76,7 @@ def proposal_line(proposal: StoredProposal) -> str:
     ticket = "-" if proposal.ticket_id is None else proposal.ticket_id
     reason = proposal.reason.partition("\n")[0][:60]
     return (
-        f"{proposal.id:>8}  {proposal.status:<9}  {moment(proposal.status_at)}  ticket {ticket:<8}  "
+        f"{proposal.id:>8}  {proposal.status:<9}  {format_time(proposal.status_at)}  ticket {ticket:<8}  "
         f"{proposal.action_name}  ({proposal.proposed_by}: {reason})"
     )
 
@@ -93,21 +93,21 @@ def proposal_lines(proposal: StoredProposal) -> list[str]:
     return lines
 
 
-def plain(model: BaseModel) -> dict[str, Any]:
+def to_json(model: BaseModel) -> dict[str, Any]:
     """Return a DTO as JSON values."""
     dumped: dict[str, Any] = model.model_dump(mode="json")
     return dumped
 
 
-def moment(at: datetime | None) -> str:
+def format_time(at: datetime | None) -> str:
     """Return a time for a person, in UTC."""
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def some(ids: Sequence[int]) -> str:
+def format_ids(ids: Sequence[int]) -> str:
     """Return ids as a list that fits on a line."""
-    listed = ", ".join(map(str, ids[:_MANY]))
-    return f"{listed} and {len(ids) - _MANY} more" if len(ids) > _MANY else listed
+    listed = ", ".join(map(str, ids[:_MAX_IDS]))
+    return f"{listed} and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else listed
 
 
 def _executing_lines(executing: Sequence[RunningAction]) -> list[str]:
@@ -115,22 +115,22 @@ def _executing_lines(executing: Sequence[RunningAction]) -> list[str]:
 
 
 def _executing_line(running: RunningAction) -> str:
-    held = "unleased" if running.lease_expires_at is None else f"lease until {moment(running.lease_expires_at)}"
+    held = "unleased" if running.lease_expires_at is None else f"lease until {format_time(running.lease_expires_at)}"
     return (
         f"  proposal {running.proposal_id} {running.action_name}, record {running.record_id or '-'}, "
-        f"worker {running.worker}, since {moment(running.since)}, {held}"
+        f"worker {running.worker}, since {format_time(running.since)}, {held}"
     )
 
 
 def receipt_lines(receipt: StopReceipt) -> list[str]:
     """Return a receipt as text for a person."""
     lines = [
-        f"stop {receipt.generation} ({receipt.scope}), engaged {moment(receipt.engaged_at)}",
-        f"cancelled: {len(receipt.cancelled)}" + (f" ({some(receipt.cancelled)})" if receipt.cancelled else ""),
+        f"stop {receipt.generation} ({receipt.scope}), engaged {format_time(receipt.engaged_at)}",
+        f"cancelled: {len(receipt.cancelled)}" + (f" ({format_ids(receipt.cancelled)})" if receipt.cancelled else ""),
         *_executing_lines(receipt.still_executing),
     ]
     if receipt.not_yet_cancelled:
-        lines.append(f"locked by somebody, cannot start either: {some(receipt.not_yet_cancelled)}")
+        lines.append(f"locked by somebody, cannot start either: {format_ids(receipt.not_yet_cancelled)}")
     lines.append(f"new starts refused after {receipt.publish_ms:.0f} ms, all done after {receipt.stop_ms:.0f} ms")
     lines.append(f'to release it: operator-core release --generation {receipt.generation} --reason "..."')
     return lines
@@ -138,10 +138,10 @@ def receipt_lines(receipt: StopReceipt) -> list[str]:
 
 def stop_line(stop: Stop) -> str:
     """Return one stop as a line."""
-    text = f"stop {stop.generation} ({stop.scope}) since {moment(stop.engaged_at)} by {stop.by}: "
+    text = f"stop {stop.generation} ({stop.scope}) since {format_time(stop.engaged_at)} by {stop.by}: "
     text += stop.reason
     if stop.released_at is not None:
-        text += f"; released {moment(stop.released_at)} by {stop.released_by or ''}: "
+        text += f"; released {format_time(stop.released_at)} by {stop.released_by or ''}: "
         text += stop.release_reason or ""
     return text
 
@@ -158,7 +158,7 @@ def status_lines(status: KillSwitchStatus) -> list[str]:
         if answer.generation in engaged or answer.at is None
     ]
     if status.not_yet_cancelled:
-        lines.append(f"pending, but can never start: {some(status.not_yet_cancelled)}")
+        lines.append(f"pending, but can never start: {format_ids(status.not_yet_cancelled)}")
     past = [stop for stop in status.last_stops if stop.generation not in engaged]
     lines += ["last stops:"] * bool(past)
     lines += [f"  {stop_line(stop)}" + ("" if stop.released_at else "; engaged again since") for stop in past]

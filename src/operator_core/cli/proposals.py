@@ -12,13 +12,13 @@ from operator_core.actions import (
 from operator_core.actions.validation import dump_json
 from operator_core.cli import output
 from operator_core.cli.approvals import approval_lines
-from operator_core.cli.database import existing
+from operator_core.cli.database import open_existing
 from operator_core.cli.options import Commands, Parser
 
 
 async def list_(options: argparse.Namespace) -> int:
     """List proposals, newest first."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         found = await db.list_proposals(
             options.status,
             ticket_id=options.ticket,
@@ -28,15 +28,15 @@ async def list_(options: argparse.Namespace) -> int:
         )
     for proposal in found:
         if options.json:
-            output.emit(output.plain(proposal))
+            output.print_json(output.to_json(proposal))
         else:
-            output.say(output.proposal_line(proposal))
+            output.print_text(output.proposal_line(proposal))
     return 0
 
 
 async def show(options: argparse.Namespace) -> int:
     """Show one proposal with its record and its history."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         proposal = await db.get_proposal(options.id)
         if proposal is None:
             raise ProposalNotFoundError(proposal_id=options.id)
@@ -44,15 +44,18 @@ async def show(options: argparse.Namespace) -> int:
         events = await db.get_events(options.id)
         status = await db.approval_status(options.id)
     if options.json:
-        parts = {"records": [output.plain(record) for record in records], "events": [output.plain(e) for e in events]}
-        output.emit({**output.plain(proposal), **parts, "approval_status": output.plain(status)})
+        parts = {
+            "records": [output.to_json(record) for record in records],
+            "events": [output.to_json(e) for e in events],
+        }
+        output.print_json({**output.to_json(proposal), **parts, "approval_status": output.to_json(status)})
         return 0
-    output.say(*output.proposal_lines(proposal), *approval_lines(status, decisions=False))
+    output.print_text(*output.proposal_lines(proposal), *approval_lines(status, decisions=False))
     for record in records:
         error = "" if record.error_message is None else f": {record.error_message}"
-        output.say(f"  record {record.id}: {record.outcome or 'open'}{error}")
+        output.print_text(f"  record {record.id}: {record.outcome or 'open'}{error}")
     for event in events:
-        output.say(_event_line(event))
+        output.print_text(_event_line(event))
     return 0
 
 
@@ -69,7 +72,7 @@ def _event_line(event: ActionEvent) -> str:
     elif event.kind is not EventKind.STEP:
         what = event.kind.replace("_", " ")
         more = "" if event.data is None else f" {dump_json(event.data)}"
-    return f"  {output.moment(event.at)}  {what:<24}  {event.by}{why}{more}"
+    return f"  {output.format_time(event.at)}  {what:<24}  {event.by}{why}{more}"
 
 
 _DECISIONS = (EventKind.APPROVED, EventKind.REJECTED, EventKind.REVOKED)
@@ -77,20 +80,20 @@ _DECISIONS = (EventKind.APPROVED, EventKind.REJECTED, EventKind.REVOKED)
 
 async def cancel(options: argparse.Namespace) -> int:
     """Cancel one pending proposal, or ask an executing one to stop."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         try:
             cancelled = await db.request_cancel(options.id, by=options.by, reason=options.reason)
         except UnreadableRowError as error:
             if not error.kept:
                 raise
-            output.complain(str(error), error=error, as_json=options.json)
+            output.print_error(str(error), error=error, as_json=options.json)
             return 0
     if options.json:
-        output.emit(output.plain(cancelled))
+        output.print_json(output.to_json(cancelled))
     else:
-        output.say(output.proposal_line(cancelled))
+        output.print_text(output.proposal_line(cancelled))
     if cancelled.status is ActionStatus.EXECUTING and not options.json:
-        output.say("it is executing: it was asked to stop, and its worker answers")
+        output.print_text("it is executing: it was asked to stop, and its worker answers")
     return 0
 
 

@@ -4,32 +4,32 @@ import argparse
 
 from operator_core.actions import Resolution, StoredRecord
 from operator_core.cli import output
-from operator_core.cli.database import existing
+from operator_core.cli.database import open_existing
 from operator_core.cli.options import Commands, Parser, seconds
 
 
 def _line(record: StoredRecord) -> str:
-    seen = f"worker {record.worker or '-'}, last seen {output.moment(record.last_seen_at)}"
+    seen = f"worker {record.worker or '-'}, last seen {output.format_time(record.last_seen_at)}"
     return f"record {record.id}, proposal {record.proposal_id}: {record.outcome}, {seen}"
 
 
 def _show(records: list[StoredRecord], nothing: str, *, as_json: bool) -> None:
     if as_json:
-        output.emit([output.plain(record) for record in records])
+        output.print_json([output.to_json(record) for record in records])
         return
     for record in records:
-        output.say(_line(record))
+        output.print_text(_line(record))
     if records:
-        output.say(
+        output.print_text(
             f'find out what happened, then: operator-core resolve {records[0].id} --resolution happened --reason "..."'
         )
     else:
-        output.say(nothing)
+        output.print_text(nothing)
 
 
 async def recover(options: argparse.Namespace) -> int:
     """Fail the executions whose lease expired."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         lost = await db.recover_expired_leases(grace_period=options.grace_period, by=options.by)
     _show(lost, "nothing is lost", as_json=options.json)
     return 0
@@ -37,22 +37,22 @@ async def recover(options: argparse.Namespace) -> int:
 
 async def unknown(options: argparse.Namespace) -> int:
     """List the executions of unknown, unresolved outcome."""
-    async with existing(options.url) as db:
-        unsettled = await db.list_unresolved()
-    _show(unsettled, "every outcome is known or settled", as_json=options.json)
+    async with open_existing(options.url) as db:
+        unresolved = await db.list_unresolved()
+    _show(unresolved, "every outcome is known or resolved", as_json=options.json)
     return 0
 
 
 async def resolve(options: argparse.Namespace) -> int:
     """Resolve one of them."""
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         record = await db.resolve_unknown(
             options.record, resolution=options.resolution, by=options.by, reason=options.reason
         )
     if options.json:
-        output.emit(output.plain(record))
+        output.print_json(output.to_json(record))
     else:
-        output.say(f"record {record.id}, proposal {record.proposal_id}: {record.resolution}, says {options.by}")
+        output.print_text(f"record {record.id}, proposal {record.proposal_id}: {record.resolution}, says {options.by}")
     return 0
 
 
@@ -70,7 +70,7 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     parser.set_defaults(run=recover)
     parser = commands.add_parser("unknown", parents=[common], help="list what nobody knows the outcome of")
     parser.set_defaults(run=unknown)
-    parser = commands.add_parser("resolve", parents=[common, actor], help="settle an unknown outcome")
+    parser = commands.add_parser("resolve", parents=[common, actor], help="resolve an unknown outcome")
     parser.add_argument("record", type=int, help="the id of the record, as `unknown` shows it")
     parser.add_argument("--resolution", required=True, type=_resolution, help=", ".join(Resolution))
     parser.add_argument("--reason", required=True, help="how you know")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from operator_core.actions import InvalidArgumentError
 from operator_core.cli import output
-from operator_core.cli.database import existing
+from operator_core.cli.database import open_existing
 from operator_core.cli.options import Commands, Parser, count, seconds
 from operator_core.logs import PRINTABLE
 
@@ -24,7 +24,7 @@ async def work(options: argparse.Namespace) -> int:
 
     _log_to_stderr()
     registry = load_registry(options.registry)
-    async with existing(options.url) as db:
+    async with open_existing(options.url) as db:
         worker = Worker(
             db,
             registry,
@@ -36,9 +36,9 @@ async def work(options: argparse.Namespace) -> int:
         )
         report = await worker.run()
     if options.json:
-        output.emit(asdict(report))
+        output.print_json(asdict(report))
     else:
-        output.say(f"ended: {report}")
+        output.print_text(f"ended: {report}")
     return 1 if report.aborted or report.lost or report.still_running else 0
 
 

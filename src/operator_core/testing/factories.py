@@ -28,22 +28,22 @@ async def store_proposal(db: ActionLedger, status: ActionStatus = INITIAL, **giv
     """
     wanted = ActionStatus(status)
     proposal = await db.create_proposal(make_proposal(**given))
-    for step in _way(wanted):
-        proposal = await _take(db, proposal, step)
+    for step in _shortest_path(wanted):
+        proposal = await _step_to(db, proposal, step)
     return proposal
 
 
-def _way(target: ActionStatus) -> tuple[ActionStatus, ...]:
+def _shortest_path(target: ActionStatus) -> tuple[ActionStatus, ...]:
     """Return the steps of the shortest path to a state."""
-    ways: list[tuple[ActionStatus, ...]] = [(INITIAL,)]
-    for way in ways:
-        if way[-1] is target:
-            return way[1:]
-        ways += [(*way, following) for following in TRANSITIONS[way[-1]]]
-    raise AssertionError(f"no way leads to {target}")
+    paths: list[tuple[ActionStatus, ...]] = [(INITIAL,)]
+    for path in paths:
+        if path[-1] is target:
+            return path[1:]
+        paths += [(*path, following) for following in TRANSITIONS[path[-1]]]
+    raise AssertionError(f"no path leads to {target}")
 
 
-async def _take(db: ActionLedger, proposal: StoredProposal, step: ActionStatus) -> StoredProposal:
+async def _step_to(db: ActionLedger, proposal: StoredProposal, step: ActionStatus) -> StoredProposal:
     number = proposal.id
     if step is ActionStatus.EXECUTING:
         await db.start_execution(number, by=BY)

@@ -28,8 +28,8 @@ log = get_logger("operator_core.worker")
 
 _RECOVERIES_PER_LEASE = 2
 _LOOK_SECONDS = 0.1  # between two checks whether all work has ended
-_MOMENT = 1.0  # seconds that a handler has to end once it is cancelled
-_PATIENCE = 30.0  # seconds, for a database that is slow to record an outcome
+_CANCEL_TIMEOUT_SECONDS = 1.0  # seconds that a handler has to end once it is cancelled
+_FLUSH_TIMEOUT_SECONDS = 30.0  # seconds, for a database that is slow to record an outcome
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -247,7 +247,7 @@ class Worker:
     @asynccontextmanager
     async def _upkeep(self) -> AsyncGenerator[asyncio.Task[None]]:
         """Recover the expired leases of other workers periodically, inside the block."""
-        recovering = asyncio.create_task(self._recover_again_and_again())
+        recovering = asyncio.create_task(self._recovery_loop())
         try:
             yield recovering
         finally:
@@ -255,7 +255,7 @@ class Worker:
             with suppress(asyncio.CancelledError):
                 await recovering
 
-    async def _recover_again_and_again(self) -> None:
+    async def _recovery_loop(self) -> None:
         while True:
             for record in await self._persistently(self._recover) or ():
                 self.report.recovered += 1
@@ -297,6 +297,6 @@ class Worker:
         began = time.monotonic()
         while left := self._left(working):
             recording = bool(self._do.recording) or not working.done()
-            if time.monotonic() - began >= (_PATIENCE if recording else _MOMENT):
+            if time.monotonic() - began >= (_FLUSH_TIMEOUT_SECONDS if recording else _CANCEL_TIMEOUT_SECONDS):
                 break
             await asyncio.wait(left, timeout=_LOOK_SECONDS)

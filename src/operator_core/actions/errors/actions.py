@@ -165,8 +165,8 @@ class AlreadyResolvedError(ActionError):
 
     def __str__(self) -> str:
         if self.resolution is not None:
-            return f"record {self.record_id} was settled by {self.by}: {self.resolution}"
-        return f"record {self.record_id} is {outcome_text(self.outcome)}; only an unknown outcome is settled"
+            return f"record {self.record_id} was resolved by {self.by}: {self.resolution}"
+        return f"record {self.record_id} is {outcome_text(self.outcome)}; only an unknown outcome can be resolved"
 
 
 @dataclass(eq=False)

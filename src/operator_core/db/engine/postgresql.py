@@ -210,10 +210,10 @@ def require_role_settings(connection: Connection) -> None:
     needed = {**_ROLE_SETTINGS, **_ROLE_DEFAULTS}
     wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name), wanted)]
     if wrong:
-        told = ", ".join(f"{name} is {getattr(found, name)}" for name in wrong)
+        actual = ", ".join(f"{name} is {getattr(found, name)}" for name in wrong)
         statements = " ".join(f"ALTER ROLE {role} SET {name} = '{needed[name]}';" for name in wrong)
         raise DatabaseUrlError(
-            f"behind PgBouncer a session has the settings of its role, and for {role} {told}. "
+            f"behind PgBouncer a session has the settings of its role, and for {role} {actual}. "
             f"Run: {statements} Then RECONNECT on the console of PgBouncer"
         )
 

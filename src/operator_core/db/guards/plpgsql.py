@@ -203,7 +203,7 @@ END
 def records_update() -> str:
     """Close a record once, stamped with the stop that asked for it; resolve an unknown outcome once."""
     kept = changed(tuple(c for c in conditions.CLOSED_COLUMNS if c != "result_data"))
-    settles = (
+    resolves = (
         f"{conditions.RECORD_UNRESOLVED} AND NEW.finding IS NOT NULL AND NOT ({kept} "
         "OR NEW.result_data::text IS DISTINCT FROM OLD.result_data::text)"
     )
@@ -212,7 +212,7 @@ def records_update() -> str:
     unread = f"{times} OR {unreadable(records, records.columns.keys(), changed=True)}"
     return f"""
 BEGIN
-{raise_if(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(conditions.RECORD_KEYS)}")}\
+{raise_if(CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({resolves}) OR {changed(conditions.RECORD_KEYS)}")}\
 {raise_if(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL")}\
 {raise_if(CHANGE_REFUSED, requested)}\
     IF OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL THEN

@@ -157,14 +157,14 @@ def _events() -> Iterator[tuple[str, str]]:
 
 
 def _records() -> Iterator[tuple[str, str]]:
-    settles = (
+    resolves = (
         f"{conditions.RECORD_UNRESOLVED} AND NEW.finding IS NOT NULL AND NOT ({changed(conditions.CLOSED_COLUMNS)})"
     )
     columns = '(proposal_id, record_id, kind, status, at, "by", reason, generation, data)'
     status = "(SELECT p.status FROM action_proposals AS p WHERE p.id = NEW.proposal_id)"
     requested = "OLD.cancel_requested_at IS NULL AND NEW.cancel_requested_at IS NOT NULL"
     found = "OLD.finding IS NULL AND NEW.finding IS NOT NULL"
-    said = "action_notes AS n WHERE n.record_id = NEW.id AND n.kind = '{}'"
+    noted = "action_notes AS n WHERE n.record_id = NEW.id AND n.kind = '{}'"
     yield trigger(
         "records_insert",
         "BEFORE INSERT ON action_records",
@@ -184,7 +184,7 @@ def _records() -> Iterator[tuple[str, str]]:
         "records_update",
         "BEFORE UPDATE ON action_records",
         refuse(
-            CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({settles}) OR {changed(conditions.RECORD_KEYS)}"
+            CHANGE_REFUSED, f"OLD.completed_at IS NOT NULL AND NOT ({resolves}) OR {changed(conditions.RECORD_KEYS)}"
         ),
         refuse(CHANGE_REFUSED, "OLD.completed_at IS NULL AND NEW.finding IS NOT NULL"),
         refuse(CHANGE_REFUSED, f"OLD.cancel_requested_at IS NOT NULL AND ({changed(conditions.REQUEST_COLUMNS)})"),
@@ -209,11 +209,11 @@ def _records() -> Iterator[tuple[str, str]]:
         f"INSERT INTO action_notes {columns} SELECT NEW.proposal_id, NEW.id, '{EventKind.CANCEL_REQUESTED}', {status}, "
         f"NEW.cancel_requested_at, NEW.cancel_requested_by, NEW.cancel_reason, {COUNTER}, NULL "
         f"WHERE {requested}",
-        expect_event(said.format(EventKind.CANCEL_REQUESTED), requested),
+        expect_event(noted.format(EventKind.CANCEL_REQUESTED), requested),
         f"INSERT INTO action_notes {columns} SELECT NEW.proposal_id, NEW.id, '{EventKind.RESOLVED}', {status}, "
         f"NEW.finding_at, NEW.finding_by, NEW.finding_reason, {COUNTER}, json_object('finding', NEW.finding) "
         f"WHERE {found}",
-        expect_event(said.format(EventKind.RESOLVED), found),
+        expect_event(noted.format(EventKind.RESOLVED), found),
     )
     yield trigger(
         "records_delete",

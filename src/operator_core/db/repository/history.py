@@ -58,9 +58,9 @@ class HistoryMixin(RepositoryBase):
         while (last := await self._run(verification.next_chunk, done)) is not None:
             found = await self._run_many(history.of_proposals, done + 1, last)
             done = last
-            for told in history.by_proposal(found).values():
-                if moment is None or told[0].at < moment:
-                    for event in told:
+            for proposal_events in history.by_proposal(found).values():
+                if moment is None or proposal_events[0].at < moment:
+                    for event in proposal_events:
                         yield event
 
     async def verify(self, *, progress: Progress | None = None) -> list[Discrepancy]:

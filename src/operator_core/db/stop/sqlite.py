@@ -28,7 +28,7 @@ _POLL = 0.001  # seconds between two tries for SQLite's write lock: its own back
 
 async def engage_on_sqlite(engine: AsyncEngine, url: URL, order: StopCommand, progress: StopProgress) -> None:
     """Engage a stop; if the disk is full, without the sweep."""
-    problem, unit = "the file stays locked", kill_switch.engage_at_once
+    problem, unit = "the file stays locked", kill_switch.engage_and_sweep
     while True:
         try:
             with translating_errors(url):

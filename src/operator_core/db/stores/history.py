@@ -17,7 +17,7 @@ _NONE = sa.cast(sa.null(), sa.BigInteger())
 _STEPS: sa.Select[Any] = sa.select(
     *events.columns, _IS_STEP.label("kind"), sa.cast(sa.null(), sa.BigInteger()).label("record_id")
 )
-_SAID: sa.Select[Any] = sa.select(
+_NOTES: sa.Select[Any] = sa.select(
     *(notes.c.id, notes.c.proposal_id, notes.c.status.label("from_status"), notes.c.status.label("to_status")),
     *(notes.c[name] for name in ("at", "by", "reason", "generation", "data")),
     *(sa.cast(sa.null(), events.c.recorded_at.type).label("recorded_at"), notes.c.kind, notes.c.record_id),
@@ -25,7 +25,7 @@ _SAID: sa.Select[Any] = sa.select(
 
 
 _STEPS_OF = _STEPS.where(reading.in_id_range(events.c.proposal_id)).order_by(events.c.proposal_id, events.c.id)
-_SAID_OF = _SAID.where(reading.in_id_range(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
+_NOTES_OF = _NOTES.where(reading.in_id_range(notes.c.proposal_id)).order_by(notes.c.proposal_id, notes.c.id)
 _DECISIONS_OF = (
     sa.select(*approvals.columns)
     .where(reading.in_id_range(approvals.c.proposal_id))
@@ -42,24 +42,24 @@ def of_proposals(connection: sa.Connection, first: int, last: int) -> reading.Fo
     """
     values = {"first": first, "last": last}
     steps = reading.many(connection, _STEPS_OF, values, events.c.id, to_event)
-    said = reading.many(connection, _SAID_OF, values, notes.c.id, to_event)
+    notes_found = reading.many(connection, _NOTES_OF, values, notes.c.id, to_event)
     decided = reading.many(connection, _DECISIONS_OF, values, approvals.c.id, to_approval)
-    told: dict[int, list[ActionEvent]] = {}
-    for event in chain(steps.items, said.items, map(decision_event, decided.items)):
-        told.setdefault(event.proposal_id, []).append(event)
-    in_order = chain.from_iterable(_in_order(told[number]) for number in sorted(told))
-    return reading.Found([*in_order], steps.unreadable + said.unreadable + decided.unreadable)
+    grouped: dict[int, list[ActionEvent]] = {}
+    for event in chain(steps.items, notes_found.items, map(decision_event, decided.items)):
+        grouped.setdefault(event.proposal_id, []).append(event)
+    in_order = chain.from_iterable(_in_order(grouped[number]) for number in sorted(grouped))
+    return reading.Found([*in_order], steps.unreadable + notes_found.unreadable + decided.unreadable)
 
 
-def by_proposal(told: Iterable[ActionEvent]) -> dict[int, list[ActionEvent]]:
+def by_proposal(ordered: Iterable[ActionEvent]) -> dict[int, list[ActionEvent]]:
     """Group events that `of_proposals` returned by the ids of their proposals."""
-    return {number: [*those] for number, those in groupby(told, key=lambda event: event.proposal_id)}
+    return {number: [*those] for number, those in groupby(ordered, key=lambda event: event.proposal_id)}
 
 
-def _in_order(told: list[ActionEvent]) -> list[ActionEvent]:
-    steps = [event for event in told if event.kind is EventKind.STEP]
+def _in_order(mixed: list[ActionEvent]) -> list[ActionEvent]:
+    steps = [event for event in mixed if event.kind is EventKind.STEP]
     rank = {step.to_status: position for position, step in enumerate(steps)}
-    return sorted(told, key=lambda event: (rank.get(event.to_status, len(steps)), event.kind is not EventKind.STEP))
+    return sorted(mixed, key=lambda event: (rank.get(event.to_status, len(steps)), event.kind is not EventKind.STEP))
 
 
 @unit(TransactionMode.SNAPSHOT)

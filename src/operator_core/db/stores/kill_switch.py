@@ -58,10 +58,10 @@ def publish(connection: sa.Connection, scope: Scope, by: str, reason: str) -> St
     return to_stop(row or connection.execute(_ENGAGE_FIRST, values).mappings().one())
 
 
-_LENT = sa.func.operator_core_engage(
+_ENGAGE_FUNCTION = sa.func.operator_core_engage(
     *(sa.bindparam(name, type_=sa.Text()) for name in ("stop_scope", "stop_by", "stop_reason"))
 ).table_valued(*(sa.column(column.name, column.type) for column in kill_switch.columns))
-_ENGAGE_AS_OPERATOR = sa.select(*_LENT.columns)
+_ENGAGE_AS_OPERATOR = sa.select(*_ENGAGE_FUNCTION.columns)
 
 
 def publish_as_operator(connection: sa.Connection, scope: Scope, by: str, reason: str) -> Stop:
@@ -109,7 +109,7 @@ def release(connection: sa.Connection, by: str, reason: str, generation: int) ->
 # -- sweep -------------------------------------------------------------------------------------------------------------
 
 
-def covered(field: str | None) -> list[sa.ColumnElement[bool]]:
+def scope_condition(field: str | None) -> list[sa.ColumnElement[bool]]:
     """Return the condition that a scope covers a proposal; the value of its field is bound as `scope_value`."""
     return [] if field is None else [proposals.c[field] == sa.bindparam("scope_value", type_=proposals.c[field].type)]
 
@@ -117,7 +117,9 @@ def covered(field: str | None) -> list[sa.ColumnElement[bool]]:
 @cache
 def _leftover(field: str | None) -> sa.Select[Any]:
     return sa.select(proposals.c.id).where(
-        sa.text(f"({status_in(PENDING)})"), proposals.c.generation < sa.bindparam("stop_generation"), *covered(field)
+        sa.text(f"({status_in(PENDING)})"),
+        proposals.c.generation < sa.bindparam("stop_generation"),
+        *scope_condition(field),
     )
 
 
@@ -132,7 +134,7 @@ def _sweep(field: str | None) -> sa.Executable:
     )
 
 
-def of_stop(stop: Stop, scope: Scope) -> dict[str, Any]:
+def stop_params(stop: Stop, scope: Scope) -> dict[str, Any]:
     """Return the bound values of a statement about a stop and its scope."""
     return {"stop_generation": stop.generation, **({} if scope.field is None else {"scope_value": scope.value})}
 
@@ -141,7 +143,7 @@ def sweep(connection: sa.Connection, stop: Stop, rows: int = SWEEP_ROWS) -> list
     """Cancel at most `rows` pending proposals that a stop covers and that predate it; return their ids."""
     if isinstance(stop.scope, str):  # no proposal can have such a value
         return []
-    values = {**of_stop(stop, stop.scope), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
+    values = {**stop_params(stop, stop.scope), "sweep_rows": rows, "step_by": stop.by, "step_reason": stop.reason}
     return sorted(connection.scalars(_sweep(stop.scope.field), values))
 
 
@@ -162,7 +164,7 @@ def unswept(connection: sa.Connection, stop: Stop) -> list[int]:
     """Return the ids of pending proposals that a stop covers and that predate it: they can never start."""
     if isinstance(stop.scope, str):
         return []
-    return sorted(connection.scalars(_leftover(stop.scope.field), of_stop(stop, stop.scope)))
+    return sorted(connection.scalars(_leftover(stop.scope.field), stop_params(stop, stop.scope)))
 
 
 @unit(TransactionMode.TRANSACTION)
@@ -180,7 +182,7 @@ def engage_without_sweep(connection: sa.Connection, scope: Scope, by: str, reaso
     return publish(connection, scope, by, reason), []
 
 
-def engage_at_once(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
+def engage_and_sweep(connection: sa.Connection, scope: Scope, by: str, reason: str) -> tuple[Stop, list[int]]:
     """Publish and sweep in one transaction, if the engine has a single writer; return the cancelled ids too."""
     stop = publish(connection, scope, by, reason)
     swept: list[int] = []

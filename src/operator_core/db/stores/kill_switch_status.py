@@ -24,7 +24,7 @@ from operator_core.db.guards.conditions import COUNTER, KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import events, kill_switch_events, proposals, records
 from operator_core.db.stores import reading
-from operator_core.db.stores.kill_switch import covered, list_stops, of_stop, to_stop, unswept
+from operator_core.db.stores.kill_switch import list_stops, scope_condition, stop_params, to_stop, unswept
 from operator_core.db.stores.proposals import expired
 from operator_core.db.stores.reading import UNREADABLE_TIME, number, text, time
 from operator_core.db.stores.transitions import LATCH_ROW, stop_of_proposal
@@ -42,7 +42,7 @@ def _executing(field: str | None) -> sa.Select[Any]:
             sa.type_coerce(now(), UtcDateTime()).label("at"),
         )
         .select_from(proposals.outerjoin(records))
-        .where(sa.text("action_proposals.status = 'executing'"), *covered(field))
+        .where(sa.text("action_proposals.status = 'executing'"), *scope_condition(field))
         .order_by(proposals.c.id)
     )
 
@@ -72,7 +72,7 @@ _STARTED_BY = (
 
 
 @cache
-def _met(field: str | None) -> sa.Select[Any]:
+def _ran_during_stop(field: str | None) -> sa.Select[Any]:
     """Return the query for what ran during a stop: still open, or closed while it was engaged."""
     return (
         sa.select(
@@ -89,7 +89,7 @@ def _met(field: str | None) -> sa.Select[Any]:
                 sa.text("action_proposals.status = 'executing'"),
                 records.c.stop_generation >= sa.bindparam("stop_generation"),
             ),
-            *covered(field),
+            *scope_condition(field),
         )
         .order_by(proposals.c.id)
     )
@@ -99,7 +99,7 @@ def answers(connection: sa.Connection, stop: Stop, at: datetime) -> list[StopRes
     """Return how the actions that ran during a stop responded to it; `at` is the database's time."""
     if isinstance(stop.scope, str):  # no running action can have such a value
         return []
-    met = reading.lossy(connection, _met(stop.scope.field), of_stop(stop, stop.scope), proposals.c.id)
+    met = reading.lossy(connection, _ran_during_stop(stop.scope.field), stop_params(stop, stop.scope), proposals.c.id)
     return [_answer(stop, row, at) for row in met]
 
 
@@ -123,8 +123,8 @@ def _answer(stop: Stop, row: Mapping[str, Any], at: datetime) -> StopResponse:
 
 
 _REQUESTING_STOP = stop_of_proposal(KillSwitchConditions("p").requests_stop)
-_ASKED = ("id", "proposal_id", "outcome", "cancel_requested_at", "cancel_requested_by", "cancel_reason")
-_RECORD = sa.select(*(records.c[name] for name in _ASKED)).where(records.c.id == sa.bindparam("record_id"))
+_REQUESTED = ("id", "proposal_id", "outcome", "cancel_requested_at", "cancel_requested_by", "cancel_reason")
+_RECORD = sa.select(*(records.c[name] for name in _REQUESTED)).where(records.c.id == sa.bindparam("record_id"))
 
 
 @unit(TransactionMode.SNAPSHOT)

@@ -135,16 +135,16 @@ def report_late(connection: sa.Connection, record_id: int, by: str, data: dict[s
 
 # -- resolutions -------------------------------------------------------------------------------------------------------
 
-_UNSETTLED = sa.select(*records.columns).where(sa.text(IS_UNRESOLVED)).order_by(records.c.id)
+_UNRESOLVED = sa.select(*records.columns).where(sa.text(IS_UNRESOLVED)).order_by(records.c.id)
 
 
 @unit(TransactionMode.READ)
 def unresolved(connection: sa.Connection) -> reading.Found[StoredRecord]:
     """Return the records whose outcome is unknown and unresolved, oldest first."""
-    return reading.many(connection, _UNSETTLED, {}, records.c.id, to_record)
+    return reading.many(connection, _UNRESOLVED, {}, records.c.id, to_record)
 
 
-_SETTLE = (
+_RESOLVE = (
     sa.update(records)
     .where(_OF_ONE, sa.text(IS_UNRESOLVED))
     .values(
@@ -174,10 +174,10 @@ def resolve(
         "new_finding_by": by,
         "new_finding_reason": reason,
     }
-    settled = reading.written(connection, _SETTLE, values, (records, record_id), to_record)
-    if settled is None:
+    resolved = reading.written(connection, _RESOLVE, values, (records, record_id), to_record)
+    if resolved is None:
         raise _diagnose_resolve(connection, record_id)
-    return settled
+    return resolved
 
 
 def _diagnose_resolve(connection: sa.Connection, record_id: int) -> ActionError:

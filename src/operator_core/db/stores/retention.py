@@ -36,7 +36,7 @@ def record_prune(connection: sa.Connection, before: datetime, by: str, reason: s
 
 
 _FINISHED = sa.text(f"action_proposals.status IN ({sql_list(TERMINAL)})")
-_IS_UNSETTLED = sa.exists().where(
+_IS_UNRESOLVED = sa.exists().where(
     records.c.proposal_id == proposals.c.id, sa.text("action_records.outcome = 'unknown'"), records.c.finding.is_(None)
 )
 # A client may date its steps freely, but not when they were recorded.
@@ -47,7 +47,7 @@ _OLD = (
     proposals.c.status_at < _BEFORE,
     sa.func.coalesce(_RECORDED_AT, proposals.c.status_at, type_=UtcDateTime()) < _BEFORE,
 )
-_PRUNABLE = sa.select(proposals.c.id).where(*_OLD, ~_IS_UNSETTLED, proposals.c.id > _AFTER)
+_PRUNABLE = sa.select(proposals.c.id).where(*_OLD, ~_IS_UNRESOLVED, proposals.c.id > _AFTER)
 _NEXT = _PRUNABLE.order_by(proposals.c.id).limit(ROWS)
 _DELETE_RECORDS = sa.delete(records).where(records.c.proposal_id.in_(_IDS))
 _DELETE_PROPOSALS = sa.delete(proposals).where(proposals.c.id.in_(_IDS))
@@ -94,7 +94,7 @@ def prune_events(connection: sa.Connection, before: datetime, after_id: int) -> 
 
 
 _COUNT_PRUNABLE = sa.select(sa.func.count()).select_from(_PRUNABLE.subquery())
-_COUNT_UNSETTLED = sa.select(sa.func.count()).select_from(proposals).where(*_OLD, _IS_UNSETTLED)
+_COUNT_UNRESOLVED = sa.select(sa.func.count()).select_from(proposals).where(*_OLD, _IS_UNRESOLVED)
 _later_event, _later_note = events.alias("later_event"), notes.alias("later_note")
 _later_decision = approvals.alias("later_decision")
 _LATER = (
@@ -120,10 +120,10 @@ _COUNT_EVENTS = sa.select(
 def count(connection: sa.Connection, before: datetime, *, keep_events: bool) -> PruneReport:
     """Return what a prune would delete, and what it would leave as unresolved; needs one snapshot."""
     values = {"before": before, "after_id": 0}
-    told = 0 if keep_events else sum(connection.execute(_COUNT_EVENTS, values).one())
+    event_count = 0 if keep_events else sum(connection.execute(_COUNT_EVENTS, values).one())
     return PruneReport(
         before=before,
         proposals=connection.execute(_COUNT_PRUNABLE, values).scalar_one(),
-        events=told,
-        unresolved=connection.execute(_COUNT_UNSETTLED, values).scalar_one(),
+        events=event_count,
+        unresolved=connection.execute(_COUNT_UNRESOLVED, values).scalar_one(),
     )

@@ -52,14 +52,14 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepanc
     An unreadable row is a difference. Only the comparisons that need it are left out.
     """
     values = {"first": first, "last": last}
-    told = history.of_proposals(connection, first, last)
+    recorded = history.of_proposals(connection, first, last)
     stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal)
     opened = reading.many(connection, _RECORDS, values, records.c.id, to_record)
     pruned = _pruned_before(connection)
     by_id = {proposal.id: proposal for proposal in stored.items}
     by_proposal = {record.proposal_id: record for record in opened.items}
-    by_events = history.by_proposal(told.items)
-    unreadable = _by_proposal(connection, [*stored.unreadable, *opened.unreadable, *told.unreadable])
+    by_events = history.by_proposal(recorded.items)
+    unreadable = _by_proposal(connection, [*stored.unreadable, *opened.unreadable, *recorded.unreadable])
     return [
         Discrepancy(proposal_id=number, field=field, expected=str(expected), found=str(found))
         for number in sorted({*by_events, *by_id, *unreadable})
@@ -131,7 +131,7 @@ _Difference = tuple[str, object, object]
 
 
 def _differences(
-    told: Sequence[ActionEvent],
+    recorded: Sequence[ActionEvent],
     proposal: StoredProposal | None,
     record: StoredRecord | None,
     pruned: datetime | None,
@@ -142,7 +142,7 @@ def _differences(
         yield f"{_PREFIXES[error.table].format(error.id)}{error.column}", reading.READABLE, error.detail
     if events.name in missing:
         return
-    steps = [event for event in told if event.kind is EventKind.STEP]
+    steps = [event for event in recorded if event.kind is EventKind.STEP]
     if not steps:
         yield "row", "nothing: it has no history", f"a proposal that is {proposal.status if proposal else 'missing'}"
         return
@@ -156,7 +156,7 @@ def _differences(
         return
     yield from _compared(_proposal_of(steps), proposal, "")
     if not missing & {records.name, notes.name}:
-        yield from _compared_records(told, steps, record)
+        yield from _compared_records(recorded, steps, record)
 
 
 def _chain(steps: Sequence[ActionEvent]) -> Iterator[_Difference]:
@@ -202,7 +202,7 @@ def _normal(name: str, value: Any) -> object:
 
 
 def _compared_records(
-    told: Sequence[ActionEvent], steps: Sequence[ActionEvent], record: StoredRecord | None
+    recorded: Sequence[ActionEvent], steps: Sequence[ActionEvent], record: StoredRecord | None
 ) -> Iterator[_Difference]:
     left = next((step for step in steps if step.from_status is ActionStatus.EXECUTING), None)
     if left is None:
@@ -214,10 +214,10 @@ def _compared_records(
         yield "record", f"record {data.get('record_id')}", "nothing"
         return
     expected = {"id": data.get("record_id"), **{name: data.get(name) for name in OUTCOME_COLUMNS}}
-    yield from _compared({**expected, **_resolution(told)}, record, "record.")
+    yield from _compared({**expected, **_resolution(recorded)}, record, "record.")
 
 
-def _resolution(told: Sequence[ActionEvent]) -> dict[str, Any]:
-    event = next((event for event in told if event.kind is EventKind.RESOLVED), None)
+def _resolution(recorded: Sequence[ActionEvent]) -> dict[str, Any]:
+    event = next((event for event in recorded if event.kind is EventKind.RESOLVED), None)
     found = () if event is None else ((event.data or {}).get("finding"), event.at, event.by, event.reason)
     return dict(zip_longest(FINDING_COLUMNS, found))

@@ -22,7 +22,7 @@ from operator_core.testing.postgresql import fresh_postgresql
 from operator_core.testing.sqlite import fresh_sqlite
 
 _CONNECTIONS = 3
-_PATIENCE = 10.0
+_TIMEOUT_SECONDS = 10.0
 _HOST_TABLE = "CREATE TABLE host_notes (proposal_id BIGINT NOT NULL REFERENCES action_proposals (id))"
 INSERT_NOTE = "INSERT INTO host_notes VALUES ({})"
 
@@ -34,12 +34,12 @@ class Stage:
     Attributes:
         engine: The host's engine, which is tested.
         db: An `ActionDB` on that engine.
-        others: An `ActionDB` on its own engine: the view of other clients.
+        observer: An `ActionDB` on its own engine: the view of other clients.
     """
 
     engine: AsyncEngine
     db: ActionDB
-    others: ActionDB
+    observer: ActionDB
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[tuple[AsyncSession, ActionRepository]]:
@@ -54,7 +54,7 @@ class Stage:
             lent: list[AsyncConnection] = []
             for _ in range(_CONNECTIONS):
                 try:
-                    async with asyncio.timeout(_PATIENCE):
+                    async with asyncio.timeout(_TIMEOUT_SECONDS):
                         connection = await self.engine.connect()
                 except (TimeoutError, PoolTimeoutError):
                     break  # that is the whole pool
@@ -68,7 +68,7 @@ class Stage:
 
     async def status_of(self, proposal_id: int | None) -> ActionStatus | None:
         """Return the state of a proposal as other clients see it."""
-        found = await self.others.get_proposal(proposal_id or 0)
+        found = await self.observer.get_proposal(proposal_id or 0)
         return None if found is None else found.status
 
 
@@ -104,7 +104,7 @@ C = TypeVar("C", bound=Contract)
 T = TypeVar("T")
 
 
-def on_stage(body: Callable[[C, Stage], Awaitable[None]]) -> Callable[[C], None]:
+def as_sync_test(body: Callable[[C, Stage], Awaitable[None]]) -> Callable[[C], None]:
     """Turn a coroutine function into a plain test, which runs in its own event loop."""
 
     def test(self: C) -> None:
@@ -127,13 +127,13 @@ async def _staged(test: C, url: URL, body: Callable[[C, Stage], Awaitable[None]]
             )
         async with engine.begin() as connection:
             await connection.execute(sa.text(_HOST_TABLE))
-        async with ActionDB(engine) as db, ActionDB(url, lock_timeout=_PATIENCE) as others:
-            await body(test, Stage(engine, db, others))
+        async with ActionDB(engine) as db, ActionDB(url, lock_timeout=_TIMEOUT_SECONDS) as observer:
+            await body(test, Stage(engine, db, observer))
     finally:
         await engine.dispose()
 
 
-async def at_once(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run all to their end, and only then raise an error of one: none is interrupted while it has a connection."""
     ends = await asyncio.gather(*works, return_exceptions=True)
     return [_result(end) for end in ends]

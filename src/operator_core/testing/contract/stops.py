@@ -4,7 +4,7 @@ from operator_core.actions.errors import TransitionNotAllowedError
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.types import StoredProposal
 from operator_core.testing.contract.expectations import expect, refused
-from operator_core.testing.contract.harness import Contract, Stage, on_stage
+from operator_core.testing.contract.harness import Contract, Stage, as_sync_test
 from operator_core.testing.factories import make_proposal, store_proposal
 
 
@@ -19,7 +19,7 @@ async def _in_each_state(stage: Stage) -> dict[ActionStatus, StoredProposal]:
 class StopsContract(Contract):
     """The guarantees about a stop."""
 
-    @on_stage
+    @as_sync_test
     async def test_a_stop_cancels_what_is_pending(self, stage: Stage) -> None:
         """Check that the receipt lists what was cancelled, and what still runs."""
         made = await _in_each_state(stage)
@@ -32,7 +32,7 @@ class StopsContract(Contract):
         expect(running, [made[ActionStatus.EXECUTING].id], "the receipt lists what runs")
         expect([await stage.status_of(one) for one in cancelled], [ActionStatus.CANCELLED] * len(PENDING), "it is so")
 
-    @on_stage
+    @as_sync_test
     async def test_nothing_starts_after_a_stop_and_a_release_revives_nothing(self, stage: Stage) -> None:
         """Check that earlier proposals never start, neither under the stop nor after it, and that later ones do."""
         validated = (await _in_each_state(stage))[ActionStatus.VALIDATED].id
@@ -50,7 +50,7 @@ class StopsContract(Contract):
 
         expect(await stage.status_of(after.id), ActionStatus.EXECUTING, "what is proposed after a release may start")
 
-    @on_stage
+    @as_sync_test
     async def test_what_is_proposed_under_a_stop_is_kept_cancelled(self, stage: Stage) -> None:
         """Check that the proposal is neither dropped nor pending."""
         await stage.db.engage_kill_switch(by="a test", reason="the contract")

@@ -11,16 +11,16 @@ from operator_core.actions.lifecycle import ActionStatus
 from operator_core.db.errors import guard_code
 from operator_core.db.guards.codes import CHANGE_REFUSED
 from operator_core.testing.contract.expectations import expect, refused
-from operator_core.testing.contract.harness import INSERT_NOTE, Contract, Stage, on_stage
+from operator_core.testing.contract.harness import INSERT_NOTE, Contract, Stage, as_sync_test
 from operator_core.testing.factories import make_proposal, store_proposal
 
-_MOMENTS = 24
+_CANCELLATION_DELAYS = 24
 
 
 class TransactionsContract(Contract):
     """The guarantees about transactions, and about every connection of the engine."""
 
-    @on_stage
+    @as_sync_test
     async def test_a_commit_keeps_both(self, stage: Stage) -> None:
         """Check that the host's own row and the proposal are kept, and that neither is visible before the commit."""
         async with stage.session() as (session, repository):
@@ -32,7 +32,7 @@ class TransactionsContract(Contract):
         expect(await stage.status_of(made.id), ActionStatus.PROPOSED, "a commit keeps the proposal")
         expect(await stage.notes(), 1, "a commit keeps the host's row")
 
-    @on_stage
+    @as_sync_test
     async def test_a_rollback_drops_both(self, stage: Stage) -> None:
         """Check that the host's own row and the proposal are dropped, and that no lock is left."""
         async with stage.session() as (session, repository):
@@ -41,10 +41,10 @@ class TransactionsContract(Contract):
             await session.rollback()
 
         expect(await stage.status_of(made.id), None, "a rollback drops the proposal")
-        await store_proposal(stage.others)  # fails if it has to wait for a leftover lock
+        await store_proposal(stage.observer)  # fails if it has to wait for a leftover lock
         expect(await stage.notes(), 0, "a rollback drops the host's row")
 
-    @on_stage
+    @as_sync_test
     async def test_the_transaction_goes_on_after_a_refusal(self, stage: Stage) -> None:
         """Check that changes before and after a refused step are kept."""
         other = await store_proposal(stage.db)
@@ -61,15 +61,15 @@ class TransactionsContract(Contract):
         expect(found, [ActionStatus.PROPOSED] * 2, "what was proposed before and after a refusal is kept")
         expect(await stage.notes(), 1, "what the host wrote before a refusal is kept")
 
-    @on_stage
+    @as_sync_test
     async def test_a_look_does_not_wait_for_a_writer(self, stage: Stage) -> None:
         """Check that a reader gets an answer while another client writes."""
-        async with stage.others.transaction() as tx:
+        async with stage.observer.transaction() as tx:
             await tx.create_proposal(make_proposal())
 
             expect(await stage.db.list_proposals(), [], "a look sees what is committed, and waits for nobody")
 
-    @on_stage
+    @as_sync_test
     async def test_foreign_keys_hold_in_every_connection(self, stage: Stage) -> None:
         """Check that a row of the host that refers to no proposal is refused."""
         async with stage.connections() as connections:
@@ -78,7 +78,7 @@ class TransactionsContract(Contract):
                     await connection.execute(sa.text(INSERT_NOTE.format(4711)))
                 await connection.rollback()
 
-    @on_stage
+    @as_sync_test
     async def test_guards_hold_in_every_connection(self, stage: Stage) -> None:
         """Check that a proposal never changes, even through plain SQL on this engine."""
         made = await store_proposal(stage.db)
@@ -94,7 +94,7 @@ class TransactionsContract(Contract):
                 await connection.rollback()
                 expect(said, CHANGE_REFUSED, "the guards hold in every connection")
 
-    @on_stage
+    @as_sync_test
     async def test_a_cancelled_call_leaves_no_lock(self, stage: Stage) -> None:
         """Check after cancellations at many different moments that others can write at once."""
 
@@ -104,10 +104,10 @@ class TransactionsContract(Contract):
                 await store_proposal(tx)
                 await asyncio.Event().wait()  # for ever: by now it is cancelled inside the transaction
 
-        for moment in range(_MOMENTS):
+        for moment in range(_CANCELLATION_DELAYS):
             task = asyncio.create_task(work())
             await asyncio.sleep(moment * 0.001)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task  # any other error is raised
-            await store_proposal(stage.others)  # fails if it has to wait for a leftover lock
+            await store_proposal(stage.observer)  # fails if it has to wait for a leftover lock
