@@ -54,7 +54,7 @@ BAR_PREDECESSOR = 2.0
 
 
 class Ours:
-    """Is the library, under the names that a baseline has."""
+    """The library, under the names that a baseline has."""
 
     def __init__(self, db: ActionDB) -> None:
         self._db = db

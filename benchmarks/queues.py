@@ -31,7 +31,7 @@ Claim = Callable[[], Awaitable[int | None]]
 
 
 class Queue(ABC):
-    """Is one queue in a database of its own; a DSN is a plain `postgresql://` URL."""
+    """One queue in a database of its own; a DSN is a plain `postgresql://` URL."""
 
     name: ClassVar[str]
     claimed: ClassVar[str]

@@ -1,4 +1,4 @@
-"""Gives tests a fresh ledger on each engine; without a PostgreSQL they fail, they never skip."""
+"""Fixtures of a fresh ledger on each engine; without a PostgreSQL the tests fail, they never skip."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ _VERSION: list[str] = []
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PrivatePostgres]:
-    """Is the real and private server of this test process."""
+    """The real and private server of this test process."""
     # Only a crash of the whole machine could tell the difference; tests of durability start servers of their own.
     quick = None if ENVIRONMENT_URL in os.environ else {"fsync": "off", "full_page_writes": "off"}
     with PrivatePostgres.start(quick) as server:
@@ -40,7 +40,7 @@ def postgres() -> Iterator[PrivatePostgres]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: PrivatePostgres) -> str:
-    """Is the name of a migrated database to clone."""
+    """The name of a migrated database to clone."""
     name = postgres.create_database()
     upgrade(postgres.url(name))
     return name
@@ -48,7 +48,7 @@ def postgres_template(postgres: PrivatePostgres) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Is a migrated file to copy."""
+    """A migrated file to copy."""
     file = tmp_path_factory.mktemp("template") / "ledger.db"
     upgrade(file)
     with closing(sqlite3.connect(file)) as connection:
@@ -58,19 +58,19 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_path(sqlite_template: Path, tmp_path: Path) -> Path:
-    """Is a migrated, empty SQLite ledger."""
+    """A migrated, empty SQLite ledger."""
     return Path(shutil.copy(sqlite_template, tmp_path / "ledger.db"))
 
 
 @pytest.fixture
 def postgres_url(postgres: PrivatePostgres, postgres_template: str) -> str:
-    """Is the URL of a migrated, empty PostgreSQL ledger."""
+    """The URL of a migrated, empty PostgreSQL ledger."""
     return postgres.url(postgres.create_database(postgres_template))
 
 
 @pytest.fixture(params=ENGINES)
 def ledger(request: pytest.FixtureRequest) -> Ledger:
-    """Is a migrated, empty ledger on each engine in turn."""
+    """A migrated, empty ledger on each engine in turn."""
     if request.param == "sqlite":
         return Ledger(request.getfixturevalue("sqlite_path"))
     url = make_url(request.getfixturevalue("postgres_url")).set(drivername=f"postgresql+{DRIVER}")
@@ -79,14 +79,14 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 
 @pytest.fixture
 async def db(ledger: Ledger) -> AsyncIterator[ActionDB]:
-    """Is an open `ActionDB` on each engine in turn."""
+    """An open `ActionDB` on each engine in turn."""
     async with ActionDB(ledger.target) as opened:
         yield opened
 
 
 @pytest.fixture
 def plain(ledger: Ledger) -> Iterator[sqlite3.Connection | psycopg.Connection]:
-    """Is a client that speaks plain SQL to the ledger of `db`: on SQLite with foreign keys off."""
+    """A client that speaks plain SQL to the ledger of `db`: on SQLite with foreign keys off."""
     with closing(ledger.connect()) as connection:
         yield connection
 

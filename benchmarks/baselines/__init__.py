@@ -24,7 +24,7 @@ _RECORD = tuple(column.name for column in records.columns)
 
 
 class Baseline(ABC):
-    """Is one way to write the five calls by hand; each is one durable commit."""
+    """A hand-written form of the five calls; each is one durable commit."""
 
     def __init__(self, sql: Sql) -> None:
         self.sql = sql

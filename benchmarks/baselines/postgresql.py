@@ -17,7 +17,7 @@ Pool = Any  # asyncpg has no types
 
 
 class Postgresql(Baseline):
-    """Has a pool of the driver; one statement makes a call."""
+    """A baseline on a pool of the driver, with one statement a call."""
 
     _pool: Pool
 

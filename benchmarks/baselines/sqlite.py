@@ -21,7 +21,7 @@ _JSON = ("parameters", "result_data")
 
 
 class Sqlite(Baseline):
-    """Has one open connection with the settings of the library."""
+    """A baseline on one open connection with the settings of the library."""
 
     _isolation: str | None = None
     _pragmas: tuple[str, ...] = PRAGMAS

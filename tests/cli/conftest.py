@@ -1,4 +1,4 @@
-"""Runs the command as a person would."""
+"""Fixtures that run the command line."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def run_command(*arguments: str, env: dict[str, str] | None = None) -> Ran:
 
 @pytest.fixture
 def command(ledger: Ledger) -> Run:
-    """Is the command on the ledger under test."""
+    """The command on the ledger under test."""
 
     def run(name: str, *arguments: str) -> Ran:
         return run_command(name, *arguments, "--url", str(ledger.target))

@@ -13,7 +13,7 @@ IMPORT = ("import-legacy", "--timezone", ZONE)
 
 @pytest.fixture
 def old(tmp_path: Path) -> Predecessor:
-    """Is a database of the predecessor with a row in each state, and one that cannot be true."""
+    """A database of the predecessor with a row in each state, and one that cannot be true."""
     made = Predecessor(tmp_path / "old.db")
     made.one_of_each()
     made.proposal("lost", proposed_at="2024-10-27T02:30:00")

@@ -62,7 +62,7 @@ async def _prepare(file: Path) -> None:
 
 @pytest.fixture
 def file(sqlite_path: Path) -> Path:
-    """Is a ledger with something in it."""
+    """A ledger with something in it."""
     asyncio.run(_prepare(sqlite_path))
     return sqlite_path
 

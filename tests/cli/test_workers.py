@@ -38,7 +38,7 @@ async def drain(parameters, execution):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Is where the module of the actions lies."""
+    """The folder of the module of the actions."""
     (tmp_path / "acts.py").write_text(MODULE)
     return tmp_path
 

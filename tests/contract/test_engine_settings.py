@@ -28,7 +28,7 @@ SERVER_DRIVERS = [name for name in DRIVERS if name != "sqlite"]
 
 @pytest.fixture
 def database_of_bytes(postgres: PrivatePostgres):
-    """Is the name of a database that does not know which characters its bytes mean."""
+    """The name of a database that does not know which characters its bytes mean."""
     name = f"{postgres.create_database()}_bytes"
     made = "CREATE DATABASE {} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     with postgres._admin() as connection:
@@ -52,7 +52,7 @@ async def test_a_server_that_does_not_speak_utf_8_is_refused(
 
 @pytest.fixture(params=SERVER_DRIVERS)
 async def served(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[ActionDB]:
-    """Is an open `ActionDB` on PostgreSQL, with one connection in its pool, by each driver in turn."""
+    """An open `ActionDB` on PostgreSQL, with one connection in its pool, by each driver in turn."""
     async with ActionDB(make_url(postgres_url).set(drivername=DRIVERS[request.param])) as db:
         await db.list_proposals()
         yield db
@@ -60,7 +60,7 @@ async def served(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIter
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Is what was asked whether it lives."""
+    """The connections that were pinged."""
     connections, answers = list[object](), postgresql._answers
 
     def noting(engine, connection):

@@ -214,7 +214,7 @@ async def _validate_and_create(db: ActionDB, number: int, other: ActionProposal)
 
 @pytest.fixture
 def open_folder(sqlite_path: Path) -> Iterator[Path]:
-    """Is a folder that any account may enter, with a ledger in it."""
+    """A folder that any account may enter, with a ledger in it."""
     folder = Path(tempfile.mkdtemp())
     shutil.copy(sqlite_path, folder / "ledger.db")
     folder.chmod(0o777)

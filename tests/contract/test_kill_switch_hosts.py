@@ -19,7 +19,7 @@ from tests.support.stop_steps import engaged, stop
 
 @pytest.fixture(params=DRIVERS)
 def any_ledger(request) -> tuple[Ledger, str]:
-    """Is a ledger, and the driver of the host, with each driver in turn."""
+    """A ledger, and the driver of the host, with each driver in turn."""
     fixture = "sqlite_path" if request.param == "sqlite" else "postgres_url"
     return Ledger(request.getfixturevalue(fixture)), request.param
 

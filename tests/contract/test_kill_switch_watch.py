@@ -26,7 +26,7 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "asyncpg": "postgresql+asyncpg", "psyco
 
 @pytest.fixture(params=DRIVERS)
 async def watched(request) -> AsyncIterator[tuple[Ledger, ActionDB]]:
-    """Is a ledger, and a handle on it with each driver in turn."""
+    """A ledger, and a handle on it with each driver in turn."""
     if request.param == "sqlite":
         ledger = Ledger(request.getfixturevalue("sqlite_path"))
     else:

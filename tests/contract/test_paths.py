@@ -45,7 +45,7 @@ TARGETS: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Is the current folder, beside another one."""
+    """The current folder, next to another one."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")

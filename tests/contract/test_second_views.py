@@ -40,7 +40,7 @@ every_way = pytest.mark.parametrize("way", WAYS)
 
 @pytest.fixture
 def file(sqlite_path: Path) -> Path:
-    """Is a ledger in a folder of its own, which can be renamed."""
+    """A ledger in a folder of its own, which can be renamed."""
     folder = sqlite_path.parent / "folder"
     folder.mkdir()
     return sqlite_path.rename(folder / sqlite_path.name)

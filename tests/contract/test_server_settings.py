@@ -122,13 +122,13 @@ REFUSED_OF_A_HOST_WITH_PSYCOPG = {"client_encoding": "LATIN1", "datestyle": "Ger
 
 @pytest.fixture(params=["asyncpg", "psycopg"])
 def driver(request: pytest.FixtureRequest) -> str:
-    """Is each driver in turn."""
+    """Each driver in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def url(postgres_url: str, driver: str) -> URL:
-    """Is the URL of a ledger on a server, with each driver in turn."""
+    """The URL of a ledger on a server, with each driver in turn."""
     return make_url(postgres_url).set(drivername=f"postgresql+{driver}")
 
 
@@ -343,7 +343,7 @@ async def test_what_a_client_does_under_every_setting_is_in_the_history_as_it_wa
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def unsuitable(request: pytest.FixtureRequest, url: URL, postgres: PrivatePostgres) -> URL:
-    """Is an empty database with another encoding."""
+    """An empty database with another encoding."""
     name = f"{postgres.create_database()}_other"
     made = "CREATE DATABASE {} ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
     with postgres._admin() as admin:

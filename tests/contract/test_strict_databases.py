@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
 @pytest.fixture(params=LEVELS)
 async def strict(request: pytest.FixtureRequest, postgres_url: str, driver: str) -> AsyncIterator[ActionDB]:
-    """Is an open `ActionDB` on such an engine."""
+    """An open `ActionDB` on such an engine."""
     ledger, url = Ledger(postgres_url), make_url(postgres_url)
     with closing(psycopg.connect(ledger.dsn, autocommit=True)) as plain:
         plain.execute(f"ALTER DATABASE \"{url.database}\" SET default_transaction_isolation = '{request.param}'")

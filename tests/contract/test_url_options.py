@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
 @pytest.fixture
 def url(postgres_url: str, driver: str) -> URL:
-    """Is the URL of a ledger on a server, with each driver in turn."""
+    """The URL of a ledger on a server, with each driver in turn."""
     return make_url(postgres_url).set(drivername=f"postgresql+{driver}")
 
 
@@ -51,13 +51,13 @@ async def ask(target: str | URL, statement: str) -> object:
 
 @pytest.fixture
 def dead() -> str:
-    """Is an address at which nothing listens."""
+    """An address at which nothing listens."""
     return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """Is an address at which somebody listens who never says anything."""
+    """An address at which a silent listener accepts connections."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
@@ -188,7 +188,7 @@ async def test_an_option_that_this_server_cannot_obey_is_an_error_of_ours(url: U
 
 @pytest.fixture
 def passfile(url: URL, tmp_path: Path) -> Path:
-    """Is a file that holds the password."""
+    """A file that holds the password."""
     file = tmp_path / "pgpass"
     password = str(url.password).replace("\\", "\\\\").replace(":", "\\:")
     file.write_text(f"*:*:*:{url.username}:{password}\n")

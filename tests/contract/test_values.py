@@ -36,7 +36,7 @@ Both = dict[str, ActionDB]
 
 @pytest.fixture
 async def both(sqlite_path: Path, postgres_url: str) -> AsyncIterator[Both]:
-    """Are two open ledgers, one on each engine: a value must meet the same fate in both."""
+    """Two open ledgers, one on each engine: a value must meet the same fate in both."""
     async with AsyncExitStack() as stack:
         targets = {"sqlite": sqlite_path, "postgresql": postgres_url}
         yield {name: await stack.enter_async_context(ActionDB(target)) for name, target in targets.items()}

@@ -1,4 +1,4 @@
-"""Gives the tests of roles a ledger that was made by the words of docs/deploy.md."""
+"""Fixtures of a ledger that was made by the statements of docs/deploy.md."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +22,7 @@ from tests.support.roles import (
 
 @pytest.fixture(scope="module")
 def template(postgres: PrivatePostgres) -> Iterator[Deployed]:
-    """Is what the document makes, migrated by the owner."""
+    """The roles and database that the document makes, migrated by the owner."""
     made = Deployed(postgres, f"test_{secrets.token_hex(8)}", secrets.token_hex(4), secrets.token_urlsafe(18))
     names = [sql.Identifier(made.role(name)) for name in (OWNER, APP, OPERATOR)]
     postgres._databases.add(made.database)
@@ -44,7 +44,7 @@ def template(postgres: PrivatePostgres) -> Iterator[Deployed]:
 
 @pytest.fixture
 def deployed(template: Deployed) -> Deployed:
-    """Is a copy of it; the rights on a database itself are not copied."""
+    """A copy of it; the rights on a database itself are not copied."""
     made = template.another(template.database)
     names = map(sql.Identifier, (made.database, made.role(OWNER)))
     with closing(made.connect()) as admin:
@@ -55,20 +55,20 @@ def deployed(template: Deployed) -> Deployed:
 
 @pytest.fixture
 def plain(deployed: Deployed) -> Iterator[psycopg.Connection]:
-    """Is a superuser who speaks plain SQL."""
+    """A superuser's plain SQL connection."""
     with closing(deployed.connect()) as connection:
         yield connection
 
 
 @pytest.fixture
 async def app(deployed: Deployed) -> AsyncIterator[ActionDB]:
-    """Is the ledger as the application opens it."""
+    """The ledger, as the application opens it."""
     async with ActionDB(deployed.url(APP)) as db:
         yield db
 
 
 @pytest.fixture
 async def operator(deployed: Deployed) -> AsyncIterator[ActionDB]:
-    """Is the ledger as an operator opens it."""
+    """The ledger, as an operator opens it."""
     async with ActionDB(deployed.url(OPERATOR)) as db:
         yield db

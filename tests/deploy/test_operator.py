@@ -165,7 +165,7 @@ WRITES: dict[str, Call] = {
 
 @pytest.fixture
 async def peopled(app) -> None:
-    """Is a ledger with a proposal, one that is validated, and one that runs, and a stop of something else."""
+    """A ledger with a proposal, one that is validated, and one that runs, and a stop of something else."""
     await stored(app)
     await stored(app, ActionStatus.VALIDATED)
     await running(app)

@@ -35,7 +35,7 @@ def documented() -> dict[str, str]:
 
 @pytest.fixture
 def role(postgres: PrivatePostgres) -> Iterator[str]:
-    """Is a role without a setting."""
+    """A role without a setting."""
     name = f"bare_{secrets.token_hex(4)}"
     with postgres._admin() as admin:
         made = sql.SQL("CREATE ROLE {} SUPERUSER LOGIN PASSWORD {}")
@@ -54,7 +54,7 @@ def give(postgres: PrivatePostgres, role: str, settings: dict[str, str]) -> None
 
 @pytest.fixture(params=SERVER_DRIVERS)
 def url(request: pytest.FixtureRequest, postgres_url: str, role: str) -> str:
-    """Is the URL of a ledger as that role, with each driver in turn."""
+    """The URL of a ledger as that role, with each driver in turn."""
     named = make_url(postgres_url).set(drivername=DRIVERS[request.param], username=role)
     return named.render_as_string(hide_password=False)
 
@@ -166,7 +166,7 @@ async def test_a_ledger_that_is_open_through_it_does_not_migrate(postgres_url: s
 
 @pytest.fixture
 async def sharing(url: str, role: str, postgres: PrivatePostgres):
-    """Is an open `ActionDB` that takes its sessions for shared ones."""
+    """An open `ActionDB` that treats its sessions as shared."""
     give(postgres, role, documented())
     async with ActionDB(url, pgbouncer=True) as db:
         yield db

@@ -61,14 +61,14 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
-    """Are servers of our own, to kill."""
+    """Servers of our own, to kill."""
     with ExitStack() as held:
         yield Pair(held)
 
 
 @pytest.fixture
 def pair(servers: Pair) -> Iterator[Pair]:
-    """Is a primary with a standby that is up to date and that no commit waits for."""
+    """A primary with a standby that is up to date and that no commit waits for."""
     servers.follow()
     yield servers
     if servers.standby is not servers.primary:

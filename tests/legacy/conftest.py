@@ -1,4 +1,4 @@
-"""Gives the tests of the import an old file and the import of it into the ledger under test."""
+"""Fixtures of a legacy file, and of its import into the ledger under test."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,19 +15,19 @@ Import = Callable[..., Awaitable[ImportReport]]
 
 @pytest.fixture
 def old(tmp_path: Path) -> Predecessor:
-    """Is an empty database of the predecessor."""
+    """An empty database of the predecessor."""
     return Predecessor(tmp_path / "old.db")
 
 
 @pytest.fixture
 def notes() -> list[ImportNote]:
-    """Is where the notes of an import are."""
+    """The notes of an import."""
     return []
 
 
 @pytest.fixture
 def take_over(old: Predecessor, ledger: Ledger, notes: list[ImportNote]) -> Import:
-    """Is the import of the old database into the ledger under test."""
+    """The import of the old database into the ledger under test."""
 
     async def run(**given: Any) -> ImportReport:
         return await import_legacy(old.path, ledger.target, **{"timezone": ZONE, "on_note": notes.append, **given})

@@ -1,4 +1,4 @@
-"""Makes databases as the raw-SQL predecessor left them, with a value for everything that a test does not care about."""
+"""Databases as the raw-SQL predecessor left them, with a default for everything that a test does not care about."""
 
 import json
 import sqlite3
@@ -36,7 +36,7 @@ STEPS = {"validated_at": VALIDATED}
 
 
 class Predecessor:
-    """Is the file of the predecessor, open for writing."""
+    """The file of the predecessor, open for writing."""
 
     def __init__(self, path: Path, tables: str = TABLES) -> None:
         self.path = path

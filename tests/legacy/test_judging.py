@@ -34,7 +34,7 @@ def reasons(old: Predecessor) -> list[str]:
 
 @pytest.fixture
 def untyped(tmp_path: Path) -> Predecessor:
-    """Is a database in which every value stays what it is."""
+    """A database in which every value stays what it is."""
     return Predecessor(tmp_path / "untyped.db", UNTYPED)
 
 

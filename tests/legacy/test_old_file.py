@@ -21,7 +21,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(params=["DELETE", "WAL"])
 def journalled(request: pytest.FixtureRequest, old: Predecessor) -> Predecessor:
-    """Is the old database with each kind of journal, closed properly."""
+    """The old database with each kind of journal, closed properly."""
     with closing(sqlite3.connect(old.path)) as connection:
         connection.execute(f"PRAGMA journal_mode = {request.param}")
     return old
@@ -29,7 +29,7 @@ def journalled(request: pytest.FixtureRequest, old: Predecessor) -> Predecessor:
 
 @pytest.fixture
 def running(old: Predecessor) -> Iterator[sqlite3.Connection]:
-    """Is a predecessor that runs, with what it has written last in the log beside its file."""
+    """A predecessor that runs, with what it has written last in the log beside its file."""
     with closing(sqlite3.connect(old.path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         yield connection

@@ -1,4 +1,4 @@
-"""Gives tests an empty database on each engine."""
+"""Fixtures of an empty database on each engine."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.ledger import Ledger
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
-    """Is a database without a ledger on each engine in turn; on SQLite the file does not exist yet."""
+    """A database without a ledger on each engine in turn; on SQLite the file does not exist yet."""
     if request.param == "sqlite":
         return Ledger(tmp_path / "empty.db")
     server = request.getfixturevalue("postgres")
@@ -19,7 +19,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def other_empty(request: pytest.FixtureRequest, empty: Ledger, tmp_path: Path) -> Ledger:
-    """Is a second database without a ledger, on the engine of `empty`."""
+    """A second database without a ledger, on the engine of `empty`."""
     if empty.is_sqlite:
         return Ledger(tmp_path / "other.db")
     server = request.getfixturevalue("postgres")
@@ -28,7 +28,7 @@ def other_empty(request: pytest.FixtureRequest, empty: Ledger, tmp_path: Path) -
 
 @pytest.fixture
 def migrated(request: pytest.FixtureRequest, empty: Ledger) -> Ledger:
-    """Is a migrated, empty ledger, on the engine of `empty`."""
+    """A migrated, empty ledger, on the engine of `empty`."""
     return Ledger(request.getfixturevalue("sqlite_path" if empty.is_sqlite else "postgres_url"))
 
 

@@ -1,4 +1,4 @@
-"""Makes databases at any revision, and reads everything that they say about their schema."""
+"""Databases at any revision, and everything that they say about their schema."""
 
 import shutil
 import subprocess

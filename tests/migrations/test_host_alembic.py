@@ -92,7 +92,7 @@ def test_what_belongs_to_our_tables_is_ours(kind):
 
 @pytest.fixture
 def chain(host: Host) -> Host:
-    """Is a host that has our metadata in its own chain, as autogenerate writes it."""
+    """A host that has our metadata in its own chain, as autogenerate writes it."""
     host.configure(*INSIDE, target="[host, ours]")
     generated = host.autogenerate()
     assert named_in(generated) == set(Base.metadata.tables)

@@ -79,7 +79,7 @@ WAYS = [(name, make) for name, makers in MAKERS.items() for make in makers]
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Ledger, Ledger]:
-    """Is two empty databases: the one that a URL names, and the one that the engine connects to."""
+    """Two empty databases: the one that a URL names, and the one that the engine connects to."""
     if request.param == "sqlite":
         return Ledger(tmp_path / "said.db"), Ledger(tmp_path / "meant.db")
     server = request.getfixturevalue("postgres")

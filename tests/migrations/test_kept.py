@@ -26,7 +26,7 @@ def file_of(revision: str, ledger: Ledger, kind: str | None = None) -> Path:
 
 @pytest.fixture(params=migrations.REVISIONS)
 def kept(request: pytest.FixtureRequest, empty: Ledger) -> tuple[str, Ledger]:
-    """Is what was kept of each revision in turn, as it was written."""
+    """The kept ledger of each revision in turn, as it was written."""
     revision, file = request.param, file_of(request.param, empty)
     assert file.exists(), f"nothing was kept of revision {revision}: run {COMMAND} before it is released"
     if isinstance(empty.target, Path):

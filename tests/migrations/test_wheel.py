@@ -42,7 +42,7 @@ print(migrations.scripts())
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Is the folder with the wheel and the sdist of this checkout; the wheel is built from the sdist."""
+    """The folder with the wheel and the sdist of this checkout; the wheel is built from the sdist."""
     folder = tmp_path_factory.mktemp("built")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT), cwd=folder)
     return folder
@@ -66,7 +66,7 @@ class Clean:
 
 @pytest.fixture(scope="module")
 def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Clean:
-    """Is a new environment. Its dependencies are those of this one; in the long form they are installed, too."""
+    """A new environment. Its dependencies are those of this one; in the long form they are installed, too."""
     folder = tmp_path_factory.mktemp("clean")
     uv = str(Path(sys.executable).with_name("uv"))
     python = str(folder / "bin" / "python")

@@ -1,4 +1,4 @@
-"""Gives the races a process that forks their children."""
+"""Fixture of a process that forks the children of the races."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.support.race_nursery import Nursery
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    """Is a process that has imported everything already."""
+    """A process that has imported everything already."""
     with Nursery() as started:
         yield started

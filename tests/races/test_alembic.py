@@ -21,7 +21,7 @@ THREADS = 12
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def urls(request: pytest.FixtureRequest, tmp_path: Path) -> Urls:
-    """Is what gives the URLs of empty databases, on each engine in turn."""
+    """A factory of the URLs of empty databases, on each engine in turn."""
     if request.param == "sqlite":
         return lambda count: [f"sqlite:///{tmp_path / f'{number}.db'}" for number in range(count)]
     server: PrivatePostgres = request.getfixturevalue("postgres")

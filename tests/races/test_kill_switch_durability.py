@@ -51,7 +51,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
-    """Is a server of our own, to crash and to reconfigure."""
+    """A server of our own, to crash and to reconfigure."""
     with PrivatePostgres.start(SETTINGS) as started_server:
         yield started_server
 
@@ -65,7 +65,7 @@ def template(server: PrivatePostgres) -> str:
 
 @pytest.fixture
 def crashable(server: PrivatePostgres, template: str) -> Ledger:
-    """Is an empty ledger on the server of our own."""
+    """An empty ledger on the server of our own."""
     return Ledger(server.url(server.create_database(template)))
 
 
@@ -167,7 +167,7 @@ async def test_the_same_crash_loses_a_stop_that_does_not_wait_for_the_disk(serve
 
 @pytest.fixture
 def without_standby(server: PrivatePostgres, crashable: Ledger) -> Iterator[Ledger]:
-    """Is a ledger whose commits wait for a standby that never comes."""
+    """A ledger whose commits wait for a standby that never comes."""
     configure(server, synchronous_commit="on", synchronous_standby_names="ghost")
     yield crashable
     configure(server, synchronous_standby_names="")

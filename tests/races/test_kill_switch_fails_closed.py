@@ -121,7 +121,7 @@ async def test_a_stop_that_is_committed_is_not_called_failed_when_its_guards_can
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
-    """Is a server of our own, to stop and to start again."""
+    """A server of our own, to stop and to start again."""
     with PrivatePostgres.start(private=True) as private:
         yield private
 

@@ -15,7 +15,7 @@ from tests.support.stop_machine import KillSwitchMachine, Pair
 
 @pytest.fixture
 def pair(ledger: Ledger) -> Iterator[Pair]:
-    """Is a pair of handles on an empty ledger."""
+    """A pair of handles on an empty ledger."""
     with closing(Pair(ledger)) as opened:
         yield opened
 

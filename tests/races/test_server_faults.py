@@ -56,14 +56,14 @@ async def test_a_user_without_grants_is_an_error_of_access(postgres: PrivatePost
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
-    """Is a server that a test may crash."""
+    """A server that a test may crash."""
     with PrivatePostgres.start(private=True) as started:
         yield started
 
 
 @pytest.fixture
 def doomed(server: PrivatePostgres) -> str:
-    """Is the URL of a ledger on it."""
+    """The URL of a ledger on it."""
     if server.postmaster_pid is None:  # a test has failed in between
         server.restart()
     url = server.url(server.create_database())

@@ -1,4 +1,4 @@
-"""Gives the soaks their processes."""
+"""Fixtures of the processes of the soaks."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +21,6 @@ async def db(ledger: Ledger) -> AsyncIterator[ActionDB]:
 
 @pytest.fixture
 def members(ledger: Ledger, tmp_path: Path) -> Iterator[Crew]:
-    """Is a crew on the ledger under test; nothing of it is left behind."""
+    """A crew on the ledger under test; nothing of it is left behind."""
     with crew(ledger, tmp_path, seed()) as hired:
         yield hired

@@ -78,7 +78,7 @@ def test_what_is_left_out_exists() -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
-    """Is a server whose superuser has the settings that a role needs, and whose other role has none."""
+    """A server whose superuser has the settings that a role needs, and whose other role has none."""
     with PrivatePostgres.start(private=True) as started:
         with started._admin() as admin:
             for name, value in ROLE_SETTINGS.items():
@@ -89,7 +89,7 @@ def server() -> Iterator[PrivatePostgres]:
 
 @pytest.fixture(scope="module")
 def bouncer(server: PrivatePostgres) -> Iterator[PgBouncer]:
-    """Is a PgBouncer with few connections."""
+    """A PgBouncer with few connections."""
     settings = {"default_pool_size": POOL, "query_wait_timeout": 60}
     with pgbouncer(server, {"bare": server.password}, **settings) as started:
         yield started
@@ -97,7 +97,7 @@ def bouncer(server: PrivatePostgres) -> Iterator[PgBouncer]:
 
 @pytest.fixture
 def direct(server: PrivatePostgres) -> str:
-    """Is the URL of a ledger, at the server itself."""
+    """The URL of a ledger, at the server itself."""
     url = server.url(server.create_database())
     upgrade(url)
     return url
@@ -105,7 +105,7 @@ def direct(server: PrivatePostgres) -> str:
 
 @pytest.fixture(params=DRIVERS)
 def through(request: pytest.FixtureRequest, direct: str, bouncer: PgBouncer) -> str:
-    """Is the URL of the ledger through PgBouncer, with each driver in turn."""
+    """The URL of the ledger through PgBouncer, with each driver in turn."""
     url = make_url(direct).set(drivername=f"postgresql+{request.param}").render_as_string(hide_password=False)
     return bouncer.url(url)
 
@@ -201,7 +201,7 @@ only_asyncpg = pytest.mark.parametrize("through", ["asyncpg"], indirect=True)
 
 @pytest.fixture
 async def exhausted(through: str):
-    """Is a ledger whose workers hold all connections of their pool at PgBouncer."""
+    """A ledger whose workers hold all connections of their pool at PgBouncer."""
     async with AsyncExitStack() as held:
         for _ in range(POOL):
             db = await held.enter_async_context(ActionDB(through))

@@ -28,14 +28,14 @@ LEASE = 2.0
 
 @pytest.fixture
 def server() -> Iterator[PrivatePostgres]:
-    """Is a server that a test may crash."""
+    """A server that a test may crash."""
     with PrivatePostgres.start(private=True) as started:
         yield started
 
 
 @pytest.fixture
 def url(server: PrivatePostgres) -> str:
-    """Is the URL of a ledger on it."""
+    """The URL of a ledger on it."""
     made = server.url(server.create_database())
     upgrade(made)
     return made

@@ -82,7 +82,7 @@ async def test_an_action_that_ignored_a_stop_is_shown_to_have_finished_anyway(
 
 @pytest.fixture
 def claimers(ledger: Ledger) -> Iterator[ClaimCrew]:
-    """Is a crew that claims what it starts."""
+    """A crew that claims what it starts."""
     hired = ClaimCrew(ledger, seed())
     try:
         hired.hire("claimer", 8 if ledger.is_sqlite else 12)

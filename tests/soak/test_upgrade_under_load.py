@@ -26,14 +26,14 @@ FIRST = migrations.REVISIONS[0]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
-    """Is a server that waits for its disk, as a real one does."""
+    """A server that waits for its disk, as a real one does."""
     with PrivatePostgres.start({}) as started:
         yield started
 
 
 @pytest.fixture
 async def filled(server: PrivatePostgres) -> Ledger:
-    """Is a ledger at the first revision, full."""
+    """A ledger at the first revision, full."""
     made = Ledger(server.url(server.create_database()))
     upgrade(made.target, FIRST)
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""Makes executions under a lease, and takes them from their workers by the database's clock, not by waiting."""
+"""Executions under a lease, which expires by the database's clock, not by waiting."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable

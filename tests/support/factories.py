@@ -1,4 +1,4 @@
-"""Makes what tests need, with a value for everything that a test does not care about."""
+"""Factories for tests, with a default for everything that a test does not care about."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Is a host: a program with an engine and a table of its own in the database that holds the ledger."""
+"""A host: a program with an engine and a table of its own in the database that holds the ledger."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,11 +18,11 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "asyncpg": "postgresql+asyncpg", "psyco
 
 
 class HostBase(DeclarativeBase):
-    """Is the host's own metadata."""
+    """The host's own metadata."""
 
 
 class TicketRow(HostBase):
-    """Is a table of the host."""
+    """A table of the host."""
 
     __tablename__ = "host_tickets"
 

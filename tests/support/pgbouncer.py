@@ -142,7 +142,7 @@ _POOLED_ROLE = "pooled"
 
 @dataclass(frozen=True)
 class PooledLedger(Ledger):
-    """Is a ledger behind PgBouncer; clients that speak plain SQL go to the server itself, as an adversary would."""
+    """A ledger behind PgBouncer; clients that speak plain SQL go to the server itself, as an adversary would."""
 
     direct: str = ""
 

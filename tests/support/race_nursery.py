@@ -44,7 +44,7 @@ class Child:
 
 
 class Nursery:
-    """Is the test's side of the forking process."""
+    """The test's side of the forking process."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.support.race_nursery"]

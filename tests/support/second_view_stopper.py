@@ -1,4 +1,4 @@
-"""Runs as a process of its own: gives a ledger a second view and stops it there, as often as it is told to.
+"""A process of its own that gives a ledger a second view and stops it there, as often as it is asked to.
 
 Reads lines `PATH WAY`, and writes for each the time at which the stop was engaged (a clock of the whole machine).
 """

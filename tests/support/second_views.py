@@ -1,4 +1,4 @@
-"""Gives a SQLite file a second view: ways in which who opens it next gets another log than who has it open."""
+"""Second views of a SQLite file: ways in which the next client to open it gets another log than the present ones."""
 
 import os
 import shutil

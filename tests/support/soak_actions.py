@@ -1,4 +1,4 @@
-"""Are the actions of the soak: each leaves in a file of its own process what it did and what it heard."""
+"""The actions of the soak: each leaves in a file of its own process what it did and what it heard."""
 
 import asyncio
 import os
@@ -51,11 +51,11 @@ def done(folder: Path) -> Counter[int]:
 
 
 class Nothing(BaseModel):
-    """Is what an action takes that needs nothing."""
+    """The parameters of an action that needs nothing."""
 
 
 class Pause(BaseModel):
-    """Is how long an action takes before and after the moment in which it does what it does."""
+    """The seconds that an action takes before and after its effect."""
 
     before: float = 0.0
     after: float = 0.0

@@ -1,4 +1,4 @@
-"""Are processes that race the kill switch with `claim_next`, beside those of `stop_workers`."""
+"""Processes that race the kill switch with `claim_next`, next to those of `stop_workers`."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ def run(role: str, ledger: Ledger, seed: int, ending: Event, told: Any) -> None:
 
 
 class ClaimCrew(Crew):
-    """Is a crew in which there are claimers, too."""
+    """A crew that also has claimers."""
 
     def hire(self, role: str, number: int) -> None:
         """Start so many processes of one role, each with a seed of its own."""

@@ -25,7 +25,7 @@ _POLL = 0.05
 
 @dataclass
 class Member:
-    """One process, and the line on which it is told to end and tells what it has done."""
+    """One process, and the pipe over which it is stopped and reports what it has done."""
 
     number: int
     process: ForkServerProcess
@@ -45,7 +45,7 @@ class Member:
 
 @dataclass
 class Crew:
-    """Processes that work on one ledger until they are told to end."""
+    """Processes that work on one ledger until they are stopped."""
 
     ledger: Ledger
     folder: Path

@@ -1,4 +1,4 @@
-"""Are the processes of the soak: workers of the library, and naive ones, until they are told to end or are killed."""
+"""The processes of the soak: workers of the library, and naive ones, until they are stopped or killed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Is the model of lifecycle and kill switch that the state machine holds both engines against."""
+"""The model of lifecycle and kill switch that the state machine holds both engines against."""
 
 from dataclasses import dataclass, field
 

@@ -27,7 +27,7 @@ STARTED = "SELECT proposal_id FROM action_events WHERE to_status = 'executing'"
 
 @dataclass
 class Crew:
-    """Processes that work on one ledger until they are told to end."""
+    """Processes that work on one ledger until they are stopped."""
 
     ledger: Ledger
     seed: int

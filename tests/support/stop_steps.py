@@ -1,4 +1,4 @@
-"""Are the steps of forced schedules: clients that hold something open, waits for a moment, looks at the latch."""
+"""The steps of forced schedules: clients that hold something open, waits for a moment, looks at the latch."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Are the processes of a race against the kill switch: they propose, validate, start and finish until told to end."""
+"""The processes of a race against the kill switch: they propose, validate, start and finish until they are stopped."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Makes values of every kind that Python knows, and compares them more exactly than Python does."""
+"""Values of every kind that Python knows, and a comparison that is stricter than Python's."""
 
 import enum
 import struct

@@ -1,4 +1,4 @@
-"""Makes what tests of the worker need: a registry of one action, a worker at work, and a database that fails on cue."""
+"""Helpers for tests of the worker: a registry of one action, a worker at work, and a database that fails on cue."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -17,7 +17,7 @@ Act = Callable[[Execution], Awaitable[Any]]
 
 
 class Drain(BaseModel):
-    """Is what the action of these tests takes."""
+    """The parameters of the action of these tests."""
 
     store: int = 4
     force: bool = False

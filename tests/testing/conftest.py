@@ -59,5 +59,5 @@ def make_role(postgres: PrivatePostgres) -> Iterator[Callable[[str], Role]]:
 
 @pytest.fixture
 def role(make_role: Callable[[str], Role]) -> Role:
-    """Is a role that may create databases, and has made no template yet."""
+    """A role that may create databases, and has made no template yet."""
     return make_role("CREATEDB")

@@ -114,7 +114,7 @@ LASTING_AUTOVACUUM = {
 
 @pytest.fixture(scope="module")
 def vacuumed() -> Iterator[Role]:
-    """Is a role on a server whose autovacuum comes at once, and stays."""
+    """A role on a server whose autovacuum comes at once, and stays."""
     with PrivatePostgres.start(LASTING_AUTOVACUUM) as server:
         role = Role("tester", server)
         role.execute(f"CREATE ROLE tester LOGIN PASSWORD '{PASSWORD}' CREATEDB")

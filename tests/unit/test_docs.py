@@ -215,7 +215,7 @@ def foreign_keys() -> tuple[str, str]:
 
 @pytest.fixture
 def with_tickets(ledger: Ledger) -> Ledger:
-    """Is a ledger in the database of a host that keeps tickets, with number 7 among them."""
+    """A ledger in the database of a host that keeps tickets, with number 7 among them."""
     on_postgresql, on_sqlite = foreign_keys()
     with closing(ledger.connect()) as connection:
         for statement in (

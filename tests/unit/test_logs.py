@@ -17,7 +17,7 @@ NAME = "operator_core.test"
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """Is what a plain handler of a host has written."""
+    """The output of a plain handler of a host."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))

@@ -123,7 +123,7 @@ def test_what_has_a_json_form_is_stored_in_it_without_a_word(name: str) -> None:
 
 
 class Sly(dict[str, Any]):
-    """Is a mapping that ends the process when it is read."""
+    """A mapping that ends the process when it is read."""
 
     def items(self) -> Any:
         sys.exit(3)

@@ -41,7 +41,7 @@ from tests.support.values import (
 
 
 class Unreadable(dict[str, Any]):
-    """Is a mapping whose reading fails, such as one that reads from a connection that is closed by now."""
+    """A mapping whose reading fails, such as one that reads from a connection that is closed by now."""
 
     def items(self) -> Any:
         raise ConnectionError
@@ -58,7 +58,7 @@ class Unprintable:
 
 
 class Counting(list[Any]):
-    """Is a list that counts on behalf of its class how often one is walked, and fails before a test would hang."""
+    """A list that counts on behalf of its class how often one is walked, and fails before a test would hang."""
 
     walks = 0
 

@@ -30,7 +30,7 @@ async def record_of(db: ActionDB, number: int) -> ActionRecord:
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """Is what a handler of the host has written of this library's log."""
+    """The output of a host's handler for this library's log."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))

@@ -20,7 +20,7 @@ UNITS = ("claimed", "claim_next", "finish")
 
 @pytest.fixture
 async def number(db: ActionDB) -> int:
-    """Is the one proposal that there is to do."""
+    """The only proposal that there is to do."""
     return (await ready(db))[0]
 
 
