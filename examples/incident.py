@@ -15,7 +15,13 @@ from itertools import zip_longest
 from pathlib import Path
 
 from calls import Call, Transcript, read_transcript
-from operator_core.actions import TRANSITIONS, ActionError, ActionProposal, ActionStatus, TransitionNotAllowedError
+from operator_core.actions import (
+    TRANSITIONS,
+    ActionError,
+    ActionStatus,
+    StoredProposal,
+    TransitionNotAllowedError,
+)
 from operator_core.db import ActionDB
 from operator_core.worker import ActionRegistry, Worker
 from screen import Progress, one_line, show_counts, show_proposal
@@ -46,10 +52,10 @@ async def replay(db: ActionDB, transcript: Transcript, agent: str, options: argp
     return account(transcript, counts)
 
 
-async def propose(db: ActionDB, calls: list[Call]) -> list[ActionProposal]:
+async def propose(db: ActionDB, calls: list[Call]) -> list[StoredProposal]:
     """Store what the agent wants, a batch at a time: all of a batch or none of it."""
     progress = Progress("proposed", len(calls))
-    stored: list[ActionProposal] = []
+    stored: list[StoredProposal] = []
     for start in range(0, len(calls), BATCH):
         batch = [call.proposal for call in calls[start : start + BATCH]]
         stored += await db.create_proposals(batch)
@@ -57,20 +63,20 @@ async def propose(db: ActionDB, calls: list[Call]) -> list[ActionProposal]:
     return stored
 
 
-async def check(db: ActionDB, registry: ActionRegistry, proposals: list[ActionProposal], calls: list[Call]) -> Tickets:
+async def check(db: ActionDB, registry: ActionRegistry, proposals: list[StoredProposal], calls: list[Call]) -> Tickets:
     """Cancel what must not run, with the reason; return what is to run, by ticket, in the order of the file."""
     progress = Progress("checked", len(calls))
     tickets: Tickets = defaultdict(list)
     for proposal, call in zip(proposals, calls, strict=True):
         if flaw := call.flaw or find_flaw(registry, proposal):
-            await step(db, id_of(proposal), ActionStatus.CANCELLED, flaw)
+            await step(db, proposal.id, ActionStatus.CANCELLED, flaw)
         elif call.outcome is not None:  # without an outcome the run ended before this call
-            tickets[proposal.ticket_id].append(id_of(proposal))
+            tickets[proposal.ticket_id].append(proposal.id)
         progress.step()
     return tickets
 
 
-def find_flaw(registry: ActionRegistry, proposal: ActionProposal) -> str | None:
+def find_flaw(registry: ActionRegistry, proposal: StoredProposal) -> str | None:
     """Say why an action must not run, or None when its model accepts the parameters."""
     if proposal.action_name not in registry.names:
         return "no such action"
@@ -100,13 +106,6 @@ async def execute(db: ActionDB, worker: Worker, tickets: Tickets) -> None:
         progress.step(len(ids))
 
 
-def id_of(stored: ActionProposal) -> int:
-    """Return the id that the ledger gave; the type allows None for what is not stored yet."""
-    if stored.id is None:
-        raise ValueError(stored)
-    return stored.id
-
-
 async def show_ticket(db: ActionDB, transcript: Transcript, ticket: int | None) -> None:
     """Print all that the ledger knows of one ticket: the chosen one, else the busiest of the file."""
     if ticket is None:
@@ -117,7 +116,7 @@ async def show_ticket(db: ActionDB, transcript: Transcript, ticket: int | None) 
     proposals = await db.list_proposals(ticket_id=ticket)
     print(f"\nHistory of ticket {ticket}: {len(proposals)} proposals in this ledger (times are UTC)")
     for proposal in reversed(proposals):
-        show_proposal(proposal, await db.get_events(id_of(proposal)))
+        show_proposal(proposal, await db.get_events(proposal.id))
 
 
 async def cancel_the_rest(db: ActionDB, counts: dict[ActionStatus, int]) -> None:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from operator_core.actions import ActionEvent, ActionProposal, ActionStatus
+from operator_core.actions import ActionEvent, ActionStatus, StoredProposal
 
 WIDTH = 100
 QUIET_SECONDS = 5.0
@@ -46,7 +46,7 @@ def show_counts(title: str, counts: Mapping[ActionStatus, int]) -> None:
         print(f"  {status.value:<10} {count:>6}")
 
 
-def show_proposal(proposal: ActionProposal, events: Sequence[ActionEvent]) -> None:
+def show_proposal(proposal: StoredProposal, events: Sequence[ActionEvent]) -> None:
     """Print one proposal and all that happened to it, oldest first."""
     print(f"\n  #{proposal.id} {proposal.action_name} {one_line(proposal.parameters)}")
     for event in events:

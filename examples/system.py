@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from calls import Call
 from catalogue import ACTIONS
-from operator_core.actions import ActionProposal
+from operator_core.actions import StoredProposal
 from operator_core.db import Execution
 from operator_core.worker import ActionRegistry
 
@@ -41,7 +41,7 @@ class RecordedSystem:
         return to_result(answer)
 
 
-def _key(proposal: ActionProposal) -> str:
+def _key(proposal: StoredProposal) -> str:
     return json.dumps([proposal.ticket_id, proposal.action_name, proposal.parameters])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import ActionProposal, ActionStatus
+from operator_core.actions import ActionStatus, StoredProposal
 from operator_core.db import ActionDB
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def final_counts(out: str) -> dict[ActionStatus, int]:
     return {ActionStatus(name): int(count) for name, count in re.findall(r"^  (\w+) +(\d+)$", table, re.MULTILINE)}
 
 
-async def ledger(target: Path | str) -> list[ActionProposal]:
+async def ledger(target: Path | str) -> list[StoredProposal]:
     async with ActionDB(target) as db:
         return (await db.list_proposals())[::-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_core.actions import ActionOutcome, ActionRecord, ActionStatus, Resolution
+from operator_core.actions import ActionOutcome, ActionStatus, Resolution, StoredRecord
 from operator_core.db import ActionDB
 from tests.cli.conftest import Ran, Run
 from tests.support.factories import running, stored
@@ -123,7 +123,7 @@ def test_a_registry_that_is_not_there_is_one_clear_line(
 # -- what is left of lost work -----------------------------------------------------------------------------------------
 
 
-async def lost(db: ActionDB) -> ActionRecord:
+async def lost(db: ActionDB) -> StoredRecord:
     """Return the record of a worker that was lost, not recovered yet."""
     made = await stored(db, ActionStatus.VALIDATED)
     execution = await db.claim(made.id, worker="gone", lease_seconds=0.001)
@@ -131,7 +131,7 @@ async def lost(db: ActionDB) -> ActionRecord:
     return execution.record
 
 
-async def unresolved(db: ActionDB) -> ActionRecord:
+async def unresolved(db: ActionDB) -> StoredRecord:
     """Return a record that nobody knows the outcome of."""
     await lost(db)
     (record,) = await db.recover_expired_leases()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import ActionProposal
+from operator_core.actions import StoredProposal
 from operator_core.db import ActionDB
 from operator_core.db.stores import proposals
 from tests.support.factories import proposal
@@ -20,7 +20,7 @@ def refuse_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the second row of a result raise."""
     read: list[Any] = []
 
-    def to_proposal(row: Any) -> ActionProposal:
+    def to_proposal(row: Any) -> StoredProposal:
         read.append(row)
         if len(read) == 2:
             raise UnreadableError

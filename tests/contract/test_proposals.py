@@ -10,6 +10,7 @@ from operator_core.actions import (
     ActionType,
     AlreadyStoredError,
     InvalidArgumentError,
+    StoredProposal,
     ValueNotStorableError,
 )
 from operator_core.actions.lifecycle import PENDING
@@ -31,7 +32,7 @@ SMUGGLED = [
 ]
 
 
-async def made_of_each(db: ActionRepository) -> list[ActionProposal]:
+async def made_of_each(db: ActionRepository) -> list[StoredProposal]:
     """Store a proposal in each state; they differ in all that can be filtered by."""
     types = list(ActionType)
     return [
@@ -47,11 +48,11 @@ async def made_of_each(db: ActionRepository) -> list[ActionProposal]:
     ]
 
 
-async def create_one(db: ActionRepository, given: ActionProposal) -> ActionProposal:
+async def create_one(db: ActionRepository, given: ActionProposal) -> StoredProposal:
     return await db.create_proposal(given)
 
 
-async def create_among_others(db: ActionRepository, given: ActionProposal) -> ActionProposal:
+async def create_among_others(db: ActionRepository, given: ActionProposal) -> StoredProposal:
     return (await db.create_proposals([proposal(), given, proposal()]))[1]
 
 

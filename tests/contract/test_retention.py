@@ -8,10 +8,10 @@ import pytest
 
 from operator_core.actions import (
     TRANSITIONS,
-    ActionRecord,
     ActionStatus,
     InvalidArgumentError,
     Resolution,
+    StoredRecord,
 )
 from operator_core.actions.lifecycle import TERMINAL
 from operator_core.db import ActionDB
@@ -31,7 +31,7 @@ async def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def unsettled(db: ActionDB) -> ActionRecord:
+async def unsettled(db: ActionDB) -> StoredRecord:
     """Return a record that nobody knows the outcome of."""
     made = await stored(db, ActionStatus.VALIDATED)
     execution = await db.claim(made.id, worker="w")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from operator_core.actions import (
-    ActionProposal,
     ActionStatus,
     KillSwitchEngagedError,
+    StoredProposal,
     TransitionNotAllowedError,
 )
 from operator_core.actions.kill_switch import EVERYTHING
@@ -25,11 +25,11 @@ scopes = pytest.mark.parametrize("scope", SCOPES)
 field_scopes = pytest.mark.parametrize("scope", FIELD_SCOPES)
 
 
-async def covered(db: ActionRepository, status: ActionStatus = ActionStatus.VALIDATED) -> ActionProposal:
+async def covered(db: ActionRepository, status: ActionStatus = ActionStatus.VALIDATED) -> StoredProposal:
     return await stored(db, status, **COVERED)
 
 
-async def uncovered(db: ActionRepository, scope: str) -> ActionProposal:
+async def uncovered(db: ActionRepository, scope: str) -> StoredProposal:
     """Return a validated proposal that differs from the covered one by nothing but the field of the scope."""
     field = FIELD_SCOPES[scope]
     return await stored(db, ActionStatus.VALIDATED, **{**COVERED, field: OTHERS[field]})

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from operator_core.actions import (
-    ActionProposal,
     ActionStatus,
     GuardMissingError,
     KillSwitchEngagedError,
+    StoredProposal,
 )
 from operator_core.db import ActionDB, ActionRepository, configure_engine
 from operator_core.db.engine.urls import resolve_url
@@ -18,7 +18,7 @@ from tests.support.ledger import Ledger
 scopes = pytest.mark.parametrize("scope", ["everything", "action_name=drain_store"])
 
 
-async def covered(db: ActionRepository) -> ActionProposal:
+async def covered(db: ActionRepository) -> StoredProposal:
     return await stored(db, ActionStatus.VALIDATED, action_name="drain_store")
 
 

@@ -244,7 +244,7 @@ async def test_a_commit_waits_for_the_call_that_flushes_what_is_pending(host: Ho
 
 
 async def test_a_block_of_the_host_that_ends_under_a_call_keeps_it_or_refuses_it(host: Host) -> None:
-    calls: list[asyncio.Task[ActionProposal]] = []
+    calls: list[asyncio.Task[StoredProposal]] = []
     async with AsyncSession(host.engine) as session, session.begin():
         repository = ActionRepository(session)
         await repository.list_proposals(limit=1)

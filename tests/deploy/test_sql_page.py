@@ -11,10 +11,11 @@ import pytest
 from operator_core.actions import (
     ActionOutcome,
     ActionProposal,
-    ActionRecord,
     ActionStatus,
     ActionType,
     KillSwitchEngagedError,
+    StoredProposal,
+    StoredRecord,
 )
 from operator_core.actions.lifecycle import OUTCOMES
 from operator_core.db import ActionDB
@@ -126,7 +127,7 @@ def a_tool(**values: object) -> ActionProposal:
     return make_proposal(action_type="tool", reason="it is hot", proposed_by="agent-1", **values)
 
 
-async def both(db: ActionDB, number: int) -> tuple[ActionProposal, ActionRecord]:
+async def both(db: ActionDB, number: int) -> tuple[StoredProposal, StoredRecord]:
     proposal = await db.get_proposal(number)
     (record,) = await db.get_records_for_proposal(number)
     assert proposal is not None

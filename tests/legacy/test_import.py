@@ -8,9 +8,9 @@ import pytest
 
 from operator_core.actions import (
     ActionOutcome,
-    ActionRecord,
     ActionStatus,
     Resolution,
+    StoredRecord,
 )
 from operator_core.db import ActionDB
 from operator_core.legacy import ImportNote, ImportRefusedError, store
@@ -29,7 +29,7 @@ def at(minute: int) -> datetime:
     return datetime(2024, 5, 1, 8, minute, tzinfo=UTC)
 
 
-async def record_of(db: ActionDB, number: int) -> ActionRecord:
+async def record_of(db: ActionDB, number: int) -> StoredRecord:
     (record,) = await db.get_records_for_proposal(number)
     return record
 

@@ -8,11 +8,11 @@ import pytest
 
 from operator_core.actions import (
     ActionOutcome,
-    ActionRecord,
     ActionStatus,
     InvalidArgumentError,
     Resolution,
     SchemaOutOfDateError,
+    StoredRecord,
 )
 from operator_core.db import ActionDB
 from operator_core.legacy import ImportRefusedError, import_legacy, store
@@ -25,7 +25,7 @@ from tests.support.plain_sql import Plain, contents, engage, on_postgresql, rele
 OPEN: dict[str, Any] = {"completed_at": None, "success": None, "result_data": None}
 
 
-async def record_of(db: ActionDB, number: int) -> ActionRecord:
+async def record_of(db: ActionDB, number: int) -> StoredRecord:
     (record,) = await db.get_records_for_proposal(number)
     return record
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from operator_core.actions import ActionOutcome, ActionRecord, ActionStatus
+from operator_core.actions import ActionOutcome, ActionStatus, StoredRecord
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.db.repository.execution import Execution
 from tests.support.factories import stored
@@ -43,13 +43,13 @@ def let_expire(plain: Plain, record_id: int | None) -> None:
     plain.execute(f"UPDATE action_records SET lease_expires_at = {HOUR_AGO[type(plain)]} WHERE id = {record_id}")
 
 
-async def recovered(db: ActionDB, plain: Plain, execution: Execution) -> ActionRecord:
+async def recovered(db: ActionDB, plain: Plain, execution: Execution) -> StoredRecord:
     """Take an execution from its worker, and return the record."""
     let_expire(plain, execution.record.id)
     (record,) = await db.recover_expired_leases(by="ward")
     return record
 
 
-async def unknown(db: ActionRepository, **given: Any) -> ActionRecord:
+async def unknown(db: ActionRepository, **given: Any) -> StoredRecord:
     """Return the record of an execution whose outcome nobody knows."""
     return await (await claimed(db, **given)).abandon("cut off")

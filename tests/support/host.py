@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from operator_core.actions import ActionProposal, ActionRecord, ActionStatus
+from operator_core.actions import ActionRecord, ActionStatus, StoredProposal
 from operator_core.db import ActionDB, ActionRepository, configure_engine
 from tests.support.factories import proposal, running
 from tests.support.ledger import Ledger
@@ -46,7 +46,7 @@ class Host:
         finally:
             connection.close()
 
-    async def seen(self) -> tuple[list[str], list[ActionProposal]]:
+    async def seen(self) -> tuple[list[str], list[StoredProposal]]:
         """Return what other connections see of both."""
         return await self.titles(), await self.db.list_proposals()
 

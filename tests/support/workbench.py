@@ -7,7 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from operator_core.actions import ActionProposal, ActionStatus, ConnectionLostError, DatabaseUnavailableError
+from operator_core.actions import (
+    ActionStatus,
+    ConnectionLostError,
+    DatabaseUnavailableError,
+    StoredProposal,
+)
 from operator_core.db import ActionDB, Execution
 from operator_core.worker import ActionRegistry, Worker, WorkerReport
 from tests.support.factories import proposal
@@ -54,7 +59,7 @@ async def ready(db: ActionDB, count: int = 1, **given: Any) -> list[int]:
     return [one.id for one in made]
 
 
-async def found(db: ActionDB, number: int) -> ActionProposal:
+async def found(db: ActionDB, number: int) -> StoredProposal:
     """Return a proposal that is there."""
     stored = await db.get_proposal(number)
     assert stored is not None

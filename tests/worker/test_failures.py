@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import ActionOutcome, ActionRecord
+from operator_core.actions import ActionOutcome, StoredRecord
 from operator_core.db import ActionDB, Execution
 from operator_core.worker import ActionRegistry, Worker
 from tests.support.factories import stored
@@ -23,7 +23,7 @@ class CustomExit(BaseException):
     pass
 
 
-async def record_of(db: ActionDB, number: int) -> ActionRecord:
+async def record_of(db: ActionDB, number: int) -> StoredRecord:
     (record,) = await db.get_records_for_proposal(number)
     return record
 
