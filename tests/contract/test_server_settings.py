@@ -20,7 +20,7 @@ from operator_core.actions import (
     SchemaOutOfDateError,
 )
 from operator_core.db import ActionDB, ActionRepository, migrations, upgrade
-from operator_core.db.engine.postgresql import _PINNED
+from operator_core.db.engine.url_options import PINNED
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.stop import barrier
 from operator_core.db.stop.bounded_connection import BoundedConnection
@@ -211,7 +211,7 @@ async def host_engine(url: URL) -> AsyncIterator[AsyncEngine]:
 
 
 def test_every_setting_that_is_pinned_is_tried() -> None:
-    assert set(_PINNED) - {"application_name"} <= set(HOSTILE)
+    assert set(PINNED) - {"application_name"} <= set(HOSTILE)
 
 
 async def test_all_promises_hold_under_every_setting_at_once(url: URL, postgres: PrivatePostgres) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy.engine import URL, make_url
 from operator_core.actions import DatabaseUrlError
 from operator_core.db import ActionDB
 from operator_core.db.engine.driver_options import OPTIONS, Obeyed, Refused
-from operator_core.db.engine.drivers import connect_arguments
-from operator_core.db.engine.postgresql import _settings
+from operator_core.db.engine.drivers import driver_named
+from operator_core.db.engine.postgresql import _settings, connect_arguments
 from operator_core.db.engine.url_options import HOST_OPTIONS, PINNED_SETTINGS, read_options
 from operator_core.db.engine.url_text import hosts_of
 from operator_core.db.engine.urls import display_url, file_or_url, resolve_url, sqlite_path
@@ -183,7 +183,7 @@ def test_an_option_reaches_its_driver_in_the_type_that_it_takes(
     driver: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, keyword, value = SAMPLES[driver][name]
-    monkeypatch.setattr("operator_core.db.engine.drivers.require_supported", lambda *_: None)
+    monkeypatch.setattr(type(driver_named(driver)), "require_supported", lambda *_: None)
 
     found = connect_arguments(resolve_url(with_option(driver, name, text)), {"application_name": "x"})[keyword]
 

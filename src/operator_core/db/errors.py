@@ -28,6 +28,7 @@ from operator_core.actions.errors import (
     TooManyOpenFilesError,
     UnreadableRowError,
 )
+from operator_core.db.engine.drivers import DRIVERS
 from operator_core.db.engine.urls import display_url
 
 _UNAVAILABLE: dict[str, type[DatabaseUnavailableError]] = {
@@ -181,6 +182,9 @@ def _undecodable(error: BaseException) -> ActionError | None:
     return UnreadableRowError(table="", id=None, column=None, detail=describe(error))
 
 
+_REFUSALS = [refusal for driver in DRIVERS for refusal in driver.refusals.items()]
+
+
 def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionError | None:
     disconnected = isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
     if isinstance(error, sqlalchemy.exc.TimeoutError):
@@ -193,21 +197,9 @@ def _translate_unnamed(error: BaseException, message: str, url: str) -> ActionEr
         is_left = getattr(error, "errno", None) not in _NO_DESCRIPTOR
         return (DatabaseUnavailableError if is_left else TooManyOpenFilesError)(url=url, detail=message)
     if isinstance(error, sqlalchemy.exc.DBAPIError):
-        kinds = (kind for words, kind in _OF_LIBPQ.items() if words.search(message))
+        kinds = (kind for words, kind in _REFUSALS if re.search(words, message))
         return next(kinds, DatabaseUnavailableError)(url=url, detail=message)
     return None
-
-
-_OF_LIBPQ: dict[re.Pattern[str], type[DatabaseUnavailableError]] = {
-    # libpq has no SQLSTATE for a refused connection: psycopg has only the server's words. If the server does not speak
-    # English, the result is the general error, with those words.
-    re.compile(r'FATAL: +database ".*" does not exist'): DatabaseNotFoundError,
-    re.compile(r'FATAL: +role ".*" does not exist'): DatabaseAccessError,
-    re.compile(r"FATAL: +password authentication failed"): DatabaseAccessError,
-    re.compile(r"FATAL: +no pg_hba\.conf entry"): DatabaseAccessError,
-    re.compile(r"FATAL: +permission denied"): DatabaseAccessError,
-    re.compile(r"no password supplied"): DatabaseAccessError,
-}
 
 
 Diagnosis = Callable[[sa.Connection], ActionError]

@@ -17,6 +17,7 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from operator_core.actions.validation import dump_json
+from operator_core.db.engine.drivers import driver_named
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits on both engines: only a column declared INTEGER is SQLite's own row id, which has 64 bits."""
@@ -76,9 +77,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return process
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        """Return an aware time: SQLite stores no zone, and psycopg uses the zone of the session."""
-        if dialect.driver == "asyncpg":
-            return None  # always in UTC
+        """Return an aware time: SQLite stores no zone, and some drivers use that of the session."""
+        if driver_named(dialect.driver).returns_utc:
+            return None
         return _from_text if dialect.name == "sqlite" else _in_utc
 
 

@@ -148,6 +148,12 @@ _BY_AN_ENGINE = Refused("it is not a text; make an engine with it in connect_arg
 _WRITTEN_OUT = Refused("write what it says into the URL itself")
 _ELSE_PSYCOPG = " with asyncpg; postgresql+psycopg:// knows more"
 
+_SERVICE_FILE = Refused("name the file in the environment variable PGSERVICEFILE")
+_CACHES = (
+    *("statement_cache_size", "prepared_statement_cache_size"),
+    *("max_cached_statement_lifetime", "max_cacheable_statement_size"),
+)
+
 _EITHER: dict[str, Option] = {
     PGBOUNCER: Obeyed(_FLAG, "ours"),
     "application_name": Obeyed(_APPLICATION, "setting"),
@@ -162,64 +168,7 @@ _EITHER: dict[str, Option] = {
     "async_fallback": Refused("it is for synchronous engines; leave it out"),
     "dsn": _WRITTEN_OUT,
     "conninfo": _WRITTEN_OUT,
-}
-
-_ASYNCPG: dict[str, Option] = {
-    **_EITHER,
-    "timeout": Obeyed(_SECONDS),
-    "connect_timeout": Obeyed(_COUNT, name="timeout"),
-    "command_timeout": Obeyed(_SECONDS),
-    "statement_cache_size": Obeyed(_NUMBER),
-    "max_cached_statement_lifetime": Obeyed(_NUMBER),
-    "max_cacheable_statement_size": Obeyed(_NUMBER),
-    "prepared_statement_cache_size": Obeyed(_NUMBER),
-    "ssl": Obeyed(_mapped({"true": True, "false": False, **{mode: mode for mode in _SSL_MODES}})),
-    "sslmode": Obeyed(_one_of(*_SSL_MODES), name="ssl"),
-    "direct_tls": Obeyed(_FLAG),
-    "sslnegotiation": Obeyed(_mapped({"postgres": False, "direct": True}), name="direct_tls"),
-    "sslcert": Obeyed(_FILE, "dsn"),
-    "sslkey": Obeyed(_FILE, "dsn"),
-    "sslrootcert": Obeyed(_FILE, "dsn"),
-    "sslcrl": Obeyed(_FILE, "dsn"),
-    "sslpassword": Obeyed(_TEXT, "dsn"),
-    "ssl_min_protocol_version": Obeyed(_TLS_VERSIONS, "dsn"),
-    "ssl_max_protocol_version": Obeyed(_TLS_VERSIONS, "dsn"),
-    "client_encoding": Obeyed(_UTF8, "always"),
-    "channel_binding": Obeyed(_one_of("disable", "prefer", hint=_ELSE_PSYCOPG), "always"),
-    "gssencmode": Obeyed(_one_of("disable", "prefer", hint=_ELSE_PSYCOPG), "always"),
-    "load_balance_hosts": Obeyed(_one_of("disable", hint=_ELSE_PSYCOPG), "always"),
-    "sslcompression": Obeyed(_one_of("0", hint=_ELSE_PSYCOPG), "always"),
-    "sslsni": Obeyed(_one_of("1", hint=_ELSE_PSYCOPG), "always"),
-    "sslcertmode": Obeyed(_one_of("allow", hint=_ELSE_PSYCOPG), "always"),
-    "gssdelegation": Obeyed(_one_of("0", hint=_ELSE_PSYCOPG), "always"),
-    **dict.fromkeys(("loop", "connection_class", "record_class", "prepared_statement_name_func"), _BY_AN_ENGINE),
     "server_settings": Refused("write options=-c%20name=value, or give the setting to the role: ALTER ROLE ... SET"),
-    "prepare_threshold": Refused("it is psycopg's; asyncpg has statement_cache_size"),
-    **dict.fromkeys(
-        (
-            "service",
-            "servicefile",
-            "hostaddr",
-            "keepalives",
-            "keepalives_idle",
-            "keepalives_interval",
-            "keepalives_count",
-            "tcp_user_timeout",
-            "sslcrldir",
-            "sslkeylogfile",
-            "requirepeer",
-            "require_auth",
-            "min_protocol_version",
-            "max_protocol_version",
-            "scram_client_key",
-            "scram_server_key",
-            "oauth_issuer",
-            "oauth_client_id",
-            "oauth_client_secret",
-            "oauth_scope",
-        ),
-        _BY_PSYCOPG,
-    ),
 }
 
 _PSYCOPG: dict[str, Option] = {
@@ -229,62 +178,64 @@ _PSYCOPG: dict[str, Option] = {
         Reader("a whole number, 0 or more, or none", lambda text: None if text == "none" else _whole(text))
     ),
     "client_encoding": Obeyed(_UTF8),
-    "service": Obeyed(_NAME),
+    **dict.fromkeys(("service", "requirepeer"), Obeyed(_NAME)),
     "hostaddr": Obeyed(_ADDRESSES),
-    "keepalives": Obeyed(_ZERO_OR_ONE),
+    **dict.fromkeys(("keepalives", "sslcompression", "sslsni", "gssdelegation"), Obeyed(_ZERO_OR_ONE)),
     **dict.fromkeys(
         ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"), Obeyed(_NUMBER)
     ),
     "sslmode": Obeyed(_one_of(*_SSL_MODES)),
     "sslnegotiation": Obeyed(_one_of("postgres", "direct")),
-    "sslcompression": Obeyed(_ZERO_OR_ONE),
-    "sslsni": Obeyed(_ZERO_OR_ONE),
-    "gssdelegation": Obeyed(_ZERO_OR_ONE),
     "sslcert": Obeyed(_FILE),
     "sslkey": Obeyed(_TEXT),  # a file, or the name of a key in an engine of OpenSSL
     "sslcertmode": Obeyed(_one_of("disable", "allow", "require")),
     "sslrootcert": Obeyed(_CERTIFICATES),
     "sslcrl": Obeyed(_FILE),
     **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), Obeyed(_TLS_VERSIONS)),
-    "channel_binding": Obeyed(_one_of("disable", "prefer", "require")),
-    "gssencmode": Obeyed(_one_of("disable", "prefer", "require")),
+    **dict.fromkeys(("channel_binding", "gssencmode"), Obeyed(_one_of("disable", "prefer", "require"))),
     "load_balance_hosts": Obeyed(_one_of("disable", "random")),
-    "requirepeer": Obeyed(_NAME),
     "require_auth": Obeyed(_AUTHENTICATIONS),
-    "min_protocol_version": Obeyed(_PROTOCOLS),
-    "max_protocol_version": Obeyed(_PROTOCOLS),
+    **dict.fromkeys(("min_protocol_version", "max_protocol_version"), Obeyed(_PROTOCOLS)),
     **dict.fromkeys(
-        (
-            "sslpassword",
-            "sslcrldir",
-            "sslkeylogfile",
-            "scram_client_key",
-            "scram_server_key",
-            "oauth_issuer",
-            "oauth_client_id",
-            "oauth_client_secret",
-            "oauth_scope",
-        ),
-        Obeyed(_TEXT),
+        ("sslpassword", "sslcrldir", "sslkeylogfile", "scram_client_key", "scram_server_key"), Obeyed(_TEXT)
     ),
-    "servicefile": Refused("name the file in the environment variable PGSERVICEFILE"),
+    **dict.fromkeys(("oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"), Obeyed(_TEXT)),
+    "servicefile": _SERVICE_FILE,
     "autocommit": Refused("each call begins what it needs; leave it out"),
     **dict.fromkeys(("context", "row_factory", "cursor_factory"), _BY_AN_ENGINE),
     "timeout": Refused("psycopg calls it connect_timeout"),
     "ssl": Refused("psycopg calls it sslmode"),
     "direct_tls": Refused("psycopg calls it sslnegotiation=direct"),
     "command_timeout": Refused("it is asyncpg's; every statement has a timeout of the server already"),
-    "server_settings": Refused("write options=-c%20name=value, or give the setting to the role: ALTER ROLE ... SET"),
-    **dict.fromkeys(
-        (
-            "statement_cache_size",
-            "prepared_statement_cache_size",
-            "max_cached_statement_lifetime",
-            "max_cacheable_statement_size",
-        ),
-        Refused("it is asyncpg's; psycopg has prepare_threshold"),
-    ),
+    **dict.fromkeys(_CACHES, Refused("it is asyncpg's; psycopg has prepare_threshold")),
 }
+
+_OF_ASYNCPG: dict[str, Option] = {
+    **_EITHER,
+    "timeout": Obeyed(_SECONDS),
+    "connect_timeout": Obeyed(_COUNT, name="timeout"),
+    "command_timeout": Obeyed(_SECONDS),
+    **dict.fromkeys(_CACHES, Obeyed(_NUMBER)),
+    "ssl": Obeyed(_mapped({"true": True, "false": False, **{mode: mode for mode in _SSL_MODES}})),
+    "sslmode": Obeyed(_one_of(*_SSL_MODES), name="ssl"),
+    "direct_tls": Obeyed(_FLAG),
+    "sslnegotiation": Obeyed(_mapped({"postgres": False, "direct": True}), name="direct_tls"),
+    **dict.fromkeys(("sslcert", "sslkey", "sslrootcert", "sslcrl"), Obeyed(_FILE, "dsn")),
+    "sslpassword": Obeyed(_TEXT, "dsn"),
+    **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), Obeyed(_TLS_VERSIONS, "dsn")),
+    "client_encoding": Obeyed(_UTF8, "always"),
+    **dict.fromkeys(
+        ("channel_binding", "gssencmode"), Obeyed(_one_of("disable", "prefer", hint=_ELSE_PSYCOPG), "always")
+    ),
+    "load_balance_hosts": Obeyed(_one_of("disable", hint=_ELSE_PSYCOPG), "always"),
+    "sslsni": Obeyed(_one_of("1", hint=_ELSE_PSYCOPG), "always"),
+    "sslcertmode": Obeyed(_one_of("allow", hint=_ELSE_PSYCOPG), "always"),
+    **dict.fromkeys(("sslcompression", "gssdelegation"), Obeyed(_one_of("0", hint=_ELSE_PSYCOPG), "always")),
+    **dict.fromkeys(("loop", "connection_class", "record_class", "prepared_statement_name_func"), _BY_AN_ENGINE),
+    "prepare_threshold": Refused("it is psycopg's; asyncpg has statement_cache_size"),
+    "servicefile": _SERVICE_FILE,
+}
+_ASYNCPG = {name: _BY_PSYCOPG for name, option in _PSYCOPG.items() if isinstance(option, Obeyed)} | _OF_ASYNCPG
 
 # -- SQLite ------------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from operator_core.actions.errors import DatabaseUrlError, MissingDriverError
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.capabilities import is_sqlite
+from operator_core.db.engine.drivers import driver_named
 from operator_core.db.engine.sqlite import BEGIN_OPTION
 from operator_core.db.engine.url_options import is_pgbouncer_url
 from operator_core.db.engine.urls import display_url, sqlite_path
@@ -41,9 +42,8 @@ def create_engine(
     try:
         return new_engine(url, lock_timeout, {"hide_parameters": True, **options})
     except (ModuleNotFoundError, NoSuchModuleError) as error:
-        driver = url.get_driver_name()
-        extra = "psycopg" if driver.startswith("psycopg") else "postgres"
-        raise MissingDriverError(driver=driver, extra=extra) from error
+        driver = driver_named(url.get_driver_name())
+        raise MissingDriverError(driver=driver.name, extra=driver.extra) from error
 
 
 def require_session_state(url: URL) -> None:

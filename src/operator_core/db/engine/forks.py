@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from sqlalchemy.engine import Engine
 
-from operator_core.db.engine.sockets import drivers_of, fileno_of, forget_all, remembered, shut
+from operator_core.db.engine.drivers import driver_of
+from operator_core.db.engine.sockets import drivers_of, forget_all, remembered
 from operator_core.db.engine.urls import sqlite_path
 
 _SHARED_BYTES = (0x40000002, 510)
@@ -29,7 +30,7 @@ def forget(engine: Engine) -> None:
         if engine.dialect.name == "sqlite":
             driver.stop()
         else:
-            shut(driver)
+            driver_of(driver).shut(driver)
     engine.dispose(close=False)
 
 
@@ -52,7 +53,7 @@ def _redirect(drivers: tuple[Any, ...]) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for driver in drivers:
         with suppress(Exception):  # it is closed already
-            os.dup2(nowhere, fileno_of(driver), inheritable=False)
+            os.dup2(nowhere, driver_of(driver).fileno(driver), inheritable=False)
     os.close(nowhere)
 
 

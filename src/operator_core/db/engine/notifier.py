@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from operator_core.db.engine.capabilities import behind_pgbouncer, is_sqlite
+from operator_core.db.engine.capabilities import behind_pgbouncer
 from operator_core.db.engine.dedicated import dedicated_engine
+from operator_core.db.engine.drivers import driver_named
 from operator_core.db.engine.home import Home
 from operator_core.db.engine.sockets import abort_connection
 
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 class Notifier:
     """A notifier for waiting tasks: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
 
-    One connection, open only while a task waits, both listens and notifies (asyncpg only, and not behind PgBouncer). A
+    One connection, open only while a task waits, both listens and notifies (with asyncpg, but not behind PgBouncer). A
     process with no waiters sends no notifications, and while the connection is down, changes in other processes are
     noticed by polling. It notifies after the commit: a NOTIFY inside a transaction takes a server-wide lock until its
     commit is on the disk and on the standbys, so that all commits would queue, and a stop behind them.
@@ -34,8 +34,8 @@ class Notifier:
     def __init__(self, engine: AsyncEngine, home: Home) -> None:
         self._home = home
         self._notifying: asyncio.Task[None] | None = None
-        deaf = is_sqlite(engine) or engine.dialect.driver != "asyncpg" or behind_pgbouncer(engine)
-        self._engine = None if deaf else engine
+        self._driver = driver_named(engine.dialect.driver)
+        self._engine = engine if self._driver.notifies and not behind_pgbouncer(engine) else None
         self._waiters: set[asyncio.Event] = set()
         self._dedicated_engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
@@ -71,12 +71,10 @@ class Notifier:
         if self._connection is not None and (self._notifying is None or self._notifying.done()):
             self._notifying = asyncio.create_task(self._notify_others(self._connection))
 
-    @staticmethod
-    async def _notify_others(connection: AsyncConnection) -> None:
+    async def _notify_others(self, connection: AsyncConnection) -> None:
         await asyncio.sleep(NOTIFY_INTERVAL_SECONDS)  # one for many steps
         with suppress(Exception):  # it is a hint
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            await driver.execute(f"NOTIFY {STEP_CHANNEL}")
+            await self._driver.notify((await connection.get_raw_connection()).driver_connection, STEP_CHANNEL)
 
     def _wake_waiters(self, *_: object) -> None:
         for rung in self._waiters:
@@ -97,10 +95,9 @@ class Notifier:
             await self._abort_connection()
             self._dedicated_engine = self._dedicated_engine or dedicated_engine(engine)
             self._pending = await self._dedicated_engine.connect()  # as long as it does not listen
-            driver: Any = (await self._pending.get_raw_connection()).driver_connection
-            driver.add_termination_listener(self._broken)
-            for channel in (STOP_CHANNEL, STEP_CHANNEL):
-                await driver.add_listener(channel, self._wake_waiters)
+            connection = (await self._pending.get_raw_connection()).driver_connection
+            channels = (STOP_CHANNEL, STEP_CHANNEL)
+            await self._driver.listen(connection, channels, self._wake_waiters, self._broken)
             self._connection, self._pending = self._pending, None
             self._wake_waiters()  # for what has happened meanwhile
 

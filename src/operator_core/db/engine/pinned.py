@@ -1,4 +1,7 @@
-"""Connections that stay checked out: a checkout from SQLAlchemy's pool costs as much as a short call."""
+"""Connections that stay checked out: a checkout for each call costs no round trip, but a fifth more CPU time.
+
+The measurement, and what removing them would cost, is in docs/adr/0010-few-trips-for-a-call.md.
+"""
 
 import time
 from collections.abc import Callable, Generator
@@ -12,12 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from operator_core.db.engine import postgresql
+from operator_core.db.engine.drivers import driver_named
 
 
 @dataclass(slots=True)
 class _Pinned:
     connection: sa.Connection
-    is_closed: Callable[[], bool]
+    raw: Any
     since: float = 0.0
 
 
@@ -29,6 +33,7 @@ class PinnedConnections:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._driver = driver_named(engine.dialect.driver)
         self._idle: list[_Pinned] = []
 
     @contextmanager
@@ -72,14 +77,9 @@ class PinnedConnections:
     def _check_out(self) -> _Pinned:
         if self._idle:
             kept = self._idle.pop()
-            if time.monotonic() - kept.since < postgresql.IDLE_SECONDS and not kept.is_closed():
+            if time.monotonic() - kept.since < postgresql.IDLE_SECONDS and not self._driver.is_closed(kept.raw):
                 return kept
             self._idle.append(kept)
             self.release_idle()  # the pool finds out which of them still work
         connection = self._engine.connect()
-        return _Pinned(connection, _asking(connection.connection.driver_connection))
-
-
-def _asking(driver: Any) -> Callable[[], bool]:
-    """Return a check for whether a driver's connection is closed; asyncpg has a method, psycopg an attribute."""
-    return getattr(driver, "is_closed", None) or (lambda: bool(driver.closed))
+        return _Pinned(connection, connection.connection.driver_connection)

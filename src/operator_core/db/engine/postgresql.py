@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from pydantic_core import from_json
 from sqlalchemy import event, text
@@ -19,12 +18,15 @@ from operator_core.actions.errors import (
     DatabaseUrlError,
     EngineNotConfiguredError,
 )
-from operator_core.db.engine import drivers
-from operator_core.db.engine.drivers import connect_arguments, engine_url
+from operator_core.db.engine.drivers import Driver, default_port, driver_named
 from operator_core.db.engine.sockets import abort_connection, remember_drivers
-from operator_core.db.engine.url_options import is_pgbouncer_url
+from operator_core.db.engine.url_options import PINNED, is_pgbouncer_url, read_options
+from operator_core.db.engine.url_text import hosts_of
 from operator_core.db.engine.urls import display_url
 
+CONNECT_TIMEOUT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS_PER_HOST = 2
+"""The connect timeout for each of several hosts: a stop must get past a dead one within its deadline of 5 seconds."""
 IDLE_SECONDS = 10.0
 IDLE_SINCE = "operator_core_idle_since"
 """The key of a pooled connection's last use, by the monotonic clock."""
@@ -36,27 +38,10 @@ PING_TIMEOUT_SECONDS = 5.0
 """The timeout of the ping that checks an idle connection."""
 
 _NAME = {"application_name": "operator_core"}
-_PINNED = {
-    "timezone": "UTC",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "standard_conforming_strings": "on",
-    "quote_all_identifiers": "off",
-    "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
-    "default_transaction_deferrable": "off",
-    "exit_on_error": "off",
-    "statement_timeout": "300000",
-    "idle_in_transaction_session_timeout": "60000",
-    "idle_session_timeout": "0",
-}
-"""The settings of each of our sessions, whatever the server, the database or the role says: see docs/adr/0016."""
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:
-    return {**_NAME, **_PINNED, "lock_timeout": f"{round(lock_timeout * 1000)}"}
+    return {**_NAME, **PINNED, "lock_timeout": f"{round(lock_timeout * 1000)}"}
 
 
 def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncEngine:
@@ -66,8 +51,9 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
     if shared:
         options = {**options, "execution_options": {SHARES_SESSIONS: True}}
     arguments = connect_arguments(url, settings)
-    if url.get_driver_name() != "asyncpg":
-        arguments["async_creator_fn"] = _bounded_psycopg().connect
+    creator = driver_named(url.get_driver_name()).creator()
+    if creator is not None:
+        arguments["async_creator_fn"] = creator
     engine = create_async_engine(engine_url(url), connect_args=arguments, json_deserializer=from_json, **options)
     remember_drivers(engine.sync_engine)
     _ping_after_idle(engine.sync_engine)
@@ -75,19 +61,39 @@ def new_engine(url: URL, lock_timeout: float, options: dict[str, Any]) -> AsyncE
     return engine
 
 
-def _bounded_psycopg() -> Any:
-    """Return psycopg's connection with a timeout for each answer of the server, which asyncpg has built in."""
-    base: Any = import_module("psycopg").AsyncConnection
+def engine_url(url: URL) -> URL:
+    """Return the URL for `create_async_engine`: without the options, and with several hosts in SQLAlchemy's form."""
+    hosts = hosts_of(url)
+    if len(hosts) == 1 and not hosts[0][0].startswith("/"):
+        return _at(url, hosts[0][0] or None, hosts[0][1], {})
+    query = {"host": ",".join(host for host, _ in hosts)} if hosts else {}
+    if any(port is not None for _, port in hosts):
+        query["port"] = ",".join(f"{port or default_port()}" for _, port in hosts)
+    return _at(url, None, None, query)
 
-    class BoundedAsyncConnection(base):  # type: ignore[misc]
-        async def wait(self, *args: Any, **kwargs: Any) -> Any:
-            timer = asyncio.get_running_loop().call_later(drivers.COMMAND_TIMEOUT_SECONDS, abort_connection, self)
-            try:
-                return await base.wait(self, *args, **kwargs)
-            finally:
-                timer.cancel()
 
-    return BoundedAsyncConnection
+def _at(url: URL, host: str | None, port: int | None, query: dict[str, str]) -> URL:
+    parts = (url.drivername, url.username, url.password)  # `URL.set` cannot remove a part
+    return URL.create(*parts, host=host, port=port, database=url.database, query=query)
+
+
+def connect_arguments(url: URL, settings: dict[str, str]) -> dict[str, Any]:
+    """Return the arguments for the driver of a URL, except user, password and database.
+
+    Args:
+        url: A checked URL of a server.
+        settings: The session's settings, which the options of the URL may add to.
+
+    Raises:
+        DatabaseUrlError: The installed driver lacks an option.
+    """
+    given, hosts, driver = read_options(url), hosts_of(url), driver_named(url.get_driver_name())
+    timeout = CONNECT_TIMEOUT_SECONDS if len(hosts) <= 1 else CONNECT_TIMEOUT_SECONDS_PER_HOST
+    arguments = driver.connect_arguments(hosts, timeout, {**settings, **given.setting}) | given.keyword
+    if given.dsn:
+        arguments["dsn"] = f"postgresql://?{urlencode(given.dsn, quote_via=quote)}"
+    driver.require_supported(given.keyword)
+    return {**arguments, **driver.without_prepared_statements} if is_pgbouncer_url(url) else arguments
 
 
 # -- connecting --------------------------------------------------------------------------------------------------------
@@ -99,21 +105,21 @@ _SETTING_CODES = ("22", "42601", "42704", "0A", "55P02")
 
 def _connect_with_care(engine: Engine, url: str, *, pin: bool) -> None:
     """Pin the settings of each new session, and explain what to do if a driver cannot connect."""
+    driver = driver_named(engine.dialect.driver)
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Dialect, _record: object, arguments: Any, options: Any) -> Any:
         is_known = pin and _knows_transaction_timeout(dialect)
         if is_known:
-            options = _with_transaction_timeout(options)
+            options = driver.with_setting(options, *_NO_TRANSACTION_TIMEOUT)
         try:
             connection = dialect.connect(*arguments, **options)
             if pin:
-                _pin_the_rest(connection, with_timeout=not is_known)
+                _pin_the_rest(connection, driver, with_timeout=not is_known)
         except (ActionError, OSError):
             raise
         except Exception as error:  # drivers raise ValueError, TypeError and errors of their own
-            with suppress(AttributeError, TypeError):
-                error._pgconn = None  # type: ignore[attr-defined]  # noqa: SLF001 - psycopg keeps the password there
+            driver.remove_secrets(error)
             problem = _problem_of(error, dialect, url)
             if problem is None:
                 raise
@@ -122,8 +128,8 @@ def _connect_with_care(engine: Engine, url: str, *, pin: bool) -> None:
         raise problem  # outside the block: a value that a driver names may be a secret, and must not become the context
 
 
-_REPORTED = ("datestyle", "timezone")
-"""Settings that libpq takes from the environment (PGDATESTYLE, PGTZ), where they override a URL's options."""
+_NO_TRANSACTION_TIMEOUT = ("transaction_timeout", "0")
+"""A setting that older servers refuse as unknown."""
 _TRANSACTION_TIMEOUT_SINCE = 17
 
 
@@ -132,24 +138,12 @@ def _knows_transaction_timeout(dialect: Dialect) -> bool:
     return version[0] >= _TRANSACTION_TIMEOUT_SINCE
 
 
-def _with_transaction_timeout(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the driver's arguments with a setting that older servers refuse as unknown."""
-    if "server_settings" in options:
-        return {**options, "server_settings": {**options["server_settings"], "transaction_timeout": "0"}}
-    return {**options, "options": f"{options['options']} -c transaction_timeout=0"}
-
-
-def _pin_the_rest(connection: Any, *, with_timeout: bool) -> None:
+def _pin_the_rest(connection: Any, driver: Driver, *, with_timeout: bool) -> None:
     """Set in a new session what connecting could not set; that takes at most one round trip."""
-    driver = connection.driver_connection
-    if hasattr(driver, "get_server_version"):  # asyncpg, which takes no setting from the environment
-        statements, version = list[str](), driver.get_server_version().major
-    else:
-        wrong = [name for name in _REPORTED if driver.info.parameter_status(name) != _PINNED[name]]
-        statements = [f"SET {name} = '{_PINNED[name]}'" for name in wrong]
-        version = driver.info.server_version // 10000
-    if with_timeout and version >= _TRANSACTION_TIMEOUT_SINCE:
-        statements.append("SET transaction_timeout = 0")
+    raw = connection.driver_connection
+    statements = [f"SET {name} = '{PINNED[name]}'" for name in driver.overridden(raw, PINNED)]
+    if with_timeout and driver.server_version(raw) >= _TRANSACTION_TIMEOUT_SINCE:
+        statements.append("SET {} = {}".format(*_NO_TRANSACTION_TIMEOUT))
     if statements:
         cursor = connection.cursor()
         for statement in statements:
@@ -171,7 +165,8 @@ def _problem_of(error: Exception, dialect: Dialect, url: str) -> ActionError | N
         return DatabaseUnavailableError(url=url, detail=str(error), code=code) if is_setting else None
     if is_drivers:
         return None
-    detail = str(error) if type(error).__module__.startswith("asyncpg") else f"{type(error).__name__} while connecting"
+    is_quotable = type(error).__module__.partition(".")[0] == dialect.driver
+    detail = str(error) if is_quotable else f"{type(error).__name__} while connecting"
     return DatabaseUnavailableError(url=url, detail=f"{detail}; see the URL and the environment variables PG...")
 
 
@@ -260,15 +255,7 @@ def require_triggers(replication_role: str, role: str) -> None:
         )
 
 
-_HOST_SETTINGS = {
-    "extra_float_digits": "1",
-    "exit_on_error": "off",
-    "quote_all_identifiers": "off",
-}
-_READ_AS_TEXT = {"client_encoding": "UTF8", "datestyle": "ISO, MDY"}  # by psycopg; asyncpg reads them in binary
-_OF_HOST = text(
-    "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in (*_HOST_SETTINGS, *_READ_AS_TEXT))
-)
+_OF_HOST = ("extra_float_digits", "exit_on_error", "quote_all_identifiers")
 
 
 def require_session_settings(connection: Connection) -> None:
@@ -277,8 +264,10 @@ def require_session_settings(connection: Connection) -> None:
     Raises:
         EngineNotConfiguredError: Settings are wrong; the error names them and the right values.
     """
-    needed = _HOST_SETTINGS if connection.dialect.driver == "asyncpg" else {**_HOST_SETTINGS, **_READ_AS_TEXT}
-    found = connection.execute(_OF_HOST).one()
+    needed = {name: _ROLE_DEFAULTS[name] for name in _OF_HOST} | driver_named(connection.dialect.driver).host_settings
+    found = connection.execute(
+        text("SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in needed))
+    ).one()
     wrong = [name for name, wanted in needed.items() if not _is_set(getattr(found, name).lower(), wanted)]
     if wrong:
         raise EngineNotConfiguredError(
@@ -291,6 +280,7 @@ def require_session_settings(connection: Connection) -> None:
 
 def _ping_after_idle(engine: Engine) -> None:
     """Ping a connection that was idle for long; a ping each time would cost up to half a millisecond a call."""
+    driver = driver_named(engine.dialect.driver)
 
     @event.listens_for(engine, "checkin")
     def remember(_connection: object, record: Any) -> None:
@@ -301,8 +291,7 @@ def _ping_after_idle(engine: Engine) -> None:
         idle_since = record.info.pop(IDLE_SINCE, None)
         if idle_since is None or connection is None:
             return
-        closed = getattr(connection.driver_connection, "is_closed", None)
-        if (closed is not None and closed()) or (
+        if driver.is_closed(connection.driver_connection) or (
             time.monotonic() - idle_since > IDLE_SECONDS and not _answers(engine, connection)
         ):
             raise DisconnectionError

@@ -1,13 +1,12 @@
 """The sockets of server connections, which can be closed even if the server does not answer."""
 
-import os
-import socket
-from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+
+from operator_core.db.engine.drivers import driver_of
 
 _drivers: WeakKeyDictionary[Engine, "WeakSet[Any]"] = WeakKeyDictionary()
 
@@ -37,26 +36,9 @@ def forget_all() -> None:
         known.clear()
 
 
-def fileno_of(driver: Any) -> int:
-    """Return the file descriptor of a server connection's socket."""
-    transport = getattr(driver, "_transport", None)  # asyncpg has no public name for it
-    number: int = driver.fileno() if transport is None else transport.get_extra_info("socket").fileno()
-    return number
-
-
-def shut(driver: Any) -> None:
-    """Shut a socket down, but leave it to the task and the event loop that wait on it."""
-    with suppress(Exception), socket.socket(fileno=os.dup(fileno_of(driver))) as same:  # it may be closed already
-        same.shutdown(socket.SHUT_RDWR)
-
-
-def abort_connection(driver: Any) -> None:
+def abort_connection(connection: Any) -> None:
     """Close a connection at once, without a goodbye to a server that may not answer; waiting calls fail."""
-    terminate = getattr(driver, "terminate", None)
-    if terminate is not None:  # asyncpg
-        terminate()
-    else:  # psycopg waits for the socket: closed, it would wait for ever, on a reused descriptor
-        shut(driver)
+    driver_of(connection).abort(connection)
 
 
 def abort_all_connections(engine: Engine) -> None:

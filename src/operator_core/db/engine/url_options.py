@@ -3,39 +3,37 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 from sqlalchemy.engine import URL
 
 from operator_core.actions.errors import DatabaseUrlError
-from operator_core.db.engine.driver_options import OPTIONS, PGBOUNCER, UNFIT, Obeyed, Option, Refused
+from operator_core.db.engine.driver_options import PGBOUNCER, UNFIT, Obeyed, Option, Refused
+from operator_core.db.engine.drivers import DRIVERS, driver_named
 
 HOST_OPTIONS = ("host", "port")
 """Options that name a place, as `hosts_of` reads them."""
 
-PINNED_SETTINGS = frozenset(
-    {
-        "bytea_output",
-        "client_encoding",
-        "datestyle",
-        "default_transaction_deferrable",
-        "default_transaction_isolation",
-        "default_transaction_read_only",
-        "exit_on_error",
-        "extra_float_digits",
-        "idle_in_transaction_session_timeout",
-        "idle_session_timeout",
-        "intervalstyle",
-        "lock_timeout",
-        "quote_all_identifiers",
-        "session_replication_role",
-        "standard_conforming_strings",
-        "statement_timeout",
-        "timezone",
-        "transaction_timeout",
-    }
-)
+PINNED: Mapping[str, str] = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "exit_on_error": "off",
+    "statement_timeout": "300000",
+    "idle_in_transaction_session_timeout": "60000",
+    "idle_session_timeout": "0",
+}
+"""The settings of each of our sessions, whatever the server, the database or the role says: see docs/adr/0016."""
+
+_ELSEWHERE = ("client_encoding", "lock_timeout", "session_replication_role", "transaction_timeout")
+PINNED_SETTINGS = frozenset({*PINNED, *_ELSEWHERE})
 """Session settings that the guarantees depend on: the library sets or checks them, so a URL cannot."""
 
 
@@ -47,9 +45,17 @@ class Options:
     dsn: dict[str, Any] = field(default_factory=dict)
     setting: dict[str, str] = field(default_factory=dict)
 
+    def add(self, option: Obeyed, key: str, value: Any) -> None:
+        """Add the value of an option, unless the driver always behaves that way, or the library itself obeys it."""
+        if option.taken_as in ("keyword", "dsn", "setting"):
+            getattr(self, option.taken_as)[key] = value
+        elif option.taken_as == "settings":
+            _require_free(value)
+            self.setting = {**value, **self.setting}
+
 
 def _known(url: URL) -> Mapping[str, Option]:
-    return OPTIONS.get(url.get_driver_name().removesuffix("_async"), {})
+    return driver_named(url.get_driver_name()).options
 
 
 def read_options(url: URL) -> Options:
@@ -74,12 +80,12 @@ def read_options(url: URL) -> Options:
         if key in taken:
             raise DatabaseUrlError(f"the options {taken[key]} and {name} of this database URL mean the same: give one")
         taken[key] = name
-        _put(found, option, key, _read(name, option, value))
+        found.add(option, key, _read(name, option, value))
     return found
 
 
 def _unknown(position: int, name: str, driver: str, known: Mapping[str, Option]) -> str:
-    others = [other for other, table in OPTIONS.items() if name in table]
+    others = [other.name for other in DRIVERS if name in other.options]
     if others:
         return f"the option {name} of this database URL is one of {' and '.join(others)}, not of {driver}; leave it out"
     near = get_close_matches(name.lower(), [*known, *HOST_OPTIONS], n=1)
@@ -92,21 +98,6 @@ def _read(name: str, option: Obeyed, text: str) -> Any:
     if value is UNFIT:
         raise DatabaseUrlError(f"the option {name} of this database URL cannot be that; it is {option.reader.expects}")
     return value
-
-
-def _put(found: Options, option: Obeyed, key: str, value: Any) -> None:
-    match option.taken_as:
-        case "keyword":
-            found.keyword[key] = value
-        case "dsn":
-            found.dsn[key] = value
-        case "setting":
-            found.setting[key] = value
-        case "settings":
-            _require_free(value)
-            found.setting |= {name: text for name, text in value.items() if name not in found.setting}
-        case "always" | "ours":
-            pass
 
 
 def _require_free(settings: Mapping[str, str]) -> None:
@@ -131,20 +122,3 @@ def shown_options(url: URL) -> Iterator[tuple[str, str]]:
             continue
         is_fit = isinstance(value, str) and option.reader.shown and option.reader.convert(value) is not UNFIT
         yield name, str(value) if is_fit else "***"
-
-
-def require_supported(driver: str, keywords: Mapping[str, Any]) -> None:
-    """Check that the installed libpq has an option, because each version brings new ones.
-
-    Raises:
-        DatabaseUrlError: It lacks the option.
-    """
-    if driver != "psycopg":
-        return
-    pq: Any = import_module("psycopg.pq")
-    supported = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"prepare_threshold"}
-    for name in keywords:
-        if name not in supported:
-            raise DatabaseUrlError(
-                f"the option {name} of this database URL needs a newer libpq than version {pq.version()}"
-            )

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 
 from operator_core.actions.errors import DatabaseCorruptError, DatabaseNotFoundError, DatabaseUrlError
 from operator_core.db.engine.driver_options import PGBOUNCER
+from operator_core.db.engine.drivers import DRIVERS, driver_named
 from operator_core.db.engine.file_names import FileURL, absolute
 from operator_core.db.engine.file_watch import require_safe_to_open
 from operator_core.db.engine.url_options import is_pgbouncer_url, read_options, shown_options
@@ -20,8 +21,6 @@ from operator_core.db.engine.url_text import UNREADABLE, hosts_of, looks_like_a_
 URL_VARIABLE = "OPERATOR_CORE_DATABASE_URL"
 DEFAULT_PATH = Path("ops.db")
 
-_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
-_KNOWN_DRIVERS = {"sqlite": ("aiosqlite",), "postgresql": ("asyncpg", "psycopg", "psycopg_async")}
 _OTHER_BACKENDS = ("cockroachdb", "mariadb", "mssql", "mysql", "oracle")
 _OTHER_DRIVERS = ("pg8000", "psycopg2cffi", "pysqlcipher", "aioodbc")
 _MAX_NAME = 63  # bytes of a role or database: a server truncates longer ones
@@ -76,18 +75,18 @@ def file_or_url(text: str) -> URL:
 
 
 def _with_driver(url: URL) -> URL:
-    backend, _, driver = url.drivername.partition("+")
-    if backend not in _DRIVERS:
+    backend, _, name = url.drivername.partition("+")
+    backend = "postgresql" if backend == "postgres" else backend
+    known = [driver for driver in DRIVERS if driver.backend == backend]
+    if not known:
         other = repr(backend) if backend in _OTHER_BACKENDS else "another database"
         raise DatabaseUrlError(f"operator-core works with sqlite and postgresql, not with {other}")
-    backend = "postgresql" if backend == "postgres" else backend
-    if driver in ("", "pysqlite", "psycopg2"):
-        driver = _DRIVERS[backend]
-    if driver not in _KNOWN_DRIVERS[backend]:
-        names = " or ".join(_KNOWN_DRIVERS[backend])
-        other = repr(driver) if driver in _OTHER_DRIVERS else "another one"
+    driver = driver_named(name) if name else known[0]
+    if driver not in known:
+        names = " or ".join(each.name for each in known)
+        other = repr(name) if name in _OTHER_DRIVERS else "another one"
         raise DatabaseUrlError(f"for {backend} the driver is {names}, not {other}")
-    return url.set(drivername=f"{backend}+{driver}")
+    return url.set(drivername=f"{backend}+{driver.name}")
 
 
 def with_absolute_path(url: URL) -> URL:
@@ -149,16 +148,10 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-_NO_PREPARED_STATEMENTS = {
-    "statement_cache_size": "0",
-    "prepared_statement_cache_size": "0",
-    "prepare_threshold": "none",
-}
-
-
 def _check_for_pgbouncer(url: URL) -> None:
-    for name, value in _NO_PREPARED_STATEMENTS.items():
-        if url.query.get(name, value) != value:
+    arguments = driver_named(url.get_driver_name()).without_prepared_statements
+    for name, value in read_options(url).keyword.items():
+        if name in arguments and value != arguments[name]:
             raise DatabaseUrlError(f"behind PgBouncer no statement is prepared: leave {name} out of the database URL")
     if "options" in url.query:
         raise DatabaseUrlError(
