@@ -4,7 +4,7 @@ The measurement, and what removing them would cost, is in docs/adr/0010-few-trip
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
