@@ -23,7 +23,7 @@ templates_path = ["docs/_templates"]
 
 # The pages that are not listed here follow from a pattern; a page that the sidebar leaves out fails the build.
 site_navigation = {
-    "Use": ["quickstart", "concepts", "lifecycle", "workers", "errors", "sql", "testing", "import"],
+    "Use": ["quickstart", "concepts", "lifecycle", "approvals", "workers", "errors", "sql", "testing", "import"],
     "Operate": ["deploy", "runbook", "performance"],
     "Understand": ["guarantees", "architecture", "comparison"],
     "Reference": ["reference/*"],

@@ -25,7 +25,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.errors.actions import outcome_text
 from operator_core.actions.kill_switch import EVERYTHING
-from operator_core.actions.lifecycle import ActionStatus, source_states
+from operator_core.actions.lifecycle import INITIAL, ActionStatus, source_states
 from operator_core.actions.types import StoredProposal
 from operator_core.db.engine.urls import display_url
 from operator_core.db.errors import GuardRefusal, error_code, guard_code
@@ -128,6 +128,10 @@ def diagnose_transition(
             return stop
     if code == STOPPED:
         return diagnose_stop(connection, proposal_id, found.status)
+    if found.status is INITIAL and wanted is ActionStatus.EXECUTING:
+        unapproved = diagnose_missing_approval(connection, proposal_id, found.status, wanted)
+        if unapproved.missing:
+            return unapproved
     refusals: dict[str | None, Callable[[], ActionError]] = {
         EXPIRED: lambda: ProposalExpiredError(
             id=proposal_id, current=found.status, target=wanted, valid_until=found.valid_until

@@ -1,0 +1,102 @@
+"""Claims behind a long row of proposals that may not start: it costs them nothing, and nothing is left behind."""
+
+from collections.abc import Callable
+
+import pytest
+
+from operator_core.actions import ActionProposal, ActionStatus, ApprovalRule
+from operator_core.db import ActionDB
+from operator_core.db.repository import claim_pointers
+from operator_core.db.stores import executions
+
+IN_FRONT = 40
+
+
+async def validated(db: ActionDB, number: int, name: str = "drain_store") -> list[int]:
+    stored = await db.create_proposals([ActionProposal(action_name=name, reason="hot")] * number)
+    for proposal in stored:
+        await db.update_proposal_status(proposal.id, ActionStatus.VALIDATED)
+    return [proposal.id for proposal in stored]
+
+
+async def approved(db: ActionDB) -> int:
+    proposal = await db.create_proposal(ActionProposal(action_name="drain_store", reason="hot"))
+    await db.approve(proposal.id, by="anna")
+    return proposal.id
+
+
+@pytest.fixture
+async def short(db: ActionDB) -> list[int]:
+    """Many validated proposals that a policy keeps from starting since."""
+    ids = await validated(db, IN_FRONT)
+    await db.set_approval_policy("everything", [ApprovalRule()], by="ops", reason="ask somebody")
+    return ids
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Behind which id each claim looked; None where it looked at all."""
+    seen: list[int | None] = []
+    real: Callable[..., object] = executions.claim_next
+
+    def claim_next(*arguments: object) -> object:
+        seen.append(arguments[4] if len(arguments) > 4 else None)  # type: ignore[arg-type]
+        return real(*arguments)
+
+    claim_next.mode = executions.claim_next.mode  # type: ignore[attr-defined]
+    monkeypatch.setattr(executions, "claim_next", claim_next)
+    return seen
+
+
+async def test_after_one_claim_the_others_look_behind_what_may_not_start(
+    db: ActionDB, short: list[int], places: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_pointers, "POINTER_SECONDS", 3600.0)
+    wanted = [await approved(db) for _ in range(3)]
+
+    claimed = [await db.claim_next(worker="w1") for _ in wanted]
+
+    assert [claim.proposal.id for claim in claimed if claim] == wanted
+    assert places == [None, wanted[0] - 1, wanted[0] - 1]
+
+
+async def test_what_gets_its_approval_in_front_is_claimed_once_nothing_is_left_behind_it(
+    db: ActionDB, short: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_pointers, "POINTER_SECONDS", 3600.0)
+    last = await approved(db)
+    assert (await db.claim_next(worker="w1")).proposal.id == last  # type: ignore[union-attr]
+
+    await db.approve(short[0], by="anna")
+
+    assert (await db.claim_next(worker="w1")).proposal.id == short[0]  # type: ignore[union-attr]
+
+
+async def test_the_place_is_forgotten_after_a_moment(
+    db: ActionDB, short: list[int], places: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_pointers, "POINTER_SECONDS", 0.0)
+    await approved(db)
+    second = await approved(db)
+    await db.claim_next(worker="w1")
+    await db.approve(short[0], by="anna")
+
+    assert (await db.claim_next(worker="w1")).proposal.id == short[0]  # type: ignore[union-attr]
+    assert (await db.claim_next(worker="w1")).proposal.id == second  # type: ignore[union-attr]
+    assert places == [None] * 3
+
+
+async def test_each_filter_has_a_place_of_its_own(
+    db: ActionDB, short: list[int], places: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_pointers, "POINTER_SECONDS", 3600.0)
+    await approved(db)
+    await db.claim_next(worker="w1")
+    other = await db.create_proposal(ActionProposal(action_name="add_peer", reason="two"))
+    await db.approve(other.id, by="anna")
+
+    claimed = await db.claim_next(worker="w1", action_names=["add_peer"])
+
+    assert claimed is not None
+    assert claimed.proposal.id == other.id
+    assert places == [None, None]
