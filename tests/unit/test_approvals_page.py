@@ -37,7 +37,7 @@ async def test_the_python_does_what_is_said_of_it(tmp_path: Path, monkeypatch: p
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = [shlex.split(line)[1:] for line in blocks(PAGE, "bash")[0].splitlines()]
+    lines = [shlex.split(line)[1:] for line in blocks(PAGE, "sh")[0].splitlines()]
     upgrade, policy, *rest = lines
     assert main(upgrade) == main(policy) == 0
     propose(tmp_path / "ops.db")

@@ -128,10 +128,6 @@ def diagnose_transition(
             return stop
     if code == STOPPED:
         return diagnose_stop(connection, proposal_id, found.status)
-    if found.status is INITIAL and wanted is ActionStatus.EXECUTING:
-        unapproved = diagnose_missing_approval(connection, proposal_id, found.status, wanted)
-        if unapproved.missing:
-            return unapproved
     refusals: dict[str | None, Callable[[], ActionError]] = {
         EXPIRED: lambda: ProposalExpiredError(
             id=proposal_id, current=found.status, target=wanted, valid_until=found.valid_until
@@ -142,14 +138,23 @@ def diagnose_transition(
     }
     if code in refusals:
         return refusals[code]()
+    return _diagnose_illegal_step(connection, found, wanted, code)
+
+
+def _diagnose_illegal_step(
+    connection: sa.Connection, found: sa.Row[Any], wanted: ActionStatus, code: str | None
+) -> ActionError:
+    detail = None
     if code == RECORD_DISAGREES:
-        detail = _disagreement(connection, proposal_id, wanted)
+        detail = _disagreement(connection, found.id, wanted)
     elif wanted in source_states(found.status):
         why = f", {found.status_reason}" if found.status_reason else ""
         detail = f"{found.status_by} took the step to {found.status} at {found.status_at.isoformat()}{why}"
-    else:
-        detail = None
-    return TransitionNotAllowedError(id=proposal_id, current=found.status, target=wanted, detail=detail)
+    elif (found.status, wanted) == (INITIAL, ActionStatus.EXECUTING):
+        unapproved = diagnose_missing_approval(connection, found.id, found.status, wanted)
+        if unapproved.missing:
+            return unapproved
+    return TransitionNotAllowedError(id=found.id, current=found.status, target=wanted, detail=detail)
 
 
 _plain = reading.plain(proposals)
