@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from operator_core.actions import ActionProposal, ActionRecord
+from operator_core.actions import ActionProposal, StoredProposal, StoredRecord
 from operator_core.actions.types import TRUSTED_CONTEXT
-from operator_core.db.schema import proposals, records
+from operator_core.db.schema import proposals
+from operator_core.db.stores.mapping import RECORD_FIELDS
 
 Row = Sequence[Any]
 Sql = Mapping[str, Sequence[str]]
@@ -20,7 +21,7 @@ Sql = Mapping[str, Sequence[str]]
 
 BY = "system"
 _PROPOSAL = tuple(column.name for column in proposals.columns)
-_RECORD = tuple(column.name for column in records.columns)
+_RECORD = tuple(RECORD_FIELDS.values())
 
 
 class Baseline(ABC):
@@ -62,45 +63,46 @@ class Baseline(ABC):
             self.time(proposal.valid_until),
             proposal.retry_of,
             proposal.idempotency_key,
+            proposal.on_behalf_of,
         )
 
     @abstractmethod
     def values(self, names: Sequence[str], row: Row) -> dict[str, Any]:
         """Return the values of a row by their names, as the DTO takes them."""
 
-    def proposal(self, row: Row) -> ActionProposal:
+    def proposal(self, row: Row) -> StoredProposal:
         """Return the DTO of a row."""
-        return ActionProposal.model_validate(self.values(_PROPOSAL, row), context=TRUSTED_CONTEXT)
+        return StoredProposal.model_validate(self.values(_PROPOSAL, row), context=TRUSTED_CONTEXT)
 
-    def record(self, row: Row) -> ActionRecord:
+    def record(self, row: Row) -> StoredRecord:
         """Return the DTO of a row."""
-        return ActionRecord.model_validate(self.values(_RECORD, row), context=TRUSTED_CONTEXT)
+        return StoredRecord.model_validate(self.values(_RECORD, row), context=TRUSTED_CONTEXT)
 
-    async def create(self, proposal: ActionProposal) -> ActionProposal:
+    async def create(self, proposal: ActionProposal) -> StoredProposal:
         """Store a proposal."""
         return self.proposal(await self.write(self.sql["create"][0], self.new(proposal)))
 
-    async def validate(self, number: int) -> ActionProposal:
+    async def validate(self, number: int) -> StoredProposal:
         """Take the step to `validated`: the guarded update."""
         return self.proposal(await self.write(self.sql["validate"][0], (BY, None, number)))
 
     @abstractmethod
-    async def start(self, number: int) -> ActionRecord:
+    async def start(self, number: int) -> StoredRecord:
         """Take the step to `executing`, and open the record."""
 
     @abstractmethod
-    async def finish(self, number: int) -> ActionRecord:
+    async def finish(self, number: int) -> StoredRecord:
         """Close the record as succeeded, and take the step to `completed`."""
 
-    async def get(self, number: int) -> ActionProposal:
+    async def get(self, number: int) -> StoredProposal:
         """Return one proposal."""
         return self.proposal((await self.read(self.sql["get"][0], (number,)))[0])
 
     @abstractmethod
-    async def page(self, limit: int) -> list[ActionProposal]:
+    async def page(self, limit: int) -> list[StoredProposal]:
         """Return the newest proposals."""
 
-    async def lifecycle(self, proposal: ActionProposal) -> ActionRecord:
+    async def lifecycle(self, proposal: ActionProposal) -> StoredRecord:
         """Take a new proposal through its whole life: four calls."""
         made = await self.create(proposal)
         await self.validate(made.id)

@@ -8,10 +8,15 @@ import asyncpg
 from pydantic_core import from_json
 
 from baselines import BY, Baseline, Row, Sql
-from operator_core.actions import ActionProposal, ActionRecord
+from operator_core.actions import StoredProposal, StoredRecord
+from operator_core.db.schema import proposals
 
 _JSON = ("parameters", "result_data")
-_WIDTH = 21  # columns of a proposal, before those of its record
+_WIDTH = len(proposals.columns)
+"""The columns of a proposal, before those of its record."""
+
+_OF_APPROVALS = 2
+"""The columns behind those of the record."""
 
 Pool = Any  # asyncpg has no types
 
@@ -41,16 +46,16 @@ class Postgresql(Baseline):
                 values[name] = from_json(values[name])
         return values
 
-    async def start(self, number: int) -> ActionRecord:
+    async def start(self, number: int) -> StoredRecord:
         """Take the step to `executing`, and open the record."""
         row = await self.write(self.sql["start"][0], (BY, None, number, None, None, None))
-        return self.record(tuple(row)[_WIDTH:])
+        return self.record(tuple(row)[_WIDTH:-_OF_APPROVALS])
 
-    async def finish(self, number: int) -> ActionRecord:
+    async def finish(self, number: int) -> StoredRecord:
         """Close the record as succeeded, and take the step to `completed`."""
         return self.record(await self.write(self.sql["finish"][0], (True, None, None, "succeeded", number, BY, None)))
 
-    async def page(self, limit: int) -> list[ActionProposal]:
+    async def page(self, limit: int) -> list[StoredProposal]:
         """Return the newest proposals."""
         return [self.proposal(row) for row in await self.read(self.sql["page"][0], (limit,))]
 
@@ -76,7 +81,7 @@ class Good(Postgresql):
         async with self._pool.acquire() as connection:
             return await connection.fetch(sql, *values)
 
-    async def many(self, proposals: Sequence[ActionProposal]) -> None:
+    async def many(self, proposals: Sequence[StoredProposal]) -> None:
         """Store many proposals in one transaction, without asking for their ids."""
         statement = self.sql["create"][0].partition(" RETURNING ")[0]
         async with self._pool.acquire() as connection:

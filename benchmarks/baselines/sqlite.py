@@ -9,7 +9,7 @@ import aiosqlite
 from pydantic_core import from_json
 
 from baselines import BY, Baseline, Row, Sql
-from operator_core.actions import ActionProposal, ActionRecord
+from operator_core.actions import StoredProposal, StoredRecord
 
 PRAGMAS = (
     "PRAGMA busy_timeout = 10000",
@@ -57,7 +57,7 @@ class Sqlite(Baseline):
                 values[name] = datetime.fromisoformat(value + "+00:00")
         return values
 
-    async def page(self, limit: int) -> list[ActionProposal]:
+    async def page(self, limit: int) -> list[StoredProposal]:
         """Return the newest proposals."""
         return [self.proposal(row) for row in await self.read(self.sql["page"][0], (limit, 0))]
 
@@ -85,7 +85,7 @@ class Good(Sqlite):
         """Run one statement that reads, and return its rows."""
         return await self._run(sql, values)
 
-    async def start(self, number: int) -> ActionRecord:
+    async def start(self, number: int) -> StoredRecord:
         """Take the step to `executing`, and open the record."""
         step, opening = self.sql["start"]
         await self._run("BEGIN IMMEDIATE")
@@ -94,7 +94,7 @@ class Good(Sqlite):
         await self._run("COMMIT")
         return self.record(rows[0])
 
-    async def finish(self, number: int) -> ActionRecord:
+    async def finish(self, number: int) -> StoredRecord:
         """Close the record as succeeded, and take the step to `completed`."""
         closing, step = self.sql["finish"]
         await self._run("BEGIN IMMEDIATE")
@@ -103,7 +103,7 @@ class Good(Sqlite):
         await self._run("COMMIT")
         return record
 
-    async def many(self, proposals: Sequence[ActionProposal]) -> None:
+    async def many(self, proposals: Sequence[StoredProposal]) -> None:
         """Store many proposals, without asking for their ids."""
         await self._run("BEGIN IMMEDIATE")
         statement = self.sql["create"][0].partition(" RETURNING ")[0]
@@ -137,7 +137,7 @@ class Usual(Sqlite):
         """Run one statement that reads, and return its rows."""
         return await self._run(sql, values)
 
-    async def start(self, number: int) -> ActionRecord:
+    async def start(self, number: int) -> StoredRecord:
         """Take the step to `executing`, and open the record."""
         step, opening = self.sql["start"]
         await self._run(step, (BY, None, number))
@@ -145,7 +145,7 @@ class Usual(Sqlite):
         await self._connection.commit()
         return self.record(rows[0])
 
-    async def finish(self, number: int) -> ActionRecord:
+    async def finish(self, number: int) -> StoredRecord:
         """Close the record as succeeded, and take the step to `completed`."""
         closing, step = self.sql["finish"]
         record = self.record((await self._run(closing, (1, None, None, "succeeded", number)))[0])
@@ -159,7 +159,7 @@ class Predecessor(Usual):
 
     _pragmas = ("PRAGMA journal_mode = DELETE",)
 
-    async def create(self, proposal: ActionProposal) -> ActionProposal:
+    async def create(self, proposal: StoredProposal) -> StoredProposal:
         """Store a proposal, and read it back."""
         statement = self.sql["create"][0].partition(" RETURNING ")[0]
         cursor = await self._connection.execute(statement, self.new(proposal))
