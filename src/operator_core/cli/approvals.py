@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -213,9 +214,11 @@ def _rules(options: argparse.Namespace) -> list[ApprovalRule]:
         return []
     if options.approvals is None and not options.role:
         raise InvalidArgumentError(path="policy set", reason="needs --approvals N, --role ROLE or --remove")
-    common = {"four_eyes": options.four_eyes, "humans_only": not options.any_kind, "expires_in": options.expires}
-    everybody = [] if options.approvals is None else [ApprovalRule(approvals=options.approvals, **common)]
-    return [*everybody, *(ApprovalRule(approvals=1, role=role, **common) for role in options.role)]
+    rule = partial(
+        ApprovalRule, four_eyes=options.four_eyes, humans_only=not options.any_kind, expires_in=options.expires
+    )
+    everybody = [] if options.approvals is None else [rule(approvals=options.approvals)]
+    return [*everybody, *(rule(approvals=1, role=role) for role in options.role)]
 
 
 def _approvals(text: str) -> int:

@@ -32,7 +32,7 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepanc
     stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal).items
     decided = reading.many(connection, _DECISIONS, values, approvals.c.id, to_approval).items
     told = history.by_proposal(history.of_proposals(connection, first, last).items)
-    changes = connection.execute(_CHANGES).all() if decided or told else []
+    changes: Sequence[sa.Row[Any]] = connection.execute(_CHANGES).all() if decided or told else ()
     decisions: dict[int, list[Approval]] = {}
     for decision in decided:
         decisions.setdefault(decision.proposal_id, []).append(decision)
