@@ -13,9 +13,12 @@ from tests.support.postgres import PrivatePostgres
 from tests.support.roles import (
     AFTER_EACH_UPGRADE,
     APP,
+    APPROVER,
+    FOR_EDITORS,
     ONCE,
     OPERATOR,
     OWNER,
+    ROLES,
     Deployed,
 )
 
@@ -24,10 +27,11 @@ from tests.support.roles import (
 def template(postgres: PrivatePostgres) -> Iterator[Deployed]:
     """The roles and database that the document makes, migrated by the owner."""
     made = Deployed(postgres, f"test_{secrets.token_hex(8)}", secrets.token_hex(4), secrets.token_urlsafe(18))
-    names = [sql.Identifier(made.role(name)) for name in (OWNER, APP, OPERATOR)]
+    names = [sql.Identifier(made.role(name)) for name in ROLES]
     postgres._databases.add(made.database)
     try:
         made.run(ONCE)
+        made.run(FOR_EDITORS)
         with postgres._admin() as admin:
             for name in names:
                 admin.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, made.password))
@@ -64,6 +68,20 @@ def plain(deployed: Deployed) -> Iterator[psycopg.Connection]:
 async def app(deployed: Deployed) -> AsyncIterator[ActionDB]:
     """The ledger, as the application opens it."""
     async with ActionDB(deployed.url(APP)) as db:
+        yield db
+
+
+@pytest.fixture
+async def approver(deployed: Deployed) -> AsyncIterator[ActionDB]:
+    """Is the ledger as those open it who approve."""
+    async with ActionDB(deployed.url(APPROVER)) as db:
+        yield db
+
+
+@pytest.fixture
+async def owner(deployed: Deployed) -> AsyncIterator[ActionDB]:
+    """Is the ledger as a deploy opens it."""
+    async with ActionDB(deployed.url(OWNER)) as db:
         yield db
 
 

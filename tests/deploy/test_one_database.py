@@ -20,7 +20,7 @@ from tests.migrations.host_project import BESIDE, project
 from tests.support.documents import DEPLOY, blocks
 from tests.support.factories import proposal, stored
 from tests.support.ledger import DRIVER, Ledger
-from tests.support.roles import AFTER_EACH_UPGRADE, APP, OPERATOR, OWNER, Deployed, documented
+from tests.support.roles import AFTER_EACH_UPGRADE, APP, APPROVER, OPERATOR, OWNER, ROLES, Deployed, documented
 from tests.support.stop_steps import stop
 
 HEADING = "One database for both"
@@ -33,7 +33,7 @@ class Shop(Deployed):
     """The database of a shop, with roles of its own beside those of the ledger."""
 
     def _renamed(self, statement: str) -> str:
-        roles = f"{OWNER}|{APP}|{OPERATOR}|{SHOP_OWNER}|{SHOP_APP}"
+        roles = "|".join((*ROLES, SHOP_OWNER, SHOP_APP))
         statement = re.sub(rf"\b({roles})\b", rf"\1_{self.mark}", statement)
         return re.sub(r"\bshop\b", self.database, statement)
 
@@ -94,7 +94,7 @@ async def test_the_documented_roles_share_a_database(shared: Shop, engine: Async
         receipt = await stop(operator)
         assert await app.verify() == []
     assert receipt.cancelled == (made.id,)
-    for role in (OWNER, APP, OPERATOR):
+    for role in (OWNER, APP, APPROVER, OPERATOR):
         assert migrations.schema_status(shared.url(role)).state is migrations.SchemaState.UP_TO_DATE
 
 

@@ -22,6 +22,7 @@ from tests.support.claims import claimed, let_expire, recovered, unknown
 from tests.support.factories import proposal, running, stored
 from tests.support.roles import (
     APP,
+    APPROVER,
     BY_HAND,
     NO_PRIVILEGE,
     OPERATOR,
@@ -120,7 +121,19 @@ async def read(db: ActionDB, _plain: object) -> object:
         and [event async for event in db.iter_events()]
         and await db.kill_switch_status()
         and await db.wait_for(number, ActionStatus.EXECUTING)
+        and await db.approval_status(number)
     )
+
+
+async def asked_for_approvals(db: ActionDB, plain: psycopg.Connection) -> object:
+    made = await stored(db)
+    plain.execute("INSERT INTO approval_policies (scope, reason) VALUES ('everything', 'a person looks')")
+    plain.execute(f"SELECT operator_core_approve({made.id}, 'ann', 'human', NULL, NULL, NULL, NULL)")
+    later = await stored(db)
+    async with aclosing(db.watch_approvals(after_id=0)) as decisions:
+        decision = await anext(decisions)
+    (pending,) = await db.list_pending_approvals()
+    return (decision.proposal_id, pending.proposal.id) == (made.id, later.id) and await db.approval_policies()
 
 
 async def hinted(db: ActionDB, _plain: object) -> object:
@@ -156,16 +169,19 @@ CALLS: dict[str, Call] = {
     "count_prunable prune verify": pruned,
     "watch_kill_switch": watched,
     "notifications": hinted,
+    "list_pending_approvals approval_policies watch_approvals": asked_for_approvals,
     "get_proposal get_record get_records_for_proposal get_events list_proposals count_proposals iter_proposals "
-    "iter_events kill_switch_status wait_for": read,
+    "iter_events kill_switch_status wait_for approval_status": read,
 }
+OF_OTHERS = {"approve", "reject", "revoke", "supersede", "set_approval_policy"}
+"""What test_approver.py shows to be refused."""
 BEFORE_AND_AFTER = {"open", "close", "migrate"}
 
 
 def test_every_call_of_the_library_is_tried_as_the_application_role():
     public = {name for name in dir(ActionDB) if not name.startswith("_")}
 
-    assert public - {name for names in CALLS for name in names.split()} == BEFORE_AND_AFTER
+    assert public - {name for names in CALLS for name in names.split()} == BEFORE_AND_AFTER | OF_OTHERS
 
 
 @pytest.mark.parametrize("names", CALLS)
@@ -264,7 +280,14 @@ GUARDS = [
 ]  # fmt: skip
 HISTORY = [
     f"{change}{table}{rest}"
-    for table in ("action_events", "kill_switch_events", VERSION_TABLE)
+    for table in (
+        "action_events",
+        "kill_switch_events",
+        "action_approvals",
+        "approval_policies",
+        "approval_policy_events",
+        VERSION_TABLE,
+    )
     for change, rest in (("INSERT INTO ", " DEFAULT VALUES"), ("DELETE FROM ", ""))
 ] + [
     "UPDATE action_events SET reason = 'none'",
@@ -274,11 +297,14 @@ HISTORY = [
     "DELETE FROM action_prunes",
     "UPDATE kill_switch_events SET reason = 'none'",
     "DELETE FROM kill_switch",
+    "UPDATE action_approvals SET reason = 'none'",
+    "UPDATE approval_policies SET approvals = 0",
+    "UPDATE approval_policy_events SET reason = 'none'",
     f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
 ]
 
 
-@pytest.mark.parametrize("role", [APP, OPERATOR])
+@pytest.mark.parametrize("role", [APP, APPROVER, OPERATOR])
 def test_no_guard_is_altered_and_nothing_is_created(template, role):
     with closing(template.connect(role)) as plainly:
         refused = {statement: refusal(plainly, template._renamed(statement)) for statement in GUARDS}
@@ -286,7 +312,7 @@ def test_no_guard_is_altered_and_nothing_is_created(template, role):
     assert {statement: code for statement, code in refused.items() if code != NO_PRIVILEGE} == {}
 
 
-@pytest.mark.parametrize("role", [APP, OPERATOR])
+@pytest.mark.parametrize("role", [APP, APPROVER, OPERATOR])
 async def test_no_event_and_no_version_is_written(deployed, app, role):
     await finished(app)
 

@@ -18,7 +18,9 @@ from tests.support.ledger import Ledger
 from tests.support.postgres import PrivatePostgres
 
 ROOT = Path(__file__).parents[2]
-OWNER, APP, OPERATOR = "operator_core_owner", "operator_core_app", "operator_core_operator"
+OWNER, APP = "operator_core_owner", "operator_core_app"
+APPROVER, EDITOR, OPERATOR = "operator_core_approver", "operator_core_editor", "operator_core_operator"
+ROLES = (OWNER, APP, APPROVER, EDITOR, OPERATOR)
 TABLES = (*metadata.tables, VERSION_TABLE)
 NO_PRIVILEGE = "42501"
 
@@ -31,7 +33,7 @@ def documented(heading: str) -> list[list[str]]:
     return [re.findall(r"^(?:\\[^\n]*|DO \$\$.*?\$\$;|[^\\]*?;)$", block, re.MULTILINE | re.DOTALL) for block in found]
 
 
-ONCE, AFTER_EACH_UPGRADE, BY_HAND, TO_TERMINATE = documented("Roles")
+ONCE, AFTER_EACH_UPGRADE, FOR_EDITORS, BY_HAND, TO_TERMINATE = documented("Roles")
 (SETTINGS,) = documented("PgBouncer")
 
 
@@ -78,7 +80,7 @@ class Deployed:
         return []
 
     def _renamed(self, statement: str) -> str:
-        statement = re.sub(r"\b(operator_core_(?:owner|app|operator))\b", rf"\1_{self.mark}", statement)
+        statement = re.sub(rf"\b({'|'.join(ROLES)})\b", rf"\1_{self.mark}", statement)
         return re.sub(r"\bledger\b", self.database, statement)
 
 

@@ -1,10 +1,12 @@
 """Decisions about proposals, and policies: the writes, each with the diagnosis of its refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.approvals import (
     Approval,
@@ -19,6 +21,7 @@ from operator_core.actions.errors import (
     ApprovalNotFoundError,
     ApprovalRefusedError,
     ConstraintError,
+    DatabaseAccessError,
     DigestMismatchError,
     InvalidArgumentError,
     ProposalNotFoundError,
@@ -29,6 +32,8 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.db.engine.capabilities import has_approver_functions
+from operator_core.db.engine.urls import display_url
+from operator_core.db.errors import error_code
 from operator_core.db.functions import now, now_plus
 from operator_core.db.guards.approval_conditions import NEXT_VERSION, lacks_approval
 from operator_core.db.guards.codes import APPROVAL_REFUSED, EXPIRED, MESSAGES, OWN_APPROVAL, POLICY_REFUSED, STOPPED
@@ -97,12 +102,33 @@ _FUNCTIONS = {
 }
 
 
+_NO_PRIVILEGE = "42501"
+_DECIDES = (
+    "this role may not decide about proposals ({}): connect as operator_core_approver, or as another role that may "
+    "execute operator_core_approve, _reject and _revoke"
+)
+_SETS_POLICIES = "this role may not set policies: connect as the owner of the tables, in a deploy"
+
+
+@contextmanager
+def _needing_right(connection: sa.Connection, problem: str) -> Generator[None]:
+    """Say which role has the right that this one lacks."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error_code(error) != _NO_PRIVILEGE:
+            raise
+        url = display_url(connection.engine.url)
+        raise DatabaseAccessError(url=url, detail=problem, code=_NO_PRIVILEGE) from error
+
+
 def _call(
     connection: sa.Connection, of_id: int, kind: Decision, new: NewDecision, replaced_by: int | None = None
 ) -> int:
     values = {f"new_{name}": getattr(new, name) for name in ("by", "role", "reason", "digest")}
     values |= {"of_id": of_id, "new_kind": new.kind.value, "lasting": new.lasting, "new_replaced_by": replaced_by}
-    return int(connection.scalar(_FUNCTIONS[kind], values) or 0)
+    with _needing_right(connection, _DECIDES.format(kind.value)):
+        return int(connection.scalar(_FUNCTIONS[kind], values) or 0)
 
 
 _DECISION = sa.select(*approvals.columns).where(approvals.c.id == sa.bindparam("approval_id", type_=_BIG))
@@ -283,7 +309,7 @@ def set_policy(
         GuardRefusal: A concurrent change was first, or the database refuses a rule.
     """
     wanted = {rule.role or "": rule for rule in rules}
-    with deferring_diagnosis(_diagnose_policy):
+    with deferring_diagnosis(_diagnose_policy), _needing_right(connection, _SETS_POLICIES):
         for row in connection.execute(_OF_SCOPE, {"policy_scope": scope}).all():
             if row.in_force and row.role not in wanted:
                 kept = {f"new_{name}": getattr(row, name) for name in _RULE}
