@@ -7,6 +7,7 @@ import pytest
 
 from operator_core.actions import DatabaseLockedError
 from operator_core.db import ActionDB
+from operator_core.db.engine.postgresql import APPLICATION_NAME
 from tests.support.factories import proposal
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -15,7 +16,8 @@ PLACES = 15
 """What docs/deploy.md promises."""
 
 _BACKENDS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'operator_core'"
+    "SELECT count(*) FROM pg_stat_activity "
+    f"WHERE datname = current_database() AND application_name = '{APPLICATION_NAME}'"
 )
 
 

@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 
 from operator_core.db import ActionDB
+from operator_core.db.engine.postgresql import APPLICATION_NAME
 from tests.support.crash_book import Book, states
 from tests.support.factories import proposal
 from tests.support.history import check_history
@@ -46,7 +47,7 @@ def wait_for_its_backends(ledger: Ledger) -> None:
             return
         left = (
             "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'operator_core'"
+            f"WHERE datname = current_database() AND application_name = '{APPLICATION_NAME}'"
         )
         give_up = time.monotonic() + PATIENCE
         while connection.execute(left).fetchall() != [(0,)]:

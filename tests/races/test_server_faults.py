@@ -18,6 +18,7 @@ from operator_core.actions.errors import (
     StopFailedError,
 )
 from operator_core.db import ActionDB, upgrade
+from operator_core.db.engine.postgresql import APPLICATION_NAME
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -160,7 +161,7 @@ async def test_a_connection_that_an_administrator_ends_is_replaced(postgres_url:
         with closing(Ledger(postgres_url).connect()) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND application_name = 'operator_core'"
+                f"WHERE datname = current_database() AND application_name = '{APPLICATION_NAME}'"
             )
         await asyncio.sleep(0.05)
 

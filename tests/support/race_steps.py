@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from operator_core.db import ActionDB
+from operator_core.db.engine.postgresql import APPLICATION_NAME
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
 
@@ -181,7 +182,7 @@ def _sqlite_traces(client: sqlite3.Connection) -> list[str]:
 def _postgresql_traces(client: psycopg.Connection) -> list[str]:
     backends = client.execute(
         "SELECT state, query FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name = 'operator_core' AND state <> 'idle'"
+        f"AND application_name = '{APPLICATION_NAME}' AND state <> 'idle'"
     ).fetchall()
     locks = client.execute(
         "SELECT l.objid, l.mode FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "

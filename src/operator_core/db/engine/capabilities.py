@@ -83,6 +83,22 @@ def writers_of(connection: sa.Connection, table: str) -> frozenset[str]:
     return frozenset(connection.scalars(_WRITERS, {"name": table}))
 
 
+_UNNUMBERED = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = :name"
+)
+
+
+def connections_before_approvals(connection: sa.Connection) -> int:
+    """Return how many connections of programs that know no approvals this database has; 0 on SQLite.
+
+    A program whose URL names another application, or that has an engine of its own, is not recognised.
+    """
+    if is_sqlite(connection):
+        return 0
+    name = {"name": postgresql.UNNUMBERED_APPLICATION_NAME}
+    return int(connection.execute(_UNNUMBERED, name).scalar_one())
+
+
 def autocommits_safely(connection: sa.Connection) -> bool:
     """Return whether a statement outside a transaction runs at the one isolation level that sees every stop."""
     if is_sqlite(connection):

@@ -37,7 +37,13 @@ SHARES_SESSIONS = "operator_core_shares_sessions"
 PING_TIMEOUT_SECONDS = 5.0
 """The timeout of the ping that checks an idle connection."""
 
-_NAME = {"application_name": "operator_core"}
+APPLICATION_NAME = "operator_core/0004"
+"""The name that a server shows for our sessions; it ends with the revision that this code was written for."""
+
+UNNUMBERED_APPLICATION_NAME = "operator_core"
+"""The same of code up to revision 0003, which does not know that a policy can keep a proposal waiting."""
+
+_NAME = {"application_name": APPLICATION_NAME}
 
 
 def _settings(lock_timeout: float) -> dict[str, str]:

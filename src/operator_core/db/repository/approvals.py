@@ -30,6 +30,15 @@ from operator_core.db.repository.arguments import by_, limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import approval_status, approvals, proposals
 from operator_core.db.stores.approvals import NewDecision
+from operator_core.logs import get_logger
+
+log = get_logger("operator_core")
+
+_OLDER_PROGRAMS = (
+    "the policy for %s is in force, and programs older than revision 0004 have connections: %d. They start nothing "
+    "that is not approved, but their workers look for work without a pause, and what is approved waits behind what is "
+    "not. Replace them"
+)
 
 
 class ParameterCheck(Protocol):
@@ -179,6 +188,8 @@ class ApprovalMixin(RepositoryBase):
 
         It holds for everything that has not started, also for what is validated already. In a host's transaction it
         holds from the commit on, and a start that is open at that moment may still commit; `ActionDB` waits for those.
+        If programs that know no approvals are connected to the server, a warning says how many connections they have:
+        they start nothing that is not approved, but their workers do not work well beside a policy.
 
         Args:
             scope: `everything`, or `action_name=NAME`, whose policy wins over the one for everything.
@@ -191,7 +202,11 @@ class ApprovalMixin(RepositoryBase):
             PolicyUnconfirmedError: It is in force, but a start that was under way did not end in time.
         """
         name, why = by_(by), check_text(reason, "reason")
-        return await self._run(approvals.set_policy, check_policy_scope(scope), check_rules(rules), name, why)
+        policy = await self._run(approvals.set_policy, check_policy_scope(scope), check_rules(rules), name, why)
+        older = await self._run(approval_status.older_connections) if policy.rules else 0
+        if older:
+            log.warning(_OLDER_PROGRAMS, policy.scope, older)
+        return policy
 
 
 def _decision(

@@ -18,7 +18,7 @@ from operator_core.actions.approvals import (
 from operator_core.actions.errors import NotApprovedError, ProposalNotFoundError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import StoredProposal
-from operator_core.db.engine.capabilities import writers_of
+from operator_core.db.engine.capabilities import connections_before_approvals, writers_of
 from operator_core.db.functions import now
 from operator_core.db.guards.approval_conditions import waits_for_approval
 from operator_core.db.modes import TransactionMode, unit
@@ -154,6 +154,12 @@ def decisions_after(connection: sa.Connection, after_id: int) -> reading.Found[A
 def open_writers(connection: sa.Connection) -> frozenset[str]:
     """Return the open transactions that may hold decisions that nobody else sees yet."""
     return writers_of(connection, approvals.name)
+
+
+@unit(TransactionMode.READ)
+def older_connections(connection: sa.Connection) -> int:
+    """Return how many connections belong to programs that know no approvals."""
+    return connections_before_approvals(connection)
 
 
 _PENDING = (
