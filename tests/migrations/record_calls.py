@@ -1,13 +1,15 @@
 """Records what the code of a revision says to its database, before that revision is succeeded.
 
 Run `python tests/migrations/record_calls.py TARGET FILE` with that code, on an empty ledger that it has migrated.
+With the word `refused` behind the file, code of revision 0003 was run on an empty ledger at 0004: that records what it
+says and raises where the guards ask for approvals, which it does not know.
 """
 
 import asyncio
 import json
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from operator_core.actions import ActionProposal, ActionRecord, ActionStatus
+from operator_core.actions import ActionError, ActionProposal, ActionRecord, ActionStatus
 from operator_core.db import ActionDB
+from operator_core.db.errors import guard_code
+from tests.support.ledger import Ledger
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 spoken: list[dict[str, Any]] = []
@@ -25,9 +29,18 @@ _call: list[str] = []
 
 @event.listens_for(sa.engine.Engine, "after_cursor_execute")
 def _hear(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+    _keep(statement, parameters)
+
+
+@event.listens_for(sa.engine.Engine, "handle_error")
+def _hear_refusal(context: Any) -> None:
+    _keep(context.statement, context.parameters, refused=guard_code(context.original_exception))
+
+
+def _keep(statement: str, parameters: Any, **more: Any) -> None:
     if _call:
         values = [{"at": value.isoformat()} if isinstance(value, datetime) else value for value in parameters or ()]
-        spoken.append({"call": _call[-1], "statement": statement, "parameters": values})
+        spoken.append({"call": _call[-1], "statement": statement, "parameters": values, **more})
 
 
 @contextmanager
@@ -77,10 +90,38 @@ async def record(target: Path | str) -> None:
             await db.cancel_all_pending()
 
 
+async def record_refusals(target: Path | str) -> None:
+    """Try each way to validate and to start something that lacks an approval."""
+    async with ActionDB(target, migrate="check") as db:
+        await db.create_proposals([proposal() for _ in range(6)])
+        for number in range(1, 6):
+            await db.update_proposal_status(number, ActionStatus.VALIDATED, by="ann")
+        with closing(Ledger(target).connect()) as plain:
+            # What PostgreSQL's trigger would fill in.
+            now = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'" if isinstance(target, Path) else "now()"
+            plain.execute(
+                "INSERT INTO approval_policies (scope, version, at, by, reason) "
+                f"VALUES ('everything', 1, {now}, 'ann', 'a person looks')"
+            )
+        for name, call in {
+            "validate": lambda: db.update_proposal_status(6, ActionStatus.VALIDATED, by="ann"),
+            "step": lambda: db.update_proposal_status(5, ActionStatus.EXECUTING, by="w1"),
+            "start": lambda: db.start_execution(4, by="w1"),
+            "claim": lambda: db.claim(3, worker="w1"),
+            "claim next": lambda: db.claim_next(worker="w1"),
+        }.items():
+            with recorded(name):
+                try:
+                    await call()
+                except ActionError as error:
+                    spoken.append({"call": name, "raised": type(error).__name__})
+
+
 def main() -> None:
     """Write one statement a line."""
-    target, file = sys.argv[1:]
-    asyncio.run(record(target if "://" in target else Path(target)))
+    target, file, *refused = sys.argv[1:]
+    act = record_refusals if refused else record
+    asyncio.run(act(target if "://" in target else Path(target)))
     Path(file).write_text("".join(json.dumps(line) + "\n" for line in spoken), encoding="utf-8")
 
 

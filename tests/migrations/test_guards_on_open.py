@@ -66,7 +66,12 @@ async def test_one_guard_of_postgresql_that_is_disabled_is_named(postgres_url):
 
 
 LAX = "CREATE FUNCTION lax() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$"
-COLUMNS = {"action_proposals": "reason", "action_records": "error_message", "kill_switch": "reason"}
+COLUMNS = {
+    "action_proposals": "reason",
+    "action_records": "error_message",
+    "kill_switch": "reason",
+    "approval_policies": "scope",
+}
 
 
 def swapped(text: str, one: str, other: str) -> str:

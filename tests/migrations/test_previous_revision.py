@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from operator_core.actions import ActionStatus
+from operator_core.actions import ActionStatus, ApprovalRule
 from operator_core.db import ActionDB, migrations
 from operator_core.db.engine.urls import resolve_url
 from operator_core.db.errors import guard_code
-from operator_core.db.guards.codes import STOPPED
+from operator_core.db.guards.codes import NOT_APPROVED, STOPPED
 from operator_core.db.guards.conditions import stop_statement
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
@@ -26,10 +26,10 @@ FROZEN = Path(__file__).with_name("frozen")
 Line = dict[str, Any]
 
 
-def words(ledger: Ledger, *calls: str) -> list[Line]:
+def words(ledger: Ledger, *calls: str, kind: str = "") -> list[Line]:
     """Return what the previous code says to this engine in these calls, or in all."""
     dialect = "sqlite" if ledger.is_sqlite else "postgresql"
-    lines = (FROZEN / f"{PREVIOUS}_{dialect}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (FROZEN / f"{PREVIOUS}_{dialect}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
     return [line for line in map(json.loads, lines) if not calls or line["call"] in calls]
 
 
@@ -90,6 +90,43 @@ async def test_the_previous_code_leaves_a_lease_of_this_code_alone(ledger):
 
         assert len(await db.get_records_for_proposal(1)) == 1
         assert (await execution.complete()).success
+    assert check_history(ledger) == []
+
+
+async def test_the_previous_code_obeys_a_policy_and_raises_errors_that_it_knows(ledger):
+    await speak(ledger, words(ledger, "create", "validate"))
+    async with ActionDB(ledger.target) as db:
+        await db.set_approval_policy("everything", [ApprovalRule()], by="ann", reason="a person looks")
+        before = await db.list_proposals()
+
+        refused, raised = [], {}
+        for line in words(ledger, kind="_refused"):
+            if "raised" in line:
+                raised[line["call"]] = line["raised"]
+            elif "refused" in line:
+                with pytest.raises(sa.exc.DBAPIError) as caught:
+                    await speak(ledger, [line])
+                refused.append((line["call"], line["refused"], guard_code(caught.value)))
+            else:
+                await speak(ledger, [line])
+
+        assert await db.list_proposals() == before
+    assert {call for call, *_ in refused} == set(raised) == {"validate", "step", "start", "claim", "claim next"}
+    assert {code for _, *codes in refused for code in codes} == {NOT_APPROVED}
+    assert set(raised.values()) == {"TransitionNotAllowedError", "RetryTransactionError"}
+
+
+async def test_the_previous_code_starts_what_has_its_approvals(ledger):
+    await speak(ledger, words(ledger, "create", "validate"))
+    async with ActionDB(ledger.target) as db:
+        await db.set_approval_policy("everything", [ApprovalRule()], by="ann", reason="a person looks")
+        approvals = [await db.approve(number, by="ann") for number in (1, 2)]
+
+        await speak(ledger, words(ledger, "start", "finish"))
+
+        starts = [event for number in (1, 2) for event in await db.get_events(number) if event.to_status == "executing"]
+        assert [event.data["approvals"] for event in starts] == [[approval.id] for approval in approvals]
+        assert await db.verify() == []
     assert check_history(ledger) == []
 
 

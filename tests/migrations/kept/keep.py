@@ -79,7 +79,35 @@ async def write_0003(db: Any) -> None:
     await db.finish_execution((await db.start_execution(await validated(db), by="w6")).id, success=True, by="w6")
 
 
-WRITERS: dict[str, Callable[[Any], Awaitable[None]]] = {"0001": write_0001, "0002": write_0002, "0003": write_0003}
+async def write_0004(db: Any) -> None:
+    """Leave policies, one of them taken away, each kind of decision, and starts that used approvals."""
+    security = actions.ApprovalRule(role="security", four_eyes="principal", humans_only=False, expires_in=3e7)
+    both = [actions.ApprovalRule(approvals=2), security]
+    await db.set_approval_policy("action_name=reboot", both, by="ann", reason="two people, one of security")
+    await db.set_approval_policy("action_name=wipe", both, by="ann", reason="the same")
+    await db.set_approval_policy("action_name=wipe", [security], by="ann", reason="one is enough")
+    await db.set_approval_policy("action_name=drill", [actions.ApprovalRule()], by="ann", reason="a trial")
+    await db.set_approval_policy("action_name=drill", [], by="ann", reason="over")
+    started, revoked, rejected, replaced, waiting = [
+        (await db.create_proposal(proposal(action_name="reboot", on_behalf_of="carl"))).id for _ in range(5)
+    ]
+    for number in (started, revoked):
+        first = await db.approve(number, by="bob", reason="it hangs — I looked", expires_in=1e7)
+        await db.approve(number, by="dora", kind="system", role="security")
+        await db.approve(number, by="emil", role="sre", digest=(await db.get_proposal(number)).digest)
+    await db.revoke(first.id, by="ann", reason="bob looked at another host")
+    await (await db.claim(started, worker="w7")).complete({"up": True})
+    await db.reject(rejected, by="ann", reason="not today")
+    await db.supersede(replaced, parameters={"host": 2}, by="ann", reason="the other one")
+    await db.approve(waiting, by="bob")
+
+
+WRITERS: dict[str, Callable[[Any], Awaitable[None]]] = {
+    "0001": write_0001,
+    "0002": write_0002,
+    "0003": write_0003,
+    "0004": write_0004,
+}
 
 
 async def write(target: Path | str) -> None:
