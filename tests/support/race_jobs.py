@@ -8,6 +8,7 @@ from pathlib import Path
 
 from operator_core.actions import ActionError, ActionStatus
 from operator_core.db import ActionDB
+from tests.support import approval_race
 from tests.support.crash_writer import write
 from tests.support.ledger import Ledger
 from tests.support.patience import PATIENCE
@@ -94,4 +95,4 @@ async def race(child: Child) -> None:
             child.say(number=number, outcome=await attempt(number))
 
 
-JOBS: dict[str, Job] = {"race": race, "write": write}
+JOBS: dict[str, Job] = {"race": race, "write": write, "approvals": approval_race.race}
