@@ -20,10 +20,14 @@ from operator_core.actions import (
 from operator_core.actions.lifecycle import OUTCOMES
 from operator_core.db import ActionDB
 from operator_core.db.guards.codes import (
+    APPROVAL_REFUSED,
     CHANGE_REFUSED,
     CHECK_BROKEN,
     ISOLATION_REFUSED,
     MESSAGES,
+    NOT_APPROVED,
+    OWN_APPROVAL,
+    POLICY_REFUSED,
     RECORD_DISAGREES,
     SCOPE_REFUSED,
     STEP_REFUSED,
@@ -33,10 +37,11 @@ from tests.conftest import ENGINES
 from tests.support.factories import proposal as make_proposal
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
-from tests.support.roles import APP, OPERATOR, OWNER, Deployed
+from tests.support.roles import APP, APPROVER, OPERATOR, OWNER, Deployed
 from tests.support.sql_page import Reader, blocks, numbered, page, table
 
 ASKED, REFUSED = "Ask whether to stop", "When a statement is refused"
+DECISIONS = ("Approve", "Reject", REVOKE := "Revoke an approval")
 CANCEL, HEARTBEAT = "Cancel one pending proposal", "Send a heartbeat"
 SCOPES = ("everything", "action_type=tool", "action_name=drain_store", "proposed_by=agent-1")
 CHECK_VIOLATION = "23514"
@@ -63,8 +68,10 @@ def reader(ledger: Ledger, request: pytest.FixtureRequest) -> Iterator[Reader]:
             made = Reader("sqlite", {"": opened.enter_context(closing(ledger.connect()))})
         else:
             deployed = cast("Deployed", request.getfixturevalue("deployed"))
-            app, operator = (opened.enter_context(closing(deployed.connect(role))) for role in (APP, OPERATOR))
-            made = Reader("postgresql", {"": app, "Stop": operator})
+            roles = (APP, OPERATOR, APPROVER, OWNER)
+            app, operator, approver, owner = (opened.enter_context(closing(deployed.connect(role))) for role in roles)
+            own = {"Stop": operator, "Set a policy": owner, **dict.fromkeys(DECISIONS, approver)}
+            made = Reader("postgresql", {"": app, **own})
         made.connect()
         yield made
 
@@ -156,12 +163,17 @@ async def test_every_statement_of_the_page_is_executed_and_the_library_finds_not
     reader.follow("Finish", **end(running[1], "stopped", "cancelled"))
     release(reader, generation)
     last = started(reader)
+    asking(reader)
+    refused = proposed(reader, action_name="fill")
+    approval = approved(reader, refused)
+    reader.follow(REVOKE, approval_id=approval, by="ann", role=None, reason="not now")
+    reader.follow("Reject", proposal_id=refused, by="bob", role=None, reason="never")
 
     assert reader.left() == []
     assert await db.count_proposals() == {
         **dict.fromkeys(ActionStatus, 0),
         ActionStatus.COMPLETED: 1,
-        ActionStatus.CANCELLED: 3,
+        ActionStatus.CANCELLED: 4,
         ActionStatus.EXECUTING: 1,
     }
     assert await status_of(db, last[0]) is ActionStatus.EXECUTING
@@ -235,6 +247,64 @@ async def test_a_step_that_is_not_possible_returns_no_row(reader, db):
 
     assert reader.follow("Validate", proposal_id=number, by="bob", reason=None) == []
     assert (await db.get_proposal(number)).status_by == "ann"
+
+
+# -- approve -----------------------------------------------------------------------------------------------------------
+
+
+def asking(reader: Reader, role: str | None = None) -> None:
+    """Have one person asked about each `fill`."""
+    reader.follow("Set a policy", scope="action_name=fill", role=role, approvals=1, by="ops", reason="ask somebody")
+
+
+def approved(reader: Reader, number: int, by: str = "ann", role: str | None = None) -> int:
+    """Approve by the page, and return the id of the decision."""
+    ((decision,),) = reader.follow("Approve", proposal_id=number, by=by, role=role, reason="seen")
+    return cast("int", decision)
+
+
+async def test_what_a_policy_asks_for_is_refused_until_it_is_approved(reader, db):
+    asking(reader, role="security")
+    number = proposed(reader, action_name="fill")
+    step = {"proposal_id": number, "by": "ann", "reason": None}
+
+    assert reader.refusal("Validate", **step) == NOT_APPROVED
+    approved(reader, number, by="bob")
+    assert reader.refusal("Validate", **step) == NOT_APPROVED
+    approved(reader, number, role="security")
+    if reader.engine == "sqlite":
+        assert reader.follow("Validate", **step) == [(number,)]
+    ((record,),) = reader.follow("Start", **start(number))
+
+    status = await db.approval_status(number)
+    assert [(decision.by, decision.role) for decision in status.decisions] == [("bob", None), ("ann", "security")]
+    assert record
+
+
+async def test_the_proposer_does_not_approve_and_nobody_decides_twice_about_one_start(reader, db):
+    asking(reader)
+    number = proposed(reader, action_name="fill")
+    given = {"role": None, "reason": "seen"}
+
+    assert reader.refusal("Approve", proposal_id=number, by="agent-1", **given) == OWN_APPROVAL
+    decision = approved(reader, number)
+    if reader.engine == "sqlite":
+        reader.follow("Validate", proposal_id=number, by="ann", reason=None)
+    reader.follow("Start", **start(number))
+    assert reader.refusal(REVOKE, approval_id=decision, by="ann", **given) == APPROVAL_REFUSED
+    assert reader.refusal("Reject", proposal_id=number, by="ann", **given) == APPROVAL_REFUSED
+
+
+async def test_a_policy_of_the_page_is_the_librarys(reader, db):
+    asking(reader)
+    asking(reader, role="security")
+    asking(reader)
+
+    (policy,) = await db.approval_policies()
+    assert (policy.scope, policy.version) == ("action_name=fill", 3)
+    assert [(rule.role, rule.approvals) for rule in policy.rules] == [(None, 1), ("security", 1)]
+    given = {"role": None, "approvals": 1, "by": "ops", "reason": "ask"}
+    assert reader.refusal("Set a policy", scope="action_type=tool", **given) == POLICY_REFUSED
 
 
 # -- execute -----------------------------------------------------------------------------------------------------------
