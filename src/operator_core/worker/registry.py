@@ -10,7 +10,14 @@ from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
-from operator_core.actions import ActionError, ActionProposal, ActionType, StoredProposal
+from operator_core.actions import (
+    ActionError,
+    ActionProposal,
+    ActionType,
+    InvalidArgumentError,
+    StoredProposal,
+    ValueNotStorableError,
+)
 from operator_core.actions.failures import error_text
 from operator_core.actions.types import cause_of
 from operator_core.actions.validation import check_name, dump_json, sanitise_text
@@ -230,15 +237,19 @@ class ActionRegistry:
             NotRegisteredError: There is no such action.
             ParametersNotValidError: They do not fit its model.
             ValueNotStorableError: They have no JSON form that both engines store.
+            InvalidArgumentError: The model is not an instance of a Pydantic model, or another field is not valid.
         """
-        parameters = model.model_dump(mode="json")
-        self.check(name, parameters)
+        action = self[name]
+        if not isinstance(model, BaseModel):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
+            kind = type(model).__name__
+            raise InvalidArgumentError(path="model", reason=f"is a {kind}; give an instance of {action.model.__name__}")
         try:
             proposal = ActionProposal(
-                action_name=name, parameters=parameters, reason=reason, proposed_by=proposed_by, **more
+                action_name=name, parameters=_json_of(model), reason=reason, proposed_by=proposed_by, **more
             )
         except ValidationError as error:
             raise cause_of(error) from error
+        action.check(proposal.parameters)
         return await db.create_proposal(proposal)
 
     def action(
@@ -292,6 +303,14 @@ class ActionRegistry:
         self._actions[name] = RegisteredAction(
             name, _model(wanted, handler, arguments[0].name, model), handler, **options
         )
+
+
+def _json_of(model: BaseModel) -> dict[str, Any]:
+    """Return the JSON form of a model; an instance that was never validated has one, too, and is checked later."""
+    try:
+        return model.model_dump(mode="json", warnings="none")
+    except Exception as error:
+        raise ValueNotStorableError(path="model", reason=f"has no JSON form: {error_text(error)}") from error
 
 
 _ARGUMENTS = 2
