@@ -29,7 +29,7 @@ class Drain(BaseModel):
 registry = ActionRegistry()
 other = {"is": "no registry"}
 
-@registry.action("drain_store")
+@registry.action("drain_store", auto_approve=True)
 async def drain(parameters, execution):
     await asyncio.sleep(parameters.seconds)
     return {"drained": parameters.store}

@@ -168,7 +168,7 @@ async def test_a_worker_validates_and_does_what_is_beside_it(ledger: Ledger) -> 
     done: list[int] = []
     registry = ActionRegistry()
 
-    @registry.action("drain_store")
+    @registry.action("drain_store", auto_approve=True)
     async def drain(_parameters: NoParameters, execution: Execution) -> None:
         done.append(execution.proposal.id)
 

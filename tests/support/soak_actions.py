@@ -65,20 +65,20 @@ def registry_of(trace: Trace) -> ActionRegistry:
     """Return all actions of a process."""
     registry = ActionRegistry()
 
-    @registry.action("do")
+    @registry.action("do", auto_approve=True)
     async def do(parameters: Pause, execution: Execution) -> dict[str, Any]:
         await asyncio.sleep(parameters.before)
         trace.add("did", execution.proposal.id)
         await asyncio.sleep(parameters.after)
         return {"by": execution.worker}
 
-    @registry.action("obey")
+    @registry.action("obey", auto_approve=True)
     async def obey(_: Nothing, execution: Execution) -> None:
         asked = await execution.wait_for_stop()
         trace.add("heard", execution.proposal.id, asked.generation)
         execution.raise_if_stopped()
 
-    @registry.action("ignore")
+    @registry.action("ignore", auto_approve=True)
     async def ignore(_: Nothing, execution: Execution) -> None:
         while not trace.is_let_go:
             await asyncio.sleep(0.02)
@@ -88,7 +88,7 @@ def registry_of(trace: Trace) -> ActionRegistry:
 
 
 def _add_those_that_lose(registry: ActionRegistry, trace: Trace) -> None:
-    @registry.action("notice")
+    @registry.action("notice", auto_approve=True)
     async def notice(_: Nothing, execution: Execution) -> None:
         trace.add("began", execution.proposal.id)
         try:
@@ -97,7 +97,7 @@ def _add_those_that_lose(registry: ActionRegistry, trace: Trace) -> None:
             trace.add("saw", execution.proposal.id, "CancelledError", _checked(execution))
             raise
 
-    @registry.action("cling")
+    @registry.action("cling", auto_approve=True)
     async def cling(_: Nothing, execution: Execution) -> dict[str, Any]:
         trace.add("began", execution.proposal.id)
         while not trace.is_let_go:

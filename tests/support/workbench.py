@@ -40,11 +40,11 @@ class Diary:
         return self._result
 
 
-def registry_of(act: Act, name: str = "drain_store") -> ActionRegistry:
-    """Return a registry of one action, which is the action of the factories."""
+def registry_of(act: Act, name: str = "drain_store", *, auto_approve: bool = True) -> ActionRegistry:
+    """Return a registry of one action, which is the action of the factories; by default no person is asked about it."""
     registry = ActionRegistry()
 
-    @registry.action(name)
+    @registry.action(name, auto_approve=auto_approve)
     async def handler(_: Drain, execution: Execution) -> Any:
         return await act(execution)
 

@@ -108,7 +108,7 @@ async def test_a_model_that_breaks_leaves_its_traceback(db: ActionDB, lines: io.
         def __init__(self, **_: Any) -> None:
             raise KeyError("store")
 
-    @registry.action("drain_store")
+    @registry.action("drain_store", auto_approve=True)
     async def drain(parameters: Careless, execution: Execution) -> None: ...
 
     await stored(db)
@@ -327,7 +327,7 @@ async def test_a_model_whose_validation_exits_refuses_the_proposal_alone(db: Act
             if self.store == 5:
                 sys.exit(0)
 
-    @registry.action("drain_store")
+    @registry.action("drain_store", auto_approve=True)
     async def drain(_: Sly, execution: Execution) -> None:
         await diary(execution)
 

@@ -255,7 +255,7 @@ class Drain(BaseModel):
 
 registry = ActionRegistry()
 
-@registry.action("drain_store")
+@registry.action("drain_store", auto_approve=True)
 async def drain(parameters: Drain, execution):
     print("begun", flush=True)
     await asyncio.sleep(parameters.seconds)

@@ -46,7 +46,7 @@ async def test_parameters_that_break_their_model_are_refused_and_stop_no_worker(
 
     registry, diary = ActionRegistry(), Diary()
 
-    @registry.action("drain_store", Careless)
+    @registry.action("drain_store", Careless, auto_approve=True)
     async def drain(_: Careless, execution: Execution) -> None:
         await diary(execution)
 

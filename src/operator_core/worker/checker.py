@@ -11,7 +11,7 @@ from operator_core.actions import (
     RetryTransactionError,
     StoredProposal,
 )
-from operator_core.actions.approvals import ApprovalPolicy, covering_policy
+from operator_core.actions.approvals import ApprovalPolicy, Decision, covering_policy
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.logs import get_logger
 from operator_core.worker.registry import ActionRegistry
@@ -25,6 +25,9 @@ BATCH = 20
 RECHECK_SECONDS = 60.0
 """How often everything that still waits is checked again: another worker may have died over it."""
 
+LATE_COMMIT_SECONDS = 2.0
+"""How soon after the newest proposals those around them are checked again: a lower id may be committed later."""
+
 _OWN_REASON = "registered with auto_approve"
 _POLICY_REASON = "the policy asks nobody"
 
@@ -32,7 +35,7 @@ _POLICY_REASON = "the policy asks nobody"
 class ProposalChecker:
     """The check of proposals by a worker: what does not fit is cancelled, and what needs nobody is validated.
 
-    The rest waits for a person. Each proposal is checked once, in the order of the ids.
+    The rest waits for a person. Proposals are checked in the order of the ids, and seldom more than twice.
 
     Args:
         db: The ledger.
@@ -43,22 +46,34 @@ class ProposalChecker:
 
     def __init__(self, db: ActionDB, registry: ActionRegistry, report: WorkerReport, worker: str) -> None:
         self._db, self._registry, self._report, self._worker = db, registry, report, worker
-        self._checked, self._began_at = 0, time.monotonic()
+        self._checked: int = 0
+        self._checked_twice: int = 0
+        self._began_at = self._checked_at = time.monotonic()
+        self._waiting: set[int] = set()
+        self._waited: set[int] = set()
         self._may_approve = True
 
     async def check_some(self) -> bool:
         """Check the next proposals; return whether there were any."""
-        if time.monotonic() - self._began_at >= RECHECK_SECONDS:
-            self._checked, self._began_at = 0, time.monotonic()
+        self._go_back()
         newest = await self._db.list_proposals(ActionStatus.PROPOSED, limit=1)
         if not newest or newest[0].id <= self._checked:
             return False
         outcomes = await self._check_batch()
         if not outcomes:
-            self._checked = newest[0].id
+            self._checked, self._checked_at = newest[0].id, time.monotonic()
         for proposal, status, problems in outcomes:
             self._count(proposal, status, problems)
         return bool(outcomes)
+
+    def _go_back(self) -> None:
+        """Begin again where another proposal may have appeared among those that were checked."""
+        at, highest = time.monotonic(), max(self._checked, self._checked_twice)
+        if at - self._began_at >= RECHECK_SECONDS:
+            self._checked, self._checked_twice, self._began_at = 0, highest, at
+            self._waiting, self._waited = set(), self._waiting
+        elif self._checked > self._checked_twice and at - self._checked_at >= LATE_COMMIT_SECONDS:
+            self._checked, self._checked_twice = self._checked_twice, highest
 
     async def _check_batch(self) -> list[tuple[StoredProposal, ActionStatus, str | None]]:
         outcomes: list[tuple[StoredProposal, ActionStatus, str | None]] = []
@@ -76,7 +91,7 @@ class ProposalChecker:
                     status = ActionStatus.PROPOSED
                 outcomes.append((proposal, status, problems))
         if proposals:
-            self._checked = proposals[-1].id
+            self._checked, self._checked_at = proposals[-1].id, time.monotonic()
         return outcomes
 
     async def _decide(
@@ -89,7 +104,7 @@ class ProposalChecker:
         policy = covering_policy(policies, proposal.action_name)
         if policy is not None and not any(rule.approvals for rule in policy.rules):
             return await self._step(tx, proposal, ActionStatus.VALIDATED, _POLICY_REASON)
-        if not self._registry[proposal.action_name].auto_approve:
+        if not self._registry[proposal.action_name].auto_approve or not await self._would_count(tx, proposal, policy):
             return ActionStatus.PROPOSED
         if self._may_approve:
             try:
@@ -100,12 +115,30 @@ class ProposalChecker:
                 return (await tx.approval_status(proposal.id)).status
         return await self._step(tx, proposal, ActionStatus.VALIDATED, _OWN_REASON)
 
+    @staticmethod
+    async def _would_count(tx: ActionRepository, proposal: StoredProposal, policy: ApprovalPolicy | None) -> bool:
+        """Return whether an approval by a worker would bring the proposal further.
+
+        All workers together give one, and none again after a person has revoked it.
+        """
+        if policy is None:
+            return True
+        if not any(rule.approvals and not rule.humans_only and rule.role is None for rule in policy.rules):
+            return False
+        decisions = (await tx.approval_status(proposal.id)).decisions
+        return not any(d.decision is Decision.APPROVED and d.kind is ApproverKind.SYSTEM for d in decisions)
+
     async def _step(
         self, tx: ActionRepository, proposal: StoredProposal, status: ActionStatus, reason: str
     ) -> ActionStatus:
         return (await tx.update_proposal_status(proposal.id, status, by=self._worker, reason=reason)).status
 
     def _count(self, proposal: StoredProposal, status: ActionStatus, problems: str | None) -> None:
+        if status is ActionStatus.PROPOSED:
+            known = proposal.id in self._waiting or proposal.id in self._waited
+            self._waiting.add(proposal.id)
+            if known:
+                return
         level, text = logging.INFO, "waits for a person's approval"
         if status is ActionStatus.VALIDATED:
             self._report.validated += 1
