@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from operator_core.actions import ActionStatus, Discrepancy, Resolution
+from operator_core.actions import ActionStatus, ApprovalRule, Discrepancy, Resolution
 from operator_core.cli import output, worker
 from operator_core.cli.main import main
 from operator_core.db import ActionDB
@@ -40,6 +41,19 @@ async def fill(target: Path | str, text: str) -> None:
         receipt = await db.engage_kill_switch(by=text, reason=text, scope=f"action_name={text}")
         await db.release_kill_switch(by=text, reason=text, generation=receipt.generation)
         await db.engage_kill_switch(by=text, reason=text, scope=f"proposed_by={text}")
+        await decide(db, {**common, "proposed_by": "another", "on_behalf_of": text}, text)
+
+
+async def decide(db: ActionDB, common: dict[str, Any], text: str) -> None:
+    """Write `text` into every column of decisions and policies, about proposals from 5 on that no stop covers."""
+    strict = [ApprovalRule(approvals=2), ApprovalRule(role=text)]
+    await db.set_approval_policy(f"action_name={text}", strict, by=text, reason=text)
+    made = [await db.create_proposal(proposal(**common)) for _ in range(3)]
+    approval = await db.approve(made[0].id, by=text, role=text, reason=text)
+    await db.revoke(approval.id, by=text, role=text, reason=text)
+    await db.approve(made[0].id, by=text, role=text, reason=text)
+    await db.reject(made[1].id, by=text, role=text, reason=text)
+    await db.supersede(made[2].id, parameters={text: text}, by="an editor", reason=text)
 
 
 LINES = [
@@ -47,7 +61,14 @@ LINES = [
     "prune --before 2000-01-01 --reason {} --by {}", "list --action-name {}", "cancel 1 --reason {} --by {}",
     "cancel 2 --reason {} --by {}", "resolve 2 --resolution happened --reason {} --by {}", "drill --by {}",
     "release --generation 9 --reason {} --by {}", "release --generation 2 --reason {} --by {}",
-    "stop --reason {} --by {} --scope action_name={}", "status",
+    "pending", "pending --role {}", "policy list", *(f"show {n}" for n in range(5, 9)),
+    "approve 5 --by {}2 --reason {}", "approve 8 --by {} --role {} --reason {} --digest {}",
+    "approve 8 --by {} --role {} --reason {} --expires 1h", "approve 9 --by {}", "approve 5 --registry {}",
+    "revoke 3 --by {} --reason {}", "revoke 3 --by {} --reason {}",
+    "supersede 8 --parameters NEW --by {} --reason {}", "reject 9 --by {} --reason {} --role {} --digest {}",
+    "reject 9 --by {} --reason {} --role {}", "policy set action_name={} --approvals 1 --role {} --by {} --reason {}",
+    "policy set action_name={} --remove --by {} --reason {}", "policy set {} --approvals 1 --by {} --reason {}",
+    "pending", "verify", "stop --reason {} --by {} --scope action_name={}", "status",
 ]  # fmt: skip
 
 
@@ -61,6 +82,7 @@ def _run(*arguments: str) -> int:
 async def test_every_command_prints_the_lines_that_it_prints_for_harmless_text(
     ledger: Ledger, sqlite_template: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "new.json").write_text(json.dumps({HOSTILE: HOSTILE}))
     harmless = Path(shutil.copy(sqlite_template, tmp_path / "harmless.db"))
     printed: dict[str, list[tuple[int, int]]] = {}
 
@@ -68,12 +90,14 @@ async def test_every_command_prints_the_lines_that_it_prints_for_harmless_text(
         await fill(target, text)
         printed[text] = []
         for line in LINES:
-            arguments = [text if part == "{}" else part.replace("{}", text) for part in line.split()]
+            words = line.replace("NEW", str(tmp_path / "new.json")).split()
+            arguments = [text if word == "{}" else word.replace("{}", text) for word in words]
             code = await asyncio.to_thread(_run, *arguments, "--url", str(target))
             out, err = capfd.readouterr()
             assert_harmless(out + err)
             assert "Traceback" not in err
-            printed[text].append((code, (out + err).count("\n")))
+            lines = [one for one in (out + err).splitlines() if not one.startswith("  CAREFUL")]
+            printed[text].append((code, len(lines)))
 
     assert printed[HOSTILE] == printed["x"]
     assert {code for code, _ in printed["x"]} == {0, 1}
@@ -90,6 +114,14 @@ async def test_every_command_prints_the_lines_that_it_prints_for_harmless_text(
         ["import-legacy", HOSTILE, "--timezone", "UTC"], ["show", "1", "--url", f"{HOSTILE[:99]}.db"],
         ["status", "--url", f"postgresql://{HOSTILE}@127.0.0.1:1/{HOSTILE}"], ["status", "--url", f"{HOSTILE}://x"],
         ["stop", "--reason", HOSTILE, "--by", HOSTILE, "--timeout", "0", "--url", "postgresql://127.0.0.1:1/x"],
+        ["pending", HOSTILE], ["pending", "--limit", HOSTILE], ["approve", HOSTILE],
+        ["approve", "1", "--kind", HOSTILE],
+        ["approve", "1", "--expires", HOSTILE], ["approve", "1", "--registry", f"os:{HOSTILE}"],
+        ["reject", "1", "--reason", HOSTILE, "--by", HOSTILE], ["revoke", "1", "--reason", HOSTILE, "--role", HOSTILE],
+        ["supersede", "1", "--reason", "x", "--parameters", HOSTILE], ["policy", HOSTILE],
+        ["policy", "set", HOSTILE, "--reason", "x"], ["policy", "set", "everything", "--approvals", HOSTILE],
+        ["policy", "set", "everything", "--four-eyes", HOSTILE, "--reason", "x"],
+        ["policy", "set", "everything", "--role", HOSTILE, "--role", HOSTILE, "--reason", "x"],
         ["export", "--output", f"no such folder/{HOSTILE}"], ["show", "--json", "99"],
     ],
     ids=lambda arguments: " ".join(arguments).replace(HOSTILE, "HOSTILE").replace("/", "."),

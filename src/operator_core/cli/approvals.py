@@ -1,24 +1,22 @@
-"""`pending`, `approve`, `reject`, `revoke`, `supersede` and `policy`: decisions by hand."""
+"""`pending`, `approve`, `reject`, `revoke` and `supersede`: decisions by hand."""
 
 import argparse
 import asyncio
+import errno
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from operator_core.actions import (
+    ActionStatus,
     Approval,
-    ApprovalPolicy,
-    ApprovalRule,
     ApprovalStatus,
     ApproverKind,
-    FourEyes,
+    Decision,
     InvalidArgumentError,
     PendingApproval,
 )
-from operator_core.actions.approvals import MAX_APPROVALS, check_policy_scope
 from operator_core.cli import output
 from operator_core.cli.database import file_path, open_existing
 from operator_core.cli.options import Commands, Parser, count, lasting
@@ -128,12 +126,21 @@ def _decided(decision: Approval, status: ApprovalStatus, *, as_json: bool) -> in
     if as_json:
         output.print_json({**output.to_json(decision), "approval_status": output.to_json(status)})
         return 0
-    missing = ", ".join(map(str, status.missing))
-    further = f"It still needs more: {missing}" if missing and status.rejected_by is None else f"It is {status.status}"
     output.print_text(
-        f"{decision.decision.upper()}: proposal {decision.proposal_id}. {further}", *approval_lines(status)
+        f"{decision.decision.upper()}: proposal {decision.proposal_id}. {_outcome(decision, status)}",
+        *approval_lines(status),
     )
     return 0
+
+
+def _outcome(decision: Approval, status: ApprovalStatus) -> str:
+    """Return what the decision means for the proposal."""
+    if status.missing and status.rejected_by is None:
+        return f"It needs more approvals: {', '.join(map(str, status.missing))}"
+    if decision.decision is Decision.REVOKED and status.status is ActionStatus.VALIDATED:
+        why = "no policy asks for approvals" if status.policy is None else "the others are enough"
+        return f"It may start all the same, because {why}. To drop it: operator-core cancel {status.proposal_id}"
+    return f"It is {status.status}"
 
 
 async def supersede(options: argparse.Namespace) -> int:
@@ -151,140 +158,92 @@ async def supersede(options: argparse.Namespace) -> int:
 
 def _parameters(file: Path) -> dict[str, Any]:
     """Read the new parameters from a file, or from standard input for `-`."""
+    where = "standard input" if str(file) == "-" else str(file)
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        found: object = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(path="--parameters", reason=f"{file} cannot be read as JSON: {error}") from error
+        text = _read_stdin() if str(file) == "-" else file.read_text(encoding="utf-8")
+        found: object = json.loads(text, object_pairs_hook=_without_duplicates)
+    except OSError as error:
+        raise InvalidArgumentError(path="--parameters", reason=f"{where} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgumentError(path="--parameters", reason=f"{where} is not a JSON object: {error}") from error
     return cast("dict[str, Any]", found)  # whatever it is: the call checks it
 
 
-async def list_policies(options: argparse.Namespace) -> int:
-    """List the policies in force."""
-    async with open_existing(options.url) as db:
-        found = await db.approval_policies()
-    for policy in found:
-        if options.json:
-            output.print_json(output.to_json(policy))
-        else:
-            output.print_text(*_policy_lines(policy))
-    if not found and not options.json:
-        output.print_text("no policy: a proposal runs once somebody has validated it")
-    return 0
+def _read_stdin() -> str:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where it was closed
+        raise OSError(errno.EBADF, "it is closed")
+    return sys.stdin.read()
 
 
-def _policy_lines(policy: ApprovalPolicy) -> list[str]:
-    since = f"since {output.format_time(policy.at)} by {policy.by}: {policy.reason}"
-    head = f"{policy.scope}, version {policy.version}, {since}"
-    return [head, *(f"  {_rule_text(rule)}" for rule in policy.rules)]
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of a key that occurs twice nobody knows which value was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!a} occurs twice")
+    return found
 
 
-def _rule_text(rule: ApprovalRule) -> str:
-    if not rule.approvals:
-        return "nobody is asked"
-    role = f" as {rule.role}" if rule.role else ""
-    kind = "people" if rule.humans_only else "people or programs"
-    others = {FourEyes.NO: "", FourEyes.PROPOSER: ", not the proposer"}.get(
-        rule.four_eyes, ", neither the proposer nor the person it is for"
-    )
-    until = "" if rule.expires_in is None else f", each for {rule.expires_in:g} s"
-    return f"{rule.approvals} {kind}{role}{others}{until}"
-
-
-async def set_policy(options: argparse.Namespace) -> int:
-    """Set the policy of a scope, or take it away."""
-    rules = _rules(options)
-    async with open_existing(options.url) as db:
-        policy = await db.set_approval_policy(options.scope, rules, by=options.by, reason=options.reason)
-    if options.json:
-        output.print_json(output.to_json(policy))
-    elif policy.rules:
-        output.print_text("IN FORCE, also for what is validated already:", *_policy_lines(policy))
-    else:
-        output.print_text(f"TAKEN AWAY: there is no policy for {policy.scope} any more")
-    return 0
-
-
-def _rules(options: argparse.Namespace) -> list[ApprovalRule]:
-    if options.remove:
-        if options.approvals is not None or options.role:
-            raise InvalidArgumentError(
-                path="--remove", reason="takes the policy away; give no --approvals and no --role"
-            )
-        return []
-    if options.approvals is None and not options.role:
-        raise InvalidArgumentError(path="policy set", reason="needs --approvals N, --role ROLE or --remove")
-    rule = partial(
-        ApprovalRule, four_eyes=options.four_eyes, humans_only=not options.any_kind, expires_in=options.expires
-    )
-    everybody = [] if options.approvals is None else [rule(approvals=options.approvals)]
-    return [*everybody, *(rule(approvals=1, role=role) for role in options.role)]
-
-
-def _approvals(text: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_APPROVALS:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {MAX_APPROVALS}")
-    return int(text)
-
-
-def _policy_scope(text: str) -> str:
-    try:
-        return check_policy_scope(text)
-    except InvalidArgumentError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+_KINDS = [kind.value for kind in ApproverKind]
 
 
 def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
     """Add the commands about approvals."""
-    parser = commands.add_parser("pending", parents=[common], help="list what waits for an approval, newest first")
-    parser.add_argument("--role", help="only what an approval in this capacity brings further")
-    parser.add_argument("--before-id", type=int, help="only those with a lower id: the next page")
+    text = "list what waits for an approval, newest first"
+    parser = commands.add_parser("pending", parents=[common], help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("--role", help="only what an approval in this role would bring further")
+    parser.add_argument("--before-id", type=int, help="only proposals with a lower number: the next page")
     parser.add_argument("--limit", type=count, default=50, help="how many at most (default: 50)")
-    parser.add_argument("--watch", action="store_true", help="go on listing it at every change")
+    parser.add_argument("--watch", action="store_true", help="list it again at every change, until Ctrl-C")
     parser.set_defaults(run=pending)
 
-    decision = Parser(add_help=False, parents=[common, actor])
-    decision.add_argument("--role", help="the capacity in which it is decided, such as security")
-    decision.add_argument("--kind", type=ApproverKind, choices=list(ApproverKind), default=ApproverKind.HUMAN)
-    parser = commands.add_parser("approve", parents=[decision], help="approve one proposal")
-    parser.add_argument("id", type=int, help="the proposal")
-    parser.add_argument("--reason", help="why, if there is more to say")
-    parser.add_argument("--digest", help="the digest that was shown: anything else is refused")
-    parser.add_argument("--expires", type=lasting, help="how long it counts: 90, 15m, 8h or 2d")
-    parser.add_argument(
-        "--registry", metavar="MODULE:registry", help="refuse what does not fit the model of its action"
+    actor = Parser(add_help=False, parents=[common, actor])
+    decision = Parser(add_help=False, parents=[actor])
+    decision.add_argument("--role", help="the role in which you decide, such as security")
+    decision.add_argument(
+        "--kind", choices=_KINDS, default=_KINDS[0], help="what decides; most policies count humans only (the default)"
     )
-    parser.set_defaults(run=approve)
-    parser = commands.add_parser("reject", parents=[decision], help="reject one proposal, which cancels it")
-    parser.add_argument("id", type=int, help="the proposal")
-    parser.add_argument("--reason", required=True, help="why; the agent reads it")
-    parser.add_argument("--digest", help="the digest that was shown: anything else is refused")
+    seen = Parser(add_help=False)
+    seen.add_argument("id", type=int, metavar="PROPOSAL", help="the number of the proposal")
+    seen.add_argument("--digest", help="the digest that you were shown; if the proposal has another one, it is refused")
+    _add_approve(commands, [decision, seen])
+
+    text = "reject a proposal, which cancels it"
+    parser = commands.add_parser("reject", parents=[decision, seen], help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("--reason", required=True, help="why; the proposer can read it")
     parser.set_defaults(run=reject)
-    parser = commands.add_parser("revoke", parents=[decision], help="take back one approval, before the start")
-    parser.add_argument("id", type=int, help="the approval, as `show` names it")
+
+    text = "take back an approval, before its proposal starts"
+    parser = commands.add_parser("revoke", parents=[decision], help=text, description=f"{text.capitalize()}.")
+    parser.add_argument(
+        "id", type=int, metavar="APPROVAL", help="the number of the approval: `operator-core show PROPOSAL` lists it"
+    )
     parser.add_argument("--reason", required=True, help="why")
     parser.set_defaults(run=revoke)
-    parser = commands.add_parser("supersede", parents=[common, actor], help="replace one proposal by an edited one")
-    parser.add_argument("id", type=int, help="the proposal")
+
+    text = "reject a proposal in favour of a new one with other parameters, which is then proposed in your name"
+    parser = commands.add_parser("supersede", parents=[actor], help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("id", type=int, metavar="PROPOSAL", help="the number of the proposal")
     parser.add_argument(
-        "--parameters", type=file_path, required=True, help="a file with the new parameters; - for stdin"
+        "--parameters", type=file_path, metavar="FILE", required=True, help="a JSON file; - reads standard input"
     )
     parser.add_argument("--reason", required=True, help="why")
     parser.set_defaults(run=supersede)
-    _add_policy(commands.add_parser("policy", help="who has to approve what"), common, actor)
 
 
-def _add_policy(policy: Parser, common: Parser, actor: Parser) -> None:
-    tasks = policy.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    parser = tasks.add_parser("list", parents=[common], help="list the policies in force")
-    parser.set_defaults(run=list_policies)
-    parser = tasks.add_parser("set", parents=[common, actor], help="set the policy of a scope")
-    parser.add_argument("scope", type=_policy_scope, help="everything, or action_name=NAME")
-    parser.add_argument("--approvals", type=_approvals, help="how many different people; 0 asks nobody")
-    parser.add_argument("--role", action="append", default=[], help="one of them in this capacity; may be repeated")
-    parser.add_argument("--four-eyes", type=FourEyes, choices=list(FourEyes), default=FourEyes.PROPOSER)
-    parser.add_argument("--any-kind", action="store_true", help="count approvals by programs too")
-    parser.add_argument("--expires", type=lasting, help="how long each approval counts: 90, 15m, 8h or 2d")
-    parser.add_argument("--remove", action="store_true", help="take the policy away")
-    parser.add_argument("--reason", required=True, help="why; the history keeps it")
-    parser.set_defaults(run=set_policy)
+def _add_approve(commands: "Commands[Parser]", parents: list[Parser]) -> None:
+    text = "approve a proposal"
+    parser = commands.add_parser(
+        "approve",
+        parents=parents,
+        help=text,
+        description="Approve a proposal. It may run once its policy is satisfied.",
+    )
+    parser.add_argument("--reason", help="why, if there is more to say")
+    parser.add_argument("--expires", type=lasting, metavar="TIME", help="how long it counts: 90 (s), 15m, 8h or 2d")
+    parser.add_argument(
+        "--registry",
+        metavar="MODULE:registry",
+        help="the registry of the actions: refuse what does not fit the model of its action",
+    )
+    parser.set_defaults(run=approve)

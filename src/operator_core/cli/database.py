@@ -16,6 +16,7 @@ from operator_core.db.engine.url_text import looks_like_a_url
 from operator_core.db.engine.urls import DEFAULT_PATH, URL_VARIABLE, file_or_url
 
 _MISPLACED = ("unrecognized arguments", "invalid choice")  # in the words of argparse
+_SCOPES = ("argument --scope", "argument scope")
 _REVISION = re.compile(r"[\w:+-]{1,80}")
 _HIDDEN = "***"
 
@@ -64,7 +65,7 @@ def hide_urls(message: str, words: Sequence[str]) -> str:
     for word in sorted(words, key=len, reverse=True):
         value = word.partition("=")[2] if word.startswith("-") else word
         # A wrong scope is reported by its value, action_name=x, which looks like a part of a URL.
-        is_url = looks_like_a_url(value) and not (message.startswith("argument --scope") and ":" not in value)
+        is_url = looks_like_a_url(value) and not (message.startswith(_SCOPES) and ":" not in value)
         if value and (is_url or (misplaced and value != word)):
             message = message.replace(value, _HIDDEN).replace(repr(value)[1:-1], _HIDDEN)
     return message

@@ -14,6 +14,7 @@ from operator_core.cli import (
     legacy,
     maintenance,
     output,
+    policies,
     proposals,
     recovery,
     streams,
@@ -23,7 +24,7 @@ from operator_core.cli.options import FAILED, Parser, actor_options, common_opti
 from operator_core.logs import traceback_text
 
 INTERRUPTED = 130
-_TOPICS = (kill_switch, drill, proposals, approvals, worker, recovery, maintenance, legacy, db)
+_TOPICS = (kill_switch, drill, proposals, approvals, policies, worker, recovery, maintenance, legacy, db)
 _ELSEWHERE = "Name another with --url or OPERATOR_CORE_DATABASE_URL, or make one with `operator-core db upgrade`"
 
 

@@ -114,4 +114,7 @@ class ApprovalNotFoundError(ActionError):
     approval_id: int
 
     def __str__(self) -> str:
-        return f"there is no approval {self.approval_id}: `approval_status` lists those of a proposal"
+        return (
+            f"there is no approval {self.approval_id}: "
+            "`approval_status`, or `operator-core show`, lists those of a proposal"
+        )

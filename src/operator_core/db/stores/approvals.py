@@ -27,7 +27,6 @@ from operator_core.actions.errors import (
     ProposalNotFoundError,
     RetryTransactionError,
     SelfApprovalError,
-    TransitionNotAllowedError,
 )
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.types import ActionProposal, StoredProposal
@@ -36,14 +35,22 @@ from operator_core.db.engine.urls import display_url
 from operator_core.db.errors import error_code
 from operator_core.db.functions import now, now_plus
 from operator_core.db.guards.approval_conditions import NEXT_VERSION, lacks_approval
-from operator_core.db.guards.codes import APPROVAL_REFUSED, EXPIRED, MESSAGES, OWN_APPROVAL, POLICY_REFUSED, STOPPED
+from operator_core.db.guards.codes import (
+    APPROVAL_REFUSED,
+    EXPIRED,
+    MESSAGES,
+    NOT_APPROVED,
+    OWN_APPROVAL,
+    POLICY_REFUSED,
+    STOPPED,
+)
 from operator_core.db.guards.conditions import COUNTER
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, policies, proposals, status_in
 from operator_core.db.stores import approval_status, reading
 from operator_core.db.stores import proposals as proposal_store
 from operator_core.db.stores.mapping import to_approval
-from operator_core.db.stores.transitions import deferring_diagnosis, diagnose_transition, transition, transition_to
+from operator_core.db.stores.transitions import deferring_diagnosis, diagnose_transition, transition_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +239,13 @@ def supersede(
         GuardRefusal, ProposalNotFoundError, ApprovalRefusedError: Nothing was recorded.
     """
     old, decision = _seen(connection, proposal_id, NewDecision(by, ApproverKind.HUMAN, None, reason))
-    try:
-        transition(connection, proposal_id, ActionStatus.CANCELLED, by, reason)
-    except TransitionNotAllowedError as error:
-        raise ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(error.current)) from error
-    kept = {
-        name: getattr(old, name) for name in ("ticket_id", "action_name", "action_type", "valid_until", "on_behalf_of")
-    }
+    with deferring_diagnosis(lambda later, code: _diagnose(later, code, proposal_id, by)):
+        step = {"proposal_id": proposal_id, "step_by": by, "step_reason": reason}
+        was_pending = connection.execute(_CANCEL, step).rowcount
+    if not was_pending:
+        current = proposal_store.get(connection, proposal_id) or old
+        raise ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(current.status))
+    kept = {name: getattr(old, name) for name in _KEPT}
     replacement = ActionProposal(**kept, parameters=parameters, reason=reason, proposed_by=by, retry_of=proposal_id)
     new = proposal_store.insert(connection, replacement)
     _reject(connection, proposal_id, decision, new.id)
@@ -264,7 +271,9 @@ def _diagnose(connection: sa.Connection, code: str, proposal_id: int, by: str) -
     if code == APPROVAL_REFUSED and proposal.status not in PENDING:
         return ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(proposal.status))
     detail = MESSAGES.get(code)
-    return RetryTransactionError(code=code) if detail is None else ConstraintError(code=code, detail=detail)
+    if detail is None or code == NOT_APPROVED:  # it lapsed, or the policy changed, between the condition and the guard
+        return RetryTransactionError(code=code)
+    return ConstraintError(code=code, detail=detail)
 
 
 def _diagnose_revocation(connection: sa.Connection, code: str, approval: Approval) -> ActionError:
@@ -331,7 +340,7 @@ def set_policy(
                 connection.execute(_ADD, values)
     rows = connection.execute(_OF_SCOPE, {"policy_scope": scope}).all()
     if not rows:
-        raise InvalidArgumentError(path="rules", reason=f"is empty, and there is no policy for {scope} to take away")
+        raise InvalidArgumentError(path="scope", reason=f"is {scope!a}, which has no policy to remove")
     return approval_status.to_policy(rows)
 
 
