@@ -36,6 +36,11 @@ STARTS = {
     "test_what_is_claimed_is_claimed_once",
     "test_a_stop_cancels_what_is_pending",
     "test_nothing_starts_after_a_stop_and_a_release_revives_nothing",
+    "test_nothing_starts_without_the_approvals_that_its_policy_asks_for",
+    "test_a_start_names_the_approvals_that_it_used",
+    "test_a_revoked_approval_lets_nothing_start",
+    "test_an_expired_approval_lets_nothing_start",
+    "test_of_a_start_and_a_revocation_one_wins",
 }
 JOINED = {
     *STARTS - {"test_what_is_claimed_is_claimed_once"},

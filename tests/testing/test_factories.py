@@ -4,10 +4,23 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from operator_core.actions import ActionProposal, ActionStatus, TransitionNotAllowedError
+from operator_core.actions import (
+    ActionProposal,
+    ActionStatus,
+    ApprovalRule,
+    FourEyes,
+    NotApprovedError,
+    TransitionNotAllowedError,
+)
 from operator_core.actions.lifecycle import PENDING, TRANSITIONS
 from operator_core.db import ActionDB, ActionRepository, configure_engine
-from operator_core.testing import fresh_sqlite, make_proposal, store_proposal
+from operator_core.testing import (
+    fresh_sqlite,
+    make_proposal,
+    store_approval_policy,
+    store_approved_proposal,
+    store_proposal,
+)
 from tests.support.history import check_history
 
 
@@ -76,3 +89,60 @@ async def test_under_a_stop_it_says_that_nothing_starts(db):
 
     with pytest.raises(TransitionNotAllowedError):
         await store_proposal(db, ActionStatus.EXECUTING)
+
+
+# -- approvals ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_policy_asks_for_one_person_and_covers_everything_unless_it_is_given_otherwise(db):
+    policy = await store_approval_policy(db)
+
+    assert (policy.scope, policy.rules) == ("everything", (ApprovalRule(),))
+    assert await db.approval_policies() == [policy]
+
+
+async def test_a_policy_may_have_rules_and_a_scope_of_its_own(db):
+    rules = (ApprovalRule(approvals=2), ApprovalRule(role="security"))
+
+    policy = await store_approval_policy(db, *rules, scope="action_name=add_peer")
+
+    assert (policy.scope, policy.rules) == ("action_name=add_peer", rules)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        (),
+        (ApprovalRule(),),
+        (ApprovalRule(approvals=3),),
+        (ApprovalRule(approvals=2), ApprovalRule(role="security"), ApprovalRule(approvals=2, role="legal")),
+    ],
+    ids=["no policy", "one", "three", "roles"],
+)
+async def test_an_approved_proposal_has_what_its_policy_asks_for_and_starts(db, rules):
+    if rules:
+        await store_approval_policy(db, *rules)
+
+    made = await store_approved_proposal(db, ticket_id=7)
+
+    status = await db.approval_status(made.id)
+    assert (made.status, made.ticket_id, status.is_approved) == (ActionStatus.VALIDATED, 7, True)
+    assert len({decision.by for decision in status.decisions}) == len(status.decisions)
+    await db.start_execution(made.id)
+
+
+async def test_an_approved_proposal_that_nobody_can_approve_is_an_error(db):
+    await store_approval_policy(db, ApprovalRule(four_eyes=FourEyes.PRINCIPAL))
+
+    with pytest.raises(NotApprovedError):
+        await store_approved_proposal(db)
+
+    assert (await store_approved_proposal(db, on_behalf_of="carl")).status is ActionStatus.VALIDATED
+
+
+async def test_approvals_work_within_a_transaction(db):
+    async with db.transaction() as tx:
+        await store_approval_policy(tx)
+        made = await store_approved_proposal(tx)
+
+    assert await db.get_proposal(made.id) == made
