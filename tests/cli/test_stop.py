@@ -233,22 +233,6 @@ async def test_a_stop_works_on_the_schema_one_revision_newer(db: ActionDB, ledge
     assert ran.code == 0, ran.err
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-async def test_a_drill_stops_what_it_started_and_leaves_all_of_it_cancelled(
-    db: ActionDB, command: Run, as_json: bool
-) -> None:
-    bystander = await stored(db, ActionStatus.VALIDATED)
-
-    ran = command("drill", *["--json"] * as_json)
-
-    found = await db.count_proposals()
-    assert ran.code == 0, ran.err
-    assert "0 late starts" in ran.out or ran.json["late_starts"] == 0
-    assert found[ActionStatus.CANCELLED] == sum(found.values()) - 1
-    assert (await db.get_proposal(bystander.id)).status is ActionStatus.VALIDATED
-    assert (await db.kill_switch_status()).engaged == ()
-
-
 @pytest.mark.parametrize("arguments", [["--reason", "St\udcf6rung"], ["--reason", "x", "--by", "\udcf6"],
                                        ["--reason", "", "--by", ""]])  # fmt: skip
 async def test_an_emergency_is_no_time_to_refuse_a_reason(db: ActionDB, command: Run, arguments: list[str]) -> None:
@@ -320,24 +304,6 @@ def test_a_screen_that_takes_nothing_does_not_turn_a_stop_into_a_failure(sqlite_
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
 
     assert done.returncode == 0, done.stderr
-
-
-async def test_there_is_no_drill_while_a_stop_is_engaged(db: ActionDB, command: Run) -> None:
-    await db.engage_kill_switch(by="ann", reason="fire", scope=Scope(ticket_id=7))
-
-    ran = command("drill")
-
-    assert ran.code == 1
-    assert "release it, or practise later" in ran.err
-    assert await db.list_proposals() == []
-
-
-@pytest.mark.parametrize("arguments", [["--starters", "0"], ["--proposals", "-1"]])
-def test_a_drill_needs_something_to_do(sqlite_path: Path, arguments: list[str]) -> None:
-    ran = run_command("drill", *arguments, "--url", str(sqlite_path))
-
-    assert ran.code == 1
-    assert "is not a number from 1 to" in ran.err
 
 
 def test_a_stop_does_not_wait_for_what_it_does_not_need() -> None:
