@@ -1,6 +1,7 @@
 """What an import leaves in a ledger: rows that were walked through every step, with their old ids and times."""
 
 import random
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
+    ApprovalRule,
+    NotApprovedError,
     Resolution,
     StoredRecord,
 )
@@ -245,3 +248,73 @@ async def ids_in(db: ActionDB, table: str) -> set[int | None]:
     if table == "action_proposals":
         return {one.id for one in found}
     return {record.id for one in found for record in await db.get_records_for_proposal(one.id)}
+
+
+# -- approvals ---------------------------------------------------------------------------------------------------------
+
+STRICT = (ApprovalRule(approvals=2), ApprovalRule(role="security", expires_in=60.0))
+
+
+async def test_under_a_policy_every_state_is_imported_and_the_policies_are_as_they_were(
+    old: Predecessor, take_over: Import, db: ActionDB, ledger: Ledger
+) -> None:
+    ids = old.one_of_each()
+    await db.set_approval_policy("everything", STRICT, by="ann", reason="a test")
+    await db.set_approval_policy("action_name=page", [ApprovalRule(approvals=0)], by="ann", reason="a test")
+
+    report = await take_over()
+
+    policies = {policy.scope: policy.rules for policy in await db.approval_policies()}
+    assert (report.proposals, report.pending) == (len(ids), 2)
+    assert policies == {"everything": STRICT, "action_name=page": (ApprovalRule(approvals=0),)}
+    assert (await db.verify(), check_history(ledger)) == ([], [])
+
+
+async def test_under_a_policy_nothing_that_is_imported_as_validated_starts_without_its_approvals(
+    old: Predecessor, take_over: Import, db: ActionDB
+) -> None:
+    number = old.proposal("validated", **STEPS)
+    await db.set_approval_policy("everything", [ApprovalRule()], by="ann", reason="a test")
+
+    await take_over()
+
+    assert await db.claim_next(worker="w") is None
+    with pytest.raises(NotApprovedError):
+        await db.start_execution(number)
+    assert [waiting.proposal.id for waiting in await db.list_pending_approvals()] == [number]
+    await db.approve(number, by="ann")
+    assert (await db.start_execution(number)).proposal_id == number
+
+
+async def test_an_import_changes_policies_for_no_other_client_and_leaves_them_when_it_fails(
+    old: Predecessor, take_over: Import, db: ActionDB, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old.one_of_each()
+    policy = await db.set_approval_policy("everything", [ApprovalRule()], by="ann", reason="a test")
+    seen: list[tuple[str, bool]] = []
+
+    def look_and_fail(*_: object) -> None:
+        with closing(ledger.connect()) as other:
+            found = other.execute("SELECT scope, in_force FROM approval_policies").fetchall()
+        seen.extend((row[0], bool(row[1])) for row in found)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store, "restore_policies", look_and_fail)
+    with pytest.raises(ZeroDivisionError):
+        await take_over()
+
+    assert seen == [("everything", True)]
+    assert await db.approval_policies() == [policy]
+    assert await db.list_proposals() == []
+
+
+async def test_an_import_that_finds_nothing_new_changes_no_policy(
+    old: Predecessor, take_over: Import, db: ActionDB
+) -> None:
+    old.one_of_each()
+    await take_over()
+    policy = await db.set_approval_policy("everything", [ApprovalRule()], by="ann", reason="a test")
+
+    assert (await take_over()).proposals == 0
+
+    assert await db.approval_policies() == [policy]

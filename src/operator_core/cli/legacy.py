@@ -58,7 +58,10 @@ def _lines(report: "ImportReport") -> list[str]:
     if report.unknown:
         lines.append(f"outcome unknown: {report.unknown} (see operator-core unknown and resolve)")
     if report.pending:
-        lines.append(f"proposed or validated: {report.pending}; a worker may start them: cancel what is not wanted")
+        lines.append(
+            f"proposed or validated: {report.pending}; where no policy asks for approvals, a worker may start what is "
+            "validated: cancel what is not wanted"
+        )
     if report.rejected:
         where = "nowhere, this is a dry run" if report.rejects_file is None else report.rejects_file
         lines.append(f"rejected: {report.rejected} rows, in {where}")

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from operator_core.actions.approvals import ApprovalPolicy
 from operator_core.actions.errors import ActionError, ConnectionLostError, RetryTransactionError
 from operator_core.actions.lifecycle import PENDING, ActionOutcome
 from operator_core.db import ActionDB
@@ -167,6 +168,7 @@ class _Transfer:
     cancelled: bool = False
     committed: bool = False
     conflicts: list[str] = field(default_factory=list[str])
+    policies: list[ApprovalPolicy] | None = None
 
     @property
     def mode(self) -> TransactionMode:
@@ -174,7 +176,7 @@ class _Transfer:
         return TransactionMode.TRANSACTION if self.write else TransactionMode.SNAPSHOT
 
     def __call__(self, connection: sa.Connection, /) -> _Counts:
-        self.conflicts = []  # a transaction that conflicts with another is run again
+        self.conflicts, self.policies = [], None  # a transaction that conflicts with another is run again
         counts = _Counts()
         began = _require_no_stop(connection)
         if self.write:
@@ -192,6 +194,8 @@ class _Transfer:
             more = len(self.conflicts) - _NAMED
             named = (*self.conflicts[:_NAMED], *([f"and {more} more"] if more > 0 else []))
             raise ImportRefusedError(problem="ids are taken in the ledger by other content", conflicts=named)
+        with deferring_diagnosis(_refused):
+            store.restore_policies(connection, self.policies or (), BY)
         self.source.require_unchanged()
         return counts
 
@@ -199,8 +203,10 @@ class _Transfer:
         new, conflicts = store.compare(connection, batch)
         self.conflicts += conflicts
         counts.add(batch, new)
-        if self.write and not self.conflicts:
+        if self.write and new and not self.conflicts:
             with deferring_diagnosis(_refused):
+                if self.policies is None:
+                    self.policies = store.set_policies_aside(connection, BY)
                 store.store(connection, new, BY)
 
     def _batches(self) -> Iterator[tuple[int, list[ImportedAction]]]:

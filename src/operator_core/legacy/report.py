@@ -35,7 +35,8 @@ class ImportReport(FrozenModel):
         proposals: The number of imported proposals.
         records: The number of imported records, including those made for executing proposals without one.
         already: The number of proposals that the ledger already held, identical.
-        pending: The number of all these that are proposed or validated: they may still be started.
+        pending: The number of all these that are proposed or validated: they may still be started, where
+            no policy asks for approvals.
         unknown: The number of all these that are failed with an unknown outcome: they were executing, or their record
             did not say how they ended.
         rejected: The number of rejected rows.

@@ -1,7 +1,8 @@
 """The store of imported history: proposals and records with their own ids and times, taken through each step.
 
 The guards stay on: every row begins as proposed and takes the legal steps, so that the database itself writes the
-history.
+history. What ran in the past has no approvals: policies are out of force within the transaction of the import, for no
+other client, and in force again at its end.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,12 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from operator_core.actions.approvals import ApprovalPolicy
 from operator_core.actions.kill_switch import Stop
 from operator_core.actions.lifecycle import INITIAL, TRANSITIONS, ActionStatus
 from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards.conditions import COUNTER, FINDING_COLUMNS
 from operator_core.db.schema import events, proposals, records
+from operator_core.db.stores import approval_status, approvals
 from operator_core.db.stores.kill_switch import list_stops
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, RECORD_FIELDS, to_proposal, to_record
 from operator_core.db.stores.transitions import step_values
@@ -35,6 +38,24 @@ def stop_state(connection: sa.Connection) -> tuple[int, list[Stop]]:
     """Return the number of the last stop, and the stops that are engaged."""
     stops = list_stops(connection)
     return max((stop.generation for stop in stops), default=0), [stop for stop in stops if stop.released_at is None]
+
+
+_SET_ASIDE = "the import of what ran in the past; within its transaction only"
+_RESTORED = "as before the import"
+
+
+def set_policies_aside(connection: sa.Connection, by: str) -> list[ApprovalPolicy]:
+    """Remove the policies that ask for approvals, within this transaction, and return them."""
+    asking = [p for p in approval_status.policies(connection) if any(rule.approvals for rule in p.rules)]
+    for policy in asking:
+        approvals.set_policy(connection, policy.scope, (), by, _SET_ASIDE)
+    return asking
+
+
+def restore_policies(connection: sa.Connection, policies: Iterable[ApprovalPolicy], by: str) -> None:
+    """Put back the policies that were set aside."""
+    for policy in policies:
+        approvals.set_policy(connection, policy.scope, policy.rules, by, _RESTORED)
 
 
 _RESERVE_ON_SQLITE = (
