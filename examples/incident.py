@@ -1,4 +1,4 @@
-"""Replay what an agent wanted to do in an incident: propose, check, execute, and cancel what is left over.
+"""Replay what an agent wanted to do in an incident: propose, check, approve, execute, and cancel what is left over.
 
 The exit code is 0 when every line of the file is accounted for, 1 when one is not, 2 when the program cannot run.
 """
@@ -19,11 +19,13 @@ from operator_core.actions import (
     TRANSITIONS,
     ActionError,
     ActionStatus,
+    ApprovalRefusedError,
+    ApproverKind,
     StoredProposal,
     TransitionNotAllowedError,
 )
 from operator_core.db import ActionDB
-from operator_core.worker import ActionRegistry, Worker
+from operator_core.worker import ActionRegistry, NotRegisteredError, ParametersNotValidError, Worker
 from screen import Progress, one_line, show_counts, show_proposal
 from system import make_registry
 
@@ -31,6 +33,7 @@ PROGRAM = Path(__file__).name
 SAMPLE = Path(__file__).with_suffix(".jsonl")
 BATCH = 100
 LONGEST = 60.0  # seconds that one action may take
+VALIDATOR = "validator"  # the program that decides here, by a stated rule: what fits its model may run
 
 
 Tickets = dict[int | None, list[int]]
@@ -64,12 +67,12 @@ async def propose(db: ActionDB, calls: list[Call]) -> list[StoredProposal]:
 
 
 async def check(db: ActionDB, registry: ActionRegistry, proposals: list[StoredProposal], calls: list[Call]) -> Tickets:
-    """Cancel what must not run, with the reason; return what is to run, by ticket, in the order of the file."""
+    """Reject what must not run, with the reason; return what is to run, by ticket, in the order of the file."""
     progress = Progress("checked", len(calls))
     tickets: Tickets = defaultdict(list)
     for proposal, call in zip(proposals, calls, strict=True):
         if flaw := call.flaw or find_flaw(registry, proposal):
-            await step(db, proposal.id, ActionStatus.CANCELLED, flaw)
+            await reject(db, proposal.id, flaw)
         elif call.outcome is not None:  # without an outcome the run ended before this call
             tickets[proposal.ticket_id].append(proposal.id)
         progress.step()
@@ -78,28 +81,37 @@ async def check(db: ActionDB, registry: ActionRegistry, proposals: list[StoredPr
 
 def find_flaw(registry: ActionRegistry, proposal: StoredProposal) -> str | None:
     """Say why an action must not run, or None when its model accepts the parameters."""
-    if proposal.action_name not in registry.names:
+    try:
+        registry.check(proposal.action_name, proposal.parameters)
+    except NotRegisteredError:
         return "no such action"
-    problems = registry[proposal.action_name].problems(proposal.parameters)
-    return problems and f"invalid arguments: {problems}"
+    except ParametersNotValidError as error:
+        return f"invalid arguments: {error.problems}"
+    return None
 
 
-async def step(db: ActionDB, proposal_id: int, status: ActionStatus, reason: str | None = None) -> None:
-    """Validate or cancel a proposal, unless a stop, or somebody else, has cancelled it."""
-    with suppress(TransitionNotAllowedError):
-        await db.update_proposal_status(proposal_id, status, by="validator", reason=reason)
+async def reject(db: ActionDB, proposal_id: int, reason: str) -> None:
+    """Reject a proposal, unless a stop, or somebody else, has cancelled it."""
+    with suppress(ApprovalRefusedError):
+        await db.reject(proposal_id, by=VALIDATOR, kind=ApproverKind.SYSTEM, reason=reason)
+
+
+async def approve(db: ActionDB, proposal_id: int) -> None:
+    """Approve a proposal, unless a stop, or somebody else, has cancelled it."""
+    with suppress(ApprovalRefusedError, TransitionNotAllowedError):
+        await db.approve(proposal_id, by=VALIDATOR, kind=ApproverKind.SYSTEM)
 
 
 async def execute(db: ActionDB, worker: Worker, tickets: Tickets) -> None:
     """Have a worker do it: many tickets at once, and a call of a ticket after the one before it has ended.
 
-    A worker does whatever is validated. So the next call of each ticket is validated when it may run, not sooner.
+    A worker does whatever is approved. So the next call of each ticket is approved when it may run, not sooner.
     """
     progress = Progress("executed", sum(map(len, tickets.values())))
     for wave in zip_longest(*tickets.values()):
         ids = [proposal_id for proposal_id in wave if proposal_id is not None]
         for proposal_id in ids:
-            await step(db, proposal_id, ActionStatus.VALIDATED)
+            await approve(db, proposal_id)
         await worker.run_until_idle()
         for proposal_id in ids:
             await db.wait_for(proposal_id, timeout=LONGEST)  # another run that shares the ledger may have taken it
