@@ -18,6 +18,7 @@ from tests.support.environment import isolate
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
+from tests.support.postgres_pool import PostgresPool
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,10 +63,18 @@ def sqlite_path(sqlite_template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(sqlite_template, tmp_path / "ledger.db"))
 
 
+@pytest.fixture(scope="session")
+def postgres_pool(postgres: PrivatePostgres, postgres_template: str) -> PostgresPool:
+    """The migrated databases that tests use one after another."""
+    return PostgresPool(postgres, postgres_template)
+
+
 @pytest.fixture
-def postgres_url(postgres: PrivatePostgres, postgres_template: str) -> str:
+def postgres_url(postgres_pool: PostgresPool) -> Iterator[str]:
     """The URL of a migrated, empty PostgreSQL ledger."""
-    return postgres.url(postgres.create_database(postgres_template))
+    name = postgres_pool.take()
+    yield postgres_pool.server.url(name)
+    postgres_pool.give_back(name)
 
 
 @pytest.fixture(params=ENGINES)
