@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
 from operator_core.db.stop import bounded_connection
-from tests.support.environment import isolate
+from tests.support.environment import isolate, keep_files_in_memory
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
 from tests.support.postgres import ENVIRONMENT_URL, PrivatePostgres
@@ -24,6 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 isolate(os.environ)
+keep_files_in_memory(os.environ)
 
 ENGINES = ("sqlite", "postgresql")
 _VERSION: list[str] = []
