@@ -298,11 +298,40 @@ def _latch(found: Snapshot) -> Iterator[str]:
 
 def tamper(ledger: Ledger, *statements: str) -> None:
     """Do behind the guards what nobody may, and put them back."""
+    if all(statement.startswith("UPDATE ") for statement in statements):
+        write_past_guards(ledger, *statements)
+        return
     drop_guards(ledger)
     with closing(ledger.connect()) as plain:
         for statement in statements:
             plain.execute(statement)  # type: ignore[arg-type]
     put_guards_back(ledger)
+
+
+def write_past_guards(ledger: Ledger, *statements: str, checks: bool = True) -> None:
+    """Run statements for which no guard fires, and leave the guards as they were: quicker than to install them.
+
+    Args:
+        ledger: Where.
+        statements: What nobody may; no DELETE, which may have to cascade on PostgreSQL.
+        checks: Whether the CHECKs of SQLite hold.
+    """
+    with closing(ledger.connect()) as connection:
+        if not isinstance(connection, sqlite3.Connection):
+            for statement in ("SET session_replication_role = replica", *statements):
+                connection.execute(statement)  # type: ignore[arg-type]
+            return
+        connection.execute(f"PRAGMA ignore_check_constraints = {not checks}")
+        connection.execute("BEGIN IMMEDIATE")
+        triggers = connection.execute("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        triggers = [trigger for trigger in triggers if any(trigger[1] in statement for statement in statements)]
+        for name, _, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            connection.execute(statement)
+        for _, _, definition in triggers:
+            connection.execute(definition)
+        connection.execute("COMMIT")
 
 
 def put_guards_back(ledger: Ledger) -> None:

@@ -3,11 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-from sqlalchemy.engine import make_url
-
-from operator_core.db import install_guards
-from tests.support.history import drop_guards
+from tests.support.history import write_past_guards
 from tests.support.ledger import Ledger
 
 DEEP = '{"a":' * 250 + "1" + "}" * 250
@@ -94,16 +90,4 @@ def plants(ledger: Ledger, rows: Mapping[Plant, int]) -> None:
 
 def behind_the_guards(ledger: Ledger, *statements: str) -> None:
     """Do what no guard lets anybody do, and leave the guards as they were."""
-    drop_guards(ledger)
-    url = (
-        f"sqlite:///{ledger.target}" if ledger.is_sqlite else make_url(ledger.dsn).set(drivername="postgresql+psycopg")
-    )
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        if ledger.is_sqlite:
-            connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
-        for statement in statements:
-            connection.execute(sa.text(statement.replace(":", "\\:")))
-        install_guards(connection)
-        connection.commit()
-    engine.dispose()
+    write_past_guards(ledger, *statements, checks=False)
