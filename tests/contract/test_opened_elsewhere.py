@@ -4,8 +4,6 @@ import asyncio
 import gc
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,7 @@ from operator_core.db import ActionDB
 from tests.support.elsewhere import AT_HOME, CHILD, CLOSE, OWN_LEDGER
 from tests.support.factories import proposal
 from tests.support.host import DRIVERS
-
-ROOT = Path(__file__).parents[2]
-PATIENCE = 300.0
+from tests.support.programs import ELSEWHERE, programs
 
 
 @pytest.fixture(params=DRIVERS)
@@ -32,8 +28,7 @@ def target(request: pytest.FixtureRequest) -> Path | str:
 
 
 def said_in(place: str, target: Path | str, end: str = "at once") -> dict[str, str]:
-    command = [sys.executable, "-m", "tests.support.elsewhere", str(target), place, end]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = programs().run(ELSEWHERE, [str(target), place, end])
     assert done.returncode == 0, done.stderr
     said: dict[str, str] = json.loads(done.stdout)
     return said

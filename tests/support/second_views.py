@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from tests.support.ledger import Ledger
+from tests.support.programs import OPERATOR_CORE, programs
 
 
 def remove_shm(file: Path) -> Path:
@@ -92,8 +92,8 @@ WAYS: dict[str, Callable[[Path], Path]] = {
 
 def stop_from_elsewhere(file: Path, wait: float = 30) -> subprocess.CompletedProcess[str]:
     """Have another process stop everything in a file, and return how that ended."""
-    command = [sys.executable, "-m", "operator_core", "stop", "--url", str(file), "--reason", "smoke", "--by", "eve"]
-    return subprocess.run([*command, "--timeout", str(wait)], capture_output=True, text=True, check=False)
+    arguments = ["stop", "--url", str(file), "--reason", "smoke", "--by", "eve", "--timeout", str(wait)]
+    return programs().run(OPERATOR_CORE, arguments)
 
 
 def is_stopped(file: Path) -> bool:
