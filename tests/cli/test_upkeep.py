@@ -61,6 +61,30 @@ async def test_the_history_is_written_one_event_a_line_in_order(db: ActionDB, co
     assert "5 events written to standard output" in ran.err
 
 
+async def test_the_history_holds_the_decisions_after_the_step_that_they_follow(db: ActionDB, command: Run) -> None:
+    made = await stored(db)
+    given = await db.approve(made.id, by="anna", role="sre", reason="I looked")
+    await db.revoke(given.id, by="bob", reason="hm")
+    await db.reject(made.id, by="carl", reason="no")
+
+    events = [json.loads(line) for line in command("export").out.splitlines()]
+
+    assert [(event["kind"], event["to_status"], event["by"]) for event in events] == [
+        ("step", "proposed", "agent"),
+        ("approved", "proposed", "anna"),
+        ("step", "validated", "anna"),
+        ("revoked", "validated", "bob"),
+        ("rejected", "validated", "carl"),
+        ("step", "cancelled", "carl"),
+    ]
+    assert (events[1]["data"]["role"], events[1]["data"]["digest"], events[1]["reason"]) == (
+        "sre",
+        made.digest,
+        "I looked",
+    )
+    assert events[3]["data"]["revokes"] == given.id
+
+
 async def test_the_history_is_written_to_a_new_file(db: ActionDB, command: Run, tmp_path: Path) -> None:
     await stored(db, ActionStatus.COMPLETED)
     file = tmp_path / "history.jsonl"

@@ -5,7 +5,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from operator_core.actions import ActionStatus, RecordNotFoundError
+from operator_core.actions import ActionStatus, ApprovalRule, RecordNotFoundError
 from operator_core.db import ActionDB
 from operator_core.db.stores import kill_switch_status
 from tests.support.factories import running, stored
@@ -24,6 +24,9 @@ DAMAGE = {
     "starts": "DELETE FROM action_events WHERE to_status = 'executing'",
     "proposals": "DELETE FROM action_proposals",
     "notes": "DELETE FROM action_notes",
+    "decisions": "DELETE FROM action_approvals",
+    "policies": "DELETE FROM approval_policies",
+    "the history of the policies": "DELETE FROM approval_policy_events",
     "everything": "; ".join(f"DELETE FROM {table}" for table in TABLES),
 }
 
@@ -61,6 +64,8 @@ READS: dict[str, Callable[[ActionDB], Awaitable[object]]] = {
     "asked": asked,
     "watch": lambda db: db._run(kill_switch_status.changes_so_far),
     "proposed": lambda db: db.lock_proposed(["nothing"]),
+    "pending": lambda db: db.list_pending_approvals(),
+    "policies": lambda db: db.approval_policies(),
 }
 
 
@@ -70,6 +75,10 @@ async def filled(db: ActionDB) -> None:
         await stored(db, status)
     record = await running(db)
     await db.request_cancel(record.proposal_id, by="ann", reason="wrong store")
+    await db.set_approval_policy("action_name=fill_store", [ApprovalRule()], by="ann", reason="by the book")
+    filling = await stored(db, action_name="fill_store")
+    await db.approve(filling.id, by="bob")
+    await db.start_execution(filling.id)
     receipt = await stop(db)
     await db.release_kill_switch(by="ann", reason="out", generation=receipt.generation)
     await stop(db, scope="ticket_id=7")

@@ -9,6 +9,7 @@ import pytest
 from operator_core.actions import (
     TRANSITIONS,
     ActionStatus,
+    ApprovalRule,
     InvalidArgumentError,
     Resolution,
     StoredRecord,
@@ -145,6 +146,70 @@ async def test_ids_are_never_given_again(db: ActionDB) -> None:
     assert (await stored(db)).id == (gone.id) + 1
 
 
+# -- decisions ---------------------------------------------------------------------------------------------------------
+
+
+async def decided(db: ActionDB) -> list[int]:
+    """Return the ids of proposals that were approved and completed, rejected, or approved and revoked."""
+    done, rejected, revoked = [await stored(db) for _ in range(3)]
+    await db.approve(done.id, by="ann")
+    record = await db.start_execution(done.id)
+    await db.finish_execution(record.id, success=True)
+    await db.reject(rejected.id, by="ann", reason="no")
+    await db.revoke((await db.approve(revoked.id, by="ann")).id, by="ann", reason="hm")
+    await db.update_proposal_status(revoked.id, ActionStatus.CANCELLED)
+    return [done.id, rejected.id, revoked.id]
+
+
+async def test_decisions_stay_with_the_history_that_is_kept(db: ActionDB, ledger: Ledger, plain: Plain) -> None:
+    numbers = await decided(db)
+    before = [await db.get_events(number) for number in numbers]
+
+    report = await db.prune(await now())
+
+    assert (report.proposals, report.events) == (3, 0)
+    assert [await db.get_events(number) for number in numbers] == before
+    assert rows(plain, "SELECT count(*) FROM action_approvals") == [(4,)]
+    assert check_history(ledger) == []
+
+
+async def test_decisions_go_with_the_history(db: ActionDB, ledger: Ledger, plain: Plain) -> None:
+    numbers = await decided(db)
+    waiting = await stored(db)
+    await db.approve(waiting.id, by="ann")
+    moment = await now()
+    counted = await db.count_prunable(moment, keep_events=False)
+
+    report = await db.prune(moment, keep_events=False)
+
+    assert report == counted
+    assert (report.proposals, report.events) == (3, 9 + 4)
+    assert [await db.get_events(number) for number in numbers] == 3 * [[]]
+    assert rows(plain, "SELECT proposal_id FROM action_approvals") == [(waiting.id,)]
+    assert check_history(ledger) == []
+
+
+async def test_decisions_whose_history_was_kept_can_go_later(db: ActionDB, plain: Plain) -> None:
+    await decided(db)
+    await db.prune(await now())
+
+    report = await db.prune(await now(), keep_events=False)
+
+    assert (report.proposals, report.events) == (0, 9 + 4)
+    assert rows(plain, "SELECT 1 FROM action_approvals") == []
+
+
+async def test_policies_and_their_history_stay(db: ActionDB, plain: Plain) -> None:
+    await db.set_approval_policy("everything", [ApprovalRule(approvals=0)], by="ops", reason="by the book")
+    await decided(db)
+    policies = await db.approval_policies()
+
+    await db.prune(await now(), keep_events=False)
+
+    assert await db.approval_policies() == policies
+    assert rows(plain, "SELECT version FROM approval_policy_events") == [(1,)]
+
+
 # -- counts ------------------------------------------------------------------------------------------------------------
 
 
@@ -225,9 +290,9 @@ async def test_a_moment_that_nobody_can_mean_is_refused(db: ActionDB, call: str,
     assert await db.get_proposal(made.id) == made
 
 
-@pytest.mark.parametrize("table", ["action_proposals", "action_records", "action_events"])
+@pytest.mark.parametrize("table", ["action_proposals", "action_records", "action_events", "action_approvals"])
 async def test_without_a_permission_plain_sql_deletes_nothing(db: ActionDB, plain: Plain, table: str) -> None:
-    await stored(db, ActionStatus.COMPLETED)
+    await decided(db)
 
     assert attack(plain, f"DELETE FROM {table}")
 

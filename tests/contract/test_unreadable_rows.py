@@ -53,17 +53,24 @@ async def _note(db: ActionDB) -> Made:
     return (await db.get_events(execution.proposal.id))[-1].id, execution.proposal.id
 
 
+async def _decision(db: ActionDB) -> Made:
+    made = await stored(db)
+    return (await db.approve(made.id, by="ann")).id, made.id
+
+
 MAKE: dict[str, Callable[[ActionDB], Awaitable[Made]]] = {
     "action_proposals": _proposal,
     "action_records": _record,
     "action_events": _step,
     "action_notes": _note,
+    "action_approvals": _decision,
 }
 READ: dict[str, Callable[[ActionDB, Made], Awaitable[Any]]] = {
     "action_proposals": lambda db, made: db.get_proposal(made[0]),
     "action_records": lambda db, made: db.get_record(made[0]),
     "action_events": lambda db, made: db.get_events(made[1]),
     "action_notes": lambda db, made: db.get_events(made[1]),
+    "action_approvals": lambda db, made: db.approval_status(made[1]),
 }
 every_table = pytest.mark.parametrize("table", MAKE)
 

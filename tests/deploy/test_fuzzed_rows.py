@@ -14,7 +14,7 @@ from operator_core.db import ActionDB, metadata
 from operator_core.db.errors import error_code
 from tests.cli.conftest import run_command
 from tests.support.factories import running, stored
-from tests.support.plain_sql import LATER, engage, release
+from tests.support.plain_sql import LATER, NEXT_POLICY_VERSION, NOW_ON_SQLITE, engage, release
 from tests.support.race_rounds import rounds, seed
 from tests.support.roles import APP
 from tests.support.unreadable import JSON, NO_DATE, NO_JSON, NO_NUMBER, NO_TEXT, NO_TIME, NOT_FINITE
@@ -99,6 +99,17 @@ ROWS: list[tuple[str, dict[str, str]]] = [
         },
     ),
     ("action_prunes", {"before": "'2001-01-01 00:00:00.000000'", "by": "'ann'", "reason": "'old'", "at": AT}),
+    (
+        "action_approvals",
+        {
+            **dict.fromkeys(("by", "reason", "role"), "'ann'"),
+            "decision": "'approved'",
+            "kind": "'human'",
+            "status": "'proposed'",
+            "at": "{now}",
+            "generation": COUNTER,
+        },
+    ),
     ("action_events", {"to_status": "'failed'", "at": AT, "by": "'ann'", "generation": "0"}),
 ]
 
@@ -111,14 +122,23 @@ def belongs_to_a_proposal(table: str) -> bool:
 class Fuzzer:
     """Makes statements that are legal but for a value or two."""
 
-    def __init__(self, values: list[str], choose: random.Random) -> None:
-        self._values, self._choose = values, choose
+    def __init__(self, values: list[str], choose: random.Random, now: str) -> None:
+        self._values, self._choose, self._now = values, choose, now
 
     def statement(self) -> str:
         """Return an insert or an update with values of any kind."""
         number = self._choose.randint(1, 40)
-        make = self._choose.choice([self._row, self._step, self._close, self._request, self._finding, self._stop])
-        return make(number)
+        makers = [
+            self._row,
+            self._step,
+            self._close,
+            self._request,
+            self._finding,
+            self._stop,
+            self._rule,
+            self._revoke,
+        ]
+        return self._choose.choice(makers)(number).replace("{now}", self._now)
 
     def _spoilt(self, assignments: dict[str, str], table: str) -> dict[str, str]:
         columns = [column.name for column in metadata.tables[table].columns]
@@ -158,6 +178,26 @@ class Fuzzer:
         assignments = {"finding": "'partly'", "finding_at": f"'{LATER}'", "finding_by": "'ann'"}
         return self._update("action_records", assignments | {"finding_reason": "'seen'"}, f"id = {number}")
 
+    def _rule(self, number: int) -> str:
+        scope = self._choose.choice([f"'action_name=a{number}'", "'action_name=none'"])
+        assignments = {"scope": scope, "role": self._choose.choice(["''", "'sre'"]), "by": "'ann'", "reason": "'new'"}
+        assignments |= {"at": "{now}", "version": NEXT_POLICY_VERSION}
+        spoilt = self._spoilt(assignments, "approval_policies")
+        if self._choose.random() < 0.5:
+            changes = ", ".join(
+                f'"{name}" = {value}' for name, value in spoilt.items() if name not in ("scope", "role")
+            )
+            return f"UPDATE approval_policies SET {changes} WHERE scope = {scope}"
+        names = ", ".join(f'"{name}"' for name in spoilt)
+        return f"INSERT INTO approval_policies ({names}) VALUES ({', '.join(spoilt.values())})"
+
+    def _revoke(self, number: int) -> str:
+        assignments = {**dict(ROWS)["action_approvals"], "decision": "'revoked'", "revokes": str(number)}
+        assignments["proposal_id"] = f"(SELECT proposal_id FROM action_approvals WHERE id = {number})"
+        spoilt = self._spoilt(assignments, "action_approvals")
+        names = ", ".join(f'"{name}"' for name in spoilt)
+        return f"INSERT INTO action_approvals ({names}) VALUES ({', '.join(spoilt.values())})"
+
     def _stop(self, number: int) -> str:
         scope = self._choose.choice([f"ticket_id={number}", "action_name=none", f"proposed_by={number}"])
         if self._choose.random() < 0.5:
@@ -191,9 +231,13 @@ async def read_everything(db: ActionDB) -> None:
         for record in await db.get_records_for_proposal(number):
             assert await db.get_record(record.id) == record
             await db.stop_requested(record.id)
+        assert (await db.approval_status(number)).proposal_id == number
     assert [event async for event in db.iter_events()]
     await db.list_unresolved()
     await db.kill_switch_status()
+    await db.approval_policies()
+    for waiting in await db.list_pending_approvals():
+        assert waiting.approval == await db.approval_status(waiting.proposal.id)
 
 
 async def test_whatever_is_let_in_is_read_back_by_every_read_by_recovery_and_by_a_worker(
@@ -201,7 +245,7 @@ async def test_whatever_is_let_in_is_read_back_by_every_read_by_recovery_and_by_
 ) -> None:
     chosen = seed()
     is_sqlite = isinstance(plain, sqlite3.Connection)
-    fuzzer = Fuzzer(VALUES[is_sqlite], random.Random(chosen))
+    fuzzer = Fuzzer(VALUES[is_sqlite], random.Random(chosen), NOW_ON_SQLITE if is_sqlite else "now()")
     unreadable: list[UnreadableRowError] = []
     async with ActionDB(target, on_unreadable=unreadable.append) as db:
         for status in 5 * list(ActionStatus):

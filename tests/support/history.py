@@ -32,7 +32,11 @@ TABLES = (
     "action_prunes",
     "kill_switch",
     "kill_switch_events",
+    "action_approvals",
+    "approval_policies",
+    "approval_policy_events",
 )
+_ORDER = {"kill_switch": "generation", "approval_policies": "version"}
 PUBLISHING = timedelta(minutes=1)
 """How long a stop may wait at its barrier for starts that had passed the guard on PostgreSQL: no row says it."""
 
@@ -49,6 +53,9 @@ class Snapshot:
     prunes: list[Row]
     latch: list[Row]
     stops: list[Row]
+    approvals: list[Row]
+    policies: list[Row]
+    policy_events: list[Row]
     confirmed: Mapping[int, datetime] = field(default_factory=dict)
 
 
@@ -68,6 +75,8 @@ def check_history(ledger: Ledger, confirmed: Mapping[int, datetime] | None = Non
         problems += (f"proposal {number}: {text}" for text in told)
     problems += _notes(found)
     problems += _latch(found)
+    problems += _approvals(found)
+    problems += _policies(found)
     return problems
 
 
@@ -99,7 +108,7 @@ def _read(ledger: Ledger) -> dict[str, list[Row]]:
             cursor = connection.cursor(row_factory=tuple_row)
         tables: dict[str, list[Row]] = {}
         for table in TABLES:
-            cursor.execute(f"SELECT * FROM {table} ORDER BY {'generation' if table == 'kill_switch' else 'id'}")
+            cursor.execute(f"SELECT * FROM {table} ORDER BY {_ORDER.get(table, 'id')}")
             names = [column[0] for column in cursor.description]
             tables[table] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         connection.execute("COMMIT")
@@ -291,6 +300,56 @@ def _latch(found: Snapshot) -> Iterator[str]:
     engaged = [event["generation"] for event in found.stops if event["change"] == "engaged"]
     if engaged != sorted(set(engaged)):
         yield f"the stops are numbered {engaged}"
+
+
+# -- approvals ---------------------------------------------------------------------------------------------------------
+
+
+def _approvals(found: Snapshot) -> Iterator[str]:
+    """Yield the decisions that contradict their proposals, and the starts that name others than those that stood."""
+    decided = {row["id"]: row for row in found.approvals}
+    passed = {(event["proposal_id"], event["to_status"]) for event in found.events}
+    for row in found.approvals:
+        name, proposal = f"decision {row['id']} ({row['decision']})", found.proposals.get(row["proposal_id"])
+        if proposal is None and not found.prunes:
+            yield f"{name}: there is no proposal {row['proposal_id']}, and nothing was ever pruned"
+        if proposal is not None and (row["proposal_id"], row["status"]) not in passed:
+            yield f"{name}: proposal {row['proposal_id']} was never {row['status']}"
+        if proposal is not None and row["decision"] == "rejected" and proposal["status"] != ActionStatus.CANCELLED:
+            yield f"{name}: proposal {row['proposal_id']} is {proposal['status']}"
+        revoked = decided.get(row["revokes"])
+        if row["revokes"] is not None and (revoked is None or not _revokes(row, revoked)):
+            yield f"{name}: it revokes {revoked}"
+    revocations = {row["revokes"] for row in found.approvals}
+    for start in (event for event in found.events if event["to_status"] == ActionStatus.EXECUTING):
+        data = _parsed(start["data"])
+        used = data["approvals"] if isinstance(data, dict) else []
+        stood = [number for number in used if number in decided and number not in revocations]
+        of = [decided[number] for number in stood]
+        if stood != used or any(_says(row) != ("approved", start["proposal_id"]) for row in of):
+            yield f"event {start['id']}: it names the approvals {used}, of which stood {stood}: {of}"
+
+
+def _says(row: Row) -> tuple[str, int]:
+    return row["decision"], row["proposal_id"]
+
+
+def _revokes(row: Row, revoked: Row) -> bool:
+    return _says(revoked) == ("approved", row["proposal_id"]) and row["id"] > revoked["id"]
+
+
+def _policies(found: Snapshot) -> Iterator[str]:
+    """Yield the rules that differ from their last change, and the versions that were given twice or went back."""
+    last = {(event["scope"], event["role"]): event for event in found.policy_events}
+    stored = {(row["scope"], row["role"]): row for row in found.policies}
+    for scope, role in {*last, *stored}:
+        row, event = stored.get((scope, role)), last.get((scope, role))
+        told = None if event is None else {name: value for name, value in event.items() if name != "id"}
+        if row != told:
+            yield f"policy {scope}, role {role!r}: its row says {row}, its last change {told}"
+    versions = [event["version"] for event in found.policy_events]
+    if versions != sorted(set(versions)):
+        yield f"the versions of the policies are {versions}"
 
 
 # -- to see that the checker and the races are not blind ---------------------------------------------------------------

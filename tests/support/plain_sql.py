@@ -145,6 +145,51 @@ def release(scope: str = "everything") -> str:
     return f"UPDATE kill_switch SET {changes} WHERE scope = '{scope}'"
 
 
+NOW_ON_SQLITE = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+def decide(plain: Plain, number: int | None, decision: str = "approved", **others: str) -> str:
+    """Return the insert of a decision; `others` are SQL expressions that replace or add columns."""
+    values = {
+        "proposal_id": str(number),
+        "decision": f"'{decision}'",
+        "by": "'mallory'",
+        "kind": "'human'",
+        "reason": "'because'",
+    }
+    values |= {
+        "status": f"coalesce((SELECT status FROM action_proposals WHERE id = {number}), 'proposed')",
+        "at": NOW_ON_SQLITE if isinstance(plain, sqlite3.Connection) else "now()",
+        "generation": "(SELECT max(generation) FROM kill_switch)",
+        **others,
+    }
+    names = ", ".join(f'"{name}"' for name in values)
+    return f"INSERT INTO action_approvals ({names}) SELECT {', '.join(values.values())}"
+
+
+NEXT_POLICY_VERSION = "(SELECT coalesce(max(version), 0) + 1 FROM approval_policy_events)"
+
+
+def rule(plain: Plain, scope: str = "action_name=drain_store", role: str = "", **others: str) -> str:
+    """Return the insert of a rule of a policy; `others` are SQL expressions that replace or add columns."""
+    values = {"scope": f"'{scope}'", "role": f"'{role}'", "by": "'mallory'", "reason": "'because'"}
+    values |= {
+        "at": NOW_ON_SQLITE if isinstance(plain, sqlite3.Connection) else "now()",
+        "version": NEXT_POLICY_VERSION,
+        **others,
+    }
+    names = ", ".join(f'"{name}"' for name in values)
+    return f"INSERT INTO approval_policies ({names}) SELECT {', '.join(values.values())}"
+
+
+def change_rule(plain: Plain, where: str = "true", **changes: str) -> str:
+    """Return the update of rules, each under the next version."""
+    at = NOW_ON_SQLITE if isinstance(plain, sqlite3.Connection) else "now()"
+    values = {"at": at, "version": NEXT_POLICY_VERSION, **changes}
+    changed = ", ".join(f'"{name}" = {value}' for name, value in values.items())
+    return f"UPDATE approval_policies SET {changed} WHERE {where}"
+
+
 def another_value(column: sa.Column) -> str:
     """Return a value that fits into a column and that no test stores there."""
     if column.name == "status":
@@ -172,6 +217,9 @@ _FORBIDDEN = {
     "action_prunes": ("id", f"before = '{LATER}'"),
     "kill_switch": ("scope", f"generation = 0, released_at = '{LATER}', released_by = 'bob', release_reason = 'none'"),
     "kill_switch_events": ("id", "\"by\" = 'bob'"),
+    "action_approvals": ("id", "\"by\" = 'bob'"),
+    "approval_policies": ("version", "role = 'moved'"),
+    "approval_policy_events": ("id", "\"by\" = 'bob'"),
 }
 
 
@@ -226,6 +274,7 @@ async def filled(db: ActionDB, plain: Plain) -> dict[ActionStatus, int]:
     """Put rows into every table, and return the id of a proposal in each state."""
     made = {status: (await stored(db, status)).id for status in TRANSITIONS}
     plain.execute(ask_to_stop(made[ActionStatus.EXECUTING]))
-    for statement in (prune("2001-01-01 00:00:00.000000"), engage(), release(), engage("ticket_id=4711")):
+    decided = (decide(plain, made[ActionStatus.PROPOSED]), rule(plain, "action_name=nothing", "sre"))
+    for statement in (*decided, prune("2001-01-01 00:00:00.000000"), engage(), release(), engage("ticket_id=4711")):
         plain.execute(statement)
     return made

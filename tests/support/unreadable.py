@@ -56,18 +56,21 @@ _TEXT_COLUMNS = {
     "action_records": ["worker", "error_message"],
     "action_events": ["by", "reason"],
     "action_notes": ["by"],
+    "action_approvals": ["by", "reason", "role", "digest"],
 }
 _TIME_COLUMNS = {
     "action_proposals": ["proposed_at", "valid_until"],
     "action_records": ["last_seen_at"],
     "action_events": ["at"],
     "action_notes": ["at"],
+    "action_approvals": ["at", "expires_at"],
 }
 SQLITE = [
     *_plants(_JSON_COLUMNS, JSON + NO_JSON),
     *_plants(_TEXT_COLUMNS, NO_TEXT),
     *_plants(_TIME_COLUMNS, NO_TIME),
     *_plants({"action_proposals": ["ticket_id", "generation", "retry_of"], "action_events": ["generation"]}, NO_NUMBER),
+    *_plants({"action_approvals": ["generation", "revokes", "replaced_by"]}, NO_NUMBER),
     *_plants({"action_records": ["lease_seconds"]}, ["'abc'", "9e999", "x'80'"]),
 ]
 POSTGRESQL = [

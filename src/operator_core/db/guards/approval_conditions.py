@@ -158,12 +158,13 @@ _NAMED = "action_name="
 FIRST_POLICY_CHARACTER = len(_NAMED) + 1
 
 
-def policy_invalid(name_is_blank: str) -> str:
+def policy_invalid(name_is_blank: str, role_is_blank: str) -> str:
     """Return the condition that a rule is for another scope than everything or a name, or outside its limits."""
     return (
         f"NOT (NEW.scope = '{EVERYTHING}' OR substr(NEW.scope, 1, {len(_NAMED)}) = '{_NAMED}' "
         f"AND length(NEW.scope) BETWEEN {FIRST_POLICY_CHARACTER} AND {len(_NAMED) + MAX_NAME_CHARACTERS} "
         f"AND NOT ({name_is_blank})) "
+        f"OR NEW.role <> '' AND ({role_is_blank}) "
         f"OR NOT (NEW.expires_seconds > 0 AND NEW.expires_seconds <= {MAX_APPROVAL_SECONDS})"
     )
 

@@ -113,7 +113,7 @@ END
 def policies_change() -> str:
     """Allow only rules within their limits, each change under the next version."""
     columns = [column.name for column in policies.columns if column.name != "scope"]
-    invalid = policy_invalid(name_is_blank(f"substr(NEW.scope, {FIRST_POLICY_CHARACTER})"))
+    invalid = policy_invalid(name_is_blank(f"substr(NEW.scope, {FIRST_POLICY_CHARACTER})"), name_is_blank("NEW.role"))
     return f"""
 BEGIN
 {raise_if(CHANGE_REFUSED, "TG_OP = 'UPDATE' AND (NEW.scope <> OLD.scope OR NEW.role <> OLD.role)")}\

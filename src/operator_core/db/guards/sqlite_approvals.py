@@ -94,7 +94,7 @@ def approval_triggers() -> Iterator[tuple[str, str]]:
 def policy_triggers() -> Iterator[tuple[str, str]]:
     """Yield the triggers of policies: each change is under the next version, and in the history."""
     invalid = "instr(NEW.scope, char(0)) OR " + policy_invalid(
-        name_is_blank(f"substr(NEW.scope, {FIRST_POLICY_CHARACTER})")
+        name_is_blank(f"substr(NEW.scope, {FIRST_POLICY_CHARACTER})"), name_is_blank("NEW.role")
     )
     dated = f"NEW.version IS NOT {NEXT_VERSION} OR NOT {_AT_NOW}"
     columns = [column.name for column in policy_events.columns if column.name != "id"]

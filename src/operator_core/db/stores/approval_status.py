@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from operator_core.actions.approvals import (
     Approval,
@@ -15,7 +16,7 @@ from operator_core.actions.approvals import (
     covering_policy,
     evaluate,
 )
-from operator_core.actions.errors import NotApprovedError, ProposalNotFoundError
+from operator_core.actions.errors import NotApprovedError, ProposalNotFoundError, UnreadableRowError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import StoredProposal
 from operator_core.db.engine.capabilities import connections_before_approvals, writers_of
@@ -32,27 +33,51 @@ _POLICIES = sa.select(*table.columns).order_by(table.c.scope, table.c.role)
 
 @unit(TransactionMode.READ)
 def policies(connection: sa.Connection) -> list[ApprovalPolicy]:
-    """Return the policies in force, by scope."""
+    """Return the policies in force, by scope.
+
+    Raises:
+        UnreadableRowError: A rule cannot be read.
+    """
+    found = reading.many(connection, _POLICIES, {}, table.c.version, lambda row: (row, to_rule(row)))
+    if found.unreadable:
+        raise found.unreadable[0]
     rows: dict[str, list[sa.Row[Any]]] = {}
-    for row in connection.execute(_POLICIES):
+    for row, _ in found.items:
         rows.setdefault(row.scope, []).append(row)
     return [to_policy(of_scope) for of_scope in rows.values() if any(row.in_force for row in of_scope)]
 
 
-def to_policy(rows: Sequence[sa.Row[Any]]) -> ApprovalPolicy:
-    """Return the policy of all rows of one scope; the last change stands for all of them."""
-    last = max(rows, key=lambda row: int(row.version))
-    rules = tuple(
-        ApprovalRule(
+_COLUMNS = {"expires_in": "expires_seconds"}
+
+
+def to_rule(row: sa.Row[Any]) -> ApprovalRule:
+    """Return the rule of a row of the policies, or of a change of one.
+
+    Raises:
+        UnreadableRowError: A column holds an invalid value; the version stands for the id.
+    """
+    try:
+        rule = ApprovalRule(
             approvals=row.approvals,
             role=row.role or None,
             four_eyes=row.four_eyes,
             humans_only=row.humans_only,
             expires_in=row.expires_seconds,
         )
-        for row in rows
-        if row.in_force
-    )
+        ApprovalPolicy(scope=row.scope, rules=(rule,), version=row.version, at=row.at, by=row.by, reason=row.reason)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        column = str(problem["loc"][0]) if problem["loc"] else None
+        raise UnreadableRowError(
+            table=table.name, id=row.version, column=_COLUMNS.get(column or "", column), detail=problem["msg"]
+        ) from error
+    return rule
+
+
+def to_policy(rows: Sequence[sa.Row[Any]]) -> ApprovalPolicy:
+    """Return the policy of all rows of one scope; the last change stands for all of them."""
+    last = max(rows, key=lambda row: int(row.version))
+    rules = tuple(to_rule(row) for row in rows if row.in_force)
     return ApprovalPolicy(
         scope=last.scope, rules=rules, version=last.version, at=last.at, by=last.by, reason=last.reason
     )
@@ -83,15 +108,30 @@ def decisions_on(connection: sa.Connection, proposal_ids: Sequence[int]) -> list
     return found.items
 
 
-def _statuses(connection: sa.Connection, of: Sequence[StoredProposal]) -> list[ApprovalStatus]:
+_OF_DECISION = sa.select(approvals.c.proposal_id).where(
+    approvals.c.id == sa.bindparam("approval_id", type_=sa.BigInteger())
+)
+
+
+def _statuses(
+    connection: sa.Connection, of: Sequence[StoredProposal]
+) -> tuple[dict[int, ApprovalStatus], dict[int, UnreadableRowError]]:
+    """Return where some proposals stand, by their ids; and of each whose decisions cannot be read, why not."""
     in_force, at = policies(connection), clock(connection)
+    values = {"proposal_ids": [proposal.id for proposal in of]}
+    found = reading.many(connection, _DECISIONS, values, approvals.c.id, to_approval)
+    unreadable = {
+        connection.execute(_OF_DECISION, {"approval_id": error.id}).scalar_one(): error for error in found.unreadable
+    }
     decisions: dict[int, list[Approval]] = {}
-    for decision in decisions_on(connection, [proposal.id for proposal in of]):
+    for decision in found.items:
         decisions.setdefault(decision.proposal_id, []).append(decision)
-    return [
-        evaluate(proposal, covering_policy(in_force, proposal.action_name), decisions.get(proposal.id, ()), at)
-        for proposal in of
-    ]
+    statuses = {
+        one.id: evaluate(one, covering_policy(in_force, one.action_name), decisions.get(one.id, ()), at)
+        for one in of
+        if one.id not in unreadable
+    }
+    return statuses, unreadable
 
 
 _PROPOSAL = sa.select(*proposals.columns).where(proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger()))
@@ -108,7 +148,10 @@ def status(connection: sa.Connection, proposal_id: int) -> ApprovalStatus:
     proposal = reading.one(connection, _PROPOSAL, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
     if proposal is None:
         raise ProposalNotFoundError(proposal_id=proposal_id)
-    return _statuses(connection, [proposal])[0]
+    statuses, unreadable = _statuses(connection, [proposal])
+    if unreadable:
+        raise unreadable[proposal_id]
+    return statuses[proposal_id]
 
 
 def diagnose_missing_approval(
@@ -180,5 +223,6 @@ def pending(
         statement = statement.limit(limit)
     values = {"of_role": role, **({} if before_id is None else {"before_id": before_id})}
     found = reading.many(connection, statement, values, proposals.c.id, to_proposal)
-    pairs = zip(found.items, _statuses(connection, found.items), strict=True)
-    return reading.Found([PendingApproval(proposal=p, approval=s) for p, s in pairs], found.unreadable)
+    statuses, unreadable = _statuses(connection, found.items)
+    items = [PendingApproval(proposal=one, approval=statuses[one.id]) for one in found.items if one.id in statuses]
+    return reading.Found(items, [*found.unreadable, *unreadable.values()])

@@ -1,6 +1,6 @@
 """Verification of approvals: each start had what its policy asked for, and the policies are those of their history."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -11,8 +11,9 @@ from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, Sto
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, policies, policy_events, proposals
 from operator_core.db.stores import history, reading
-from operator_core.db.stores.approval_status import to_policy
+from operator_core.db.stores.approval_status import to_policy, to_rule
 from operator_core.db.stores.mapping import to_approval, to_proposal
+from operator_core.db.types import Undecodable
 
 _PROPOSALS = sa.select(*proposals.columns).where(reading.in_id_range(proposals.c.id))
 _DECISIONS = sa.select(*approvals.columns).where(reading.in_id_range(approvals.c.proposal_id)).order_by(approvals.c.id)
@@ -32,7 +33,7 @@ def compare(connection: sa.Connection, first: int, last: int) -> list[Discrepanc
     stored = reading.many(connection, _PROPOSALS, values, proposals.c.id, to_proposal).items
     decided = reading.many(connection, _DECISIONS, values, approvals.c.id, to_approval).items
     told = history.by_proposal(history.of_proposals(connection, first, last).items)
-    changes: Sequence[sa.Row[Any]] = connection.execute(_CHANGES).all() if decided or told else ()
+    changes = reading.many(connection, _CHANGES, {}, policy_events.c.id, _change).items if decided or told else []
     decisions: dict[int, list[Approval]] = {}
     for decision in decided:
         decisions.setdefault(decision.proposal_id, []).append(decision)
@@ -71,6 +72,11 @@ def _problems(
         yield "approvals", f"what version {version} of the policy for {scope} asks for", str(need)
 
 
+def _change(row: sa.Row[Any]) -> sa.Row[Any]:
+    to_rule(row)  # raises an error if it cannot be read, which `compare_policies` reports
+    return row
+
+
 def _at_version(changes: Sequence[sa.Row[Any]], scope: str, version: int) -> ApprovalPolicy | None:
     """Return the policy of a scope as it was at a version: the last change of each of its roles until then."""
     rows = {row.role: row for row in changes if row.scope == scope and row.version <= version}
@@ -78,23 +84,38 @@ def _at_version(changes: Sequence[sa.Row[Any]], scope: str, version: int) -> App
 
 
 def compare_policies(connection: sa.Connection) -> list[Discrepancy]:
-    """Return every rule that differs from the last change that the history holds of it."""
-    last = {(row.scope, row.role): row for row in connection.execute(_CHANGES)}
-    stored = {(row.scope, row.role): row for row in connection.execute(_RULES)}
-    return [
+    """Return every rule that differs from the last change that the history holds of it, and what cannot be read."""
+    changes = reading.lossy(connection, _CHANGES, {}, policy_events.c.id)
+    rules = reading.lossy(connection, _RULES, {}, policies.c.version)
+    last = {_key(row): row for row in changes}
+    stored = {_key(row): row for row in rules}
+    differences = [
         Discrepancy(
             field=f"policy for {scope}, rule {role or 'without a role'}: {name}", expected=expected, found=found
         )
         for scope, role in sorted({*last, *stored})
         for name, expected, found in _differences(last.get((scope, role)), stored.get((scope, role)))
     ]
+    return [*differences, *_unreadable(policies, rules), *_unreadable(policy_events, changes)]
 
 
-def _differences(last: sa.Row[Any] | None, stored: sa.Row[Any] | None) -> Iterator[_Problem]:
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    return reading.text(row["scope"]), reading.text(row["role"])
+
+
+def _unreadable(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Iterator[Discrepancy]:
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, Undecodable):
+                field = f"{table.name} {reading.number(row['version'])}.{name}"
+                yield Discrepancy(field=field, expected=reading.READABLE, found=value.detail)
+
+
+def _differences(last: Mapping[str, Any] | None, stored: Mapping[str, Any] | None) -> Iterator[_Problem]:
     if last is None or stored is None:
         yield "row", "a rule" if last else "nothing: it has no history", "a rule" if stored else "nothing"
         return
     for column in policies.columns:
-        expected, found = getattr(last, column.name), getattr(stored, column.name)
-        if expected != found:
+        expected, found = last[column.name], stored[column.name]
+        if expected != found and not isinstance(expected, Undecodable) and not isinstance(found, Undecodable):
             yield column.name, str(expected), str(found)
