@@ -1,5 +1,6 @@
 """How a worker ends an execution by a call on each engine: once, and with an answer that can be asked for again."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from operator_core.actions import (
     ActionOutcome,
     ActionStatus,
+    LeaseLostError,
     TransitionNotAllowedError,
 )
+from operator_core.db.stores import leases
 from tests.contract.test_records import MESSAGES, UNSTORABLE
 from tests.support.claims import ENDINGS, UnprintableError, claimed
 from tests.support.history import check_history
@@ -114,3 +117,20 @@ async def test_nobody_stops_whom_nobody_asked(db):
         await execution.acknowledge_stop()
 
     assert await db.get_record(execution.record.id) == execution.record
+
+
+async def test_a_heartbeat_that_forgets_the_loss_while_it_is_reported_does_not_hide_it(db, monkeypatch):
+    execution = await claimed(db, worker="w1", lease_seconds=0.01)
+    while not await db.recover_expired_leases():
+        await asyncio.sleep(0.01)
+    run = execution._run
+
+    async def forgetting(unit, *arguments):
+        if unit is leases.report_late:
+            execution.lease_lost = None
+        return await run(unit, *arguments)
+
+    monkeypatch.setattr(execution, "_run", forgetting)
+
+    with pytest.raises(LeaseLostError):
+        await execution.complete({"moved": 210})

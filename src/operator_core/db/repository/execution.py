@@ -144,14 +144,15 @@ class Execution(ClaimedAction):
             return record
         message, result = ending
         data = {"outcome": outcome.value, "error_message": message, "result_data": result}
-        self.lease_lost = LeaseLostError(
+        # Kept here too: a heartbeat under way would forget it.
+        lost = self.lease_lost = LeaseLostError(
             record_id=self._id, worker=self.worker, outcome=record.outcome, by=by, at=record.completed_at
         )
         try:
             await self._run(leases.report_late, self._id, self.worker, data)
         except ActionError as error:
-            raise self.lease_lost from error
-        raise self.lease_lost from refused
+            raise lost from error
+        raise lost from refused
 
     # -- as a context manager ------------------------------------------------------------------------------------------
 
