@@ -86,12 +86,19 @@ class ClaimMixin(RepositoryBase):
         return None
 
     async def _claim_next(self, filters: executions.Filters, held: Lease) -> Claim | None:
-        passing = self._unreadable_rows()
+        passing, pointers = self._unreadable_rows(), self._claim_pointers
         while True:
-            known = len(passing.proposals)
+            known, after = len(passing.proposals), pointers.after(filters)
             try:
-                found = await self._claim_oldest(filters, held, passing.proposals)
-                return None if found is None else await self._require_approved(found, held.worker)
+                found = await self._run_claim(executions.claim_next, filters, held, passing.proposals, after)
+                if found is not None:
+                    if after is None:
+                        pointers.note(filters, found)
+                    return await self._require_approved(found, held.worker)
+                if after is None:
+                    return None
+                pointers.forget(filters)
+                continue  # with what the pointer has passed over
             except DigestMismatchError as error:
                 log.error("%s", error, extra={"proposal_id": error.proposal_id})  # noqa: TRY400 - it says it all
                 continue  # with the next: this one has failed
@@ -103,19 +110,6 @@ class ClaimMixin(RepositoryBase):
                     return one
             if len(passing.proposals) == known:
                 return None  # another worker has claimed the rest
-
-    async def _claim_oldest(self, filters: executions.Filters, held: Lease, passed_over: set[int]) -> Claim | None:
-        pointers = self._claim_pointers
-        after = pointers.after(filters)
-        if after is not None:
-            found = await self._run_claim(executions.claim_next, filters, held, passed_over, after)
-            if found is not None:
-                return found
-            pointers.forget(filters)
-        found = await self._run_claim(executions.claim_next, filters, held, passed_over)
-        if found is not None:
-            pointers.note(filters, found)
-        return found
 
     async def _claim_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
         """Claim by id, oldest first: register each unreadable proposal, and return the first readable claim."""
