@@ -33,7 +33,7 @@ async def test_the_first_event_comes_from_nowhere_with_the_proposer_and_the_reas
 @pytest.mark.parametrize("ticket_id", [None, 0, 7])
 async def test_the_first_event_holds_what_was_proposed(db: ActionDB, ticket_id: int | None) -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
-    given = {"ticket_id": ticket_id, "parameters": PARAMETERS, "proposed_by": "agent-7"}
+    given = {"ticket_id": ticket_id, "parameters": PARAMETERS, "proposed_by": "agent-7", "on_behalf_of": "carl"}
     made = await db.create_proposal(proposal(**given, action_type=ActionType.WORKFLOW, proposed_at=at))
 
     (event,) = await db.get_events(made.id)
