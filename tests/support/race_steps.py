@@ -234,7 +234,7 @@ def highest_id(client: Client) -> int:
 
 
 def standing(client: Client, after: int) -> tuple[object, ...]:
-    """Say how all proposals younger than one stand: status, outcome of the record, and the states passed through."""
+    """Say how all proposals younger than one stand: status, outcome of the record, states passed through, decisions."""
     rows = client.execute(
         "SELECT p.id, p.status, r.id IS NOT NULL, r.outcome FROM action_proposals AS p "
         f"LEFT JOIN action_records AS r ON r.proposal_id = p.id WHERE p.id > {after} ORDER BY p.id"
@@ -242,5 +242,11 @@ def standing(client: Client, after: int) -> tuple[object, ...]:
     events = client.execute(
         f"SELECT proposal_id, to_status FROM action_events WHERE proposal_id > {after} ORDER BY id"
     ).fetchall()
-    passed = [tuple(status for number, status in events if number == row[0]) for row in rows]
-    return tuple((row[1], bool(row[2]), row[3], states) for row, states in zip(rows, passed, strict=True))
+    decisions = client.execute(
+        f"SELECT proposal_id, decision FROM action_approvals WHERE proposal_id > {after} ORDER BY id"
+    ).fetchall()
+    return tuple((row[1], bool(row[2]), row[3], _of(row[0], events), _of(row[0], decisions)) for row in rows)
+
+
+def _of(proposal_id: int, pairs: list[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(text for number, text in pairs if number == proposal_id)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 from uuid import uuid4
 
-from operator_core.actions import ActionRecord, ActionStatus, Resolution, Scope
+from operator_core.actions import ActionRecord, ActionStatus, ApprovalRule, Resolution, Scope
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -128,6 +128,19 @@ async def _read_events(db: ActionDB, _: object) -> list[object]:
     return [event.id async for event in db.iter_events()]
 
 
+async def _approved(db: ActionDB) -> int:
+    return (await db.approve(await _in(ActionStatus.PROPOSED)(db), by="ann")).id
+
+
+async def _watch_approvals(db: ActionDB, approval_id: int) -> object:
+    async with aclosing(db.watch_approvals(approval_id - 1, poll_interval=0.01)) as decisions:
+        return await anext(decisions)
+
+
+def _set_policy(db: ActionDB, _: object) -> Awaitable[object]:
+    return db.set_approval_policy("action_name=unused", [ApprovalRule(approvals=2)], by="ann", reason="two look")
+
+
 CALLS: dict[str, tuple[Arrange, Act]] = {
     "create_proposal": (_nothing, lambda db, _: db.create_proposal(proposal())),
     "create_proposals": (_nothing, lambda db, _: db.create_proposals([proposal() for _ in range(3)])),
@@ -172,6 +185,18 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "lock_proposed": (_two_of_a_kind, lambda db, name: db.lock_proposed([str(name)])),
     "wait_for": (_in(ActionStatus.CANCELLED), lambda db, number: db.wait_for(number, timeout=60)),
     "iter_events": (_in(ActionStatus.COMPLETED), _read_events),
+    "approve": (_in(ActionStatus.PROPOSED), lambda db, number: db.approve(number, by="ann")),
+    "reject": (_in(ActionStatus.PROPOSED), lambda db, number: db.reject(number, by="ann", reason="no")),
+    "revoke": (_approved, lambda db, number: db.revoke(number, by="ann", reason="no")),
+    "supersede": (
+        _in(ActionStatus.PROPOSED),
+        lambda db, number: db.supersede(number, parameters={"store": 5}, by="ann", reason="that one"),
+    ),
+    "approval_status": (_in(ActionStatus.PROPOSED), lambda db, number: db.approval_status(number)),
+    "list_pending_approvals": (_in(ActionStatus.PROPOSED), lambda db, _: db.list_pending_approvals(limit=1)),
+    "watch_approvals": (_approved, _watch_approvals),
+    "approval_policies": (_nothing, lambda db, _: db.approval_policies()),
+    "set_approval_policy": (_nothing, _set_policy),
     "verify": (_in(ActionStatus.COMPLETED), lambda db, _: db.verify()),
     "count_prunable": (_in(ActionStatus.COMPLETED), lambda db, _: db.count_prunable(LONG_AGO)),
     "prune": (_in(ActionStatus.COMPLETED), lambda db, _: db.prune(LONG_AGO)),
