@@ -128,7 +128,10 @@ class ApprovalMixin(RepositoryBase):
         kind: ApproverKind | str = ApproverKind.HUMAN,
         role: str | None = None,
     ) -> Approval:
-        """Take back one approval of a proposal that has not started; the proposal waits for another one.
+        """Take back one approval of a proposal that has not started.
+
+        If its policy then lacks an approval, the proposal waits for another one. Where no policy asks for one, it may
+        still start: reject it, or cancel it.
 
         Raises:
             ApprovalNotFoundError: There is no such approval.
