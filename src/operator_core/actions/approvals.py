@@ -104,7 +104,7 @@ class Approval(FrozenModel):
         role: The capacity in which it was decided; None if none was named.
         login: The database role of the client's session, written by PostgreSQL; None on SQLite.
         at: When it was decided, by the database's clock.
-        expires_at: When the approval stops to count; None if it does not expire by itself.
+        expires_at: When the approval stops counting; None if it does not expire by itself.
         digest: The digest of what was approved: see `ActionProposal.digest`.
         revokes: The id of the approval that this decision revokes.
         replaced_by: The id of the proposal that takes the place of the rejected one.
@@ -286,7 +286,7 @@ def _counts_for(rule: ApprovalRule, approval: Approval, proposal: StoredProposal
 
 
 def _end(rule: ApprovalRule, approval: Approval) -> datetime | None:
-    """Return when an approval stops to count for a rule."""
+    """Return when an approval stops counting for a rule."""
     by_rule = None if rule.expires_in is None else approval.at + timedelta(seconds=rule.expires_in)
     return min((end for end in (approval.expires_at, by_rule) if end is not None), default=None)
 

@@ -86,7 +86,7 @@ class RegisteredAction:
         name: The `action_name` of its proposals.
         model: The model of its parameters.
         handler: The function that runs it.
-        auto_approve: Whether a worker may let it run without asking a person; a policy of the ledger is above it.
+        auto_approve: Whether a worker may let it run without asking a person; a policy in the ledger overrides it.
         description: What it does, for people and for models.
         read_only: Whether it changes nothing.
         destructive: Whether what it changes can be lost; of no meaning where `read_only`.

@@ -43,7 +43,7 @@ class Worker:
     """A worker that checks what is proposed to the actions of a registry, and runs what is approved.
 
     Nothing runs that nobody approved: a person does, or the registry says that an action needs none (`auto_approve`).
-    A policy of the ledger is above the registry, in both directions.
+    A policy in the ledger overrides the registry, whether it is stricter or more lenient.
 
     It is deliberately small: oldest first, no queues, priorities or schedules. Many workers may share a ledger, in one
     process or on many machines, and no action ever runs twice. If the database is away, claims and outcomes wait;

@@ -49,7 +49,7 @@ class ApprovalRefusedError(ActionError):
     """A decision about a proposal was refused, because it came too late or contradicts what is stored."""
 
     http_status = 409
-    advice = "read the state of the proposal again; what runs already is asked to stop by `request_cancel`"
+    advice = "read the state of the proposal again; if it is already running, call `request_cancel` to ask it to stop"
 
     proposal_id: int
     problem: str

@@ -76,7 +76,7 @@ class ApprovalMixin(RepositoryBase):
             role: The capacity in which they approve, such as `security`.
             reason: The reason, if there is more to say.
             digest: The `digest` of the proposal that was shown, to make sure that this is what is approved.
-            expires_in: Seconds after which the approval stops to count; a policy may shorten it.
+            expires_in: Seconds after which the approval stops counting; a policy may shorten it.
             registry: The registry of the actions: what does not fit its model is refused.
 
         Raises:
@@ -173,7 +173,7 @@ class ApprovalMixin(RepositoryBase):
         """Return the proposals that wait for a person, newest first, each with what is missing.
 
         Without a policy a proposal waits until somebody or a worker validates it. With `role`, only those that an
-        approval in this capacity brings further. For the next page, pass the last id of this page as `before_id`.
+        approval in this role would move forward. For the next page, pass the last id of this page as `before_id`.
         Unreadable proposals are skipped and reported: see `on_unreadable`.
         """
         capacity = None if role is None else check_name(role, "role")

@@ -49,7 +49,7 @@ from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, policies, proposals, status_in
 from operator_core.db.stores import approval_status, reading
 from operator_core.db.stores import proposals as proposal_store
-from operator_core.db.stores.mapping import to_approval
+from operator_core.db.stores.mapping import PROPOSER_COLUMNS, to_approval
 from operator_core.db.stores.transitions import deferring_diagnosis, diagnose_transition, transition_to
 
 
@@ -226,7 +226,8 @@ def revoke(connection: sa.Connection, approval_id: int, new: NewDecision) -> App
     return _get(connection, number)
 
 
-_KEPT = ("ticket_id", "action_name", "action_type", "valid_until", "on_behalf_of")
+_REPLACED = {"parameters", "reason", "proposed_at", "proposed_by", "retry_of", "idempotency_key"}
+_KEPT = tuple(name for name in PROPOSER_COLUMNS if name not in _REPLACED)
 
 
 @unit(TransactionMode.TRANSACTION)
