@@ -127,11 +127,11 @@ async def test_a_virtual_table_is_not_read(old: Predecessor, take_over: Import) 
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
-async def test_rows_are_not_put_aside_into_what_is_not_a_file(
+async def test_rejected_rows_are_not_written_into_what_is_not_a_file(
     old: Predecessor, take_over: Import, tmp_path: Path, kind: str
 ) -> None:
     old.proposal("lost")
-    SPECIAL[kind](tmp_path / "aside")
+    SPECIAL[kind](tmp_path / "rejects")
 
     with pytest.raises(ImportRefusedError, match=f"rejects is {kind}, not a file; name a new file with --rejects"):
         await take_over(rejects=tmp_path / "rejects")

@@ -42,7 +42,8 @@ SETTINGS = (
 
 FUNCTIONS = (
     *("abs", "char", "coalesce", "count", "glob", "hex", "iif", "instr", "json", "json_extract", "json_object"),
-    *("json_type", "json_valid", "length", "lower", "max", "min", "replace", "strftime", "substr", "sum", "trim"),
+    *("json_group_array", "json_type", "json_valid", "julianday", "length", "lower", "max", "min", "replace"),
+    *("strftime", "substr", "sum", "trim"),
     *("typeof", "zeroblob"),
 )
 """The functions that guards and statements call; each must be SQLite's own."""
