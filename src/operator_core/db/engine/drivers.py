@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,7 +36,6 @@ class Driver:
         extra: The extra of this package that installs it.
         synonyms: Its other names in a URL.
         returns_utc: Whether it returns every time in UTC.
-        notifies: Whether it has `listen` and `notify`.
         from_environment: The settings that it takes from the environment, whatever its arguments say.
         without_prepared_statements: The arguments with which it prepares no statement. A prepared one stays in the
             server's session, which PgBouncer lends to another client.
@@ -48,7 +48,6 @@ class Driver:
     extra: str = "postgres"
     synonyms: tuple[str, ...] = ()
     returns_utc: bool = False
-    notifies: bool = False
     from_environment: tuple[str, ...] = ()
     without_prepared_statements: Mapping[str, Any] = field(default_factory=dict[str, Any])
     host_settings: dict[str, str] = field(default_factory=dict[str, str])
@@ -119,13 +118,17 @@ class Driver:
         with suppress(Exception), socket.socket(fileno=os.dup(self.fileno(connection))) as same:  # it may be closed
             same.shutdown(socket.SHUT_RDWR)
 
+
+class NotifyingDriver(Driver, ABC):
+    """A driver that passes on the notifications of a server; of all others, nobody waits for any."""
+
+    @abstractmethod
     async def listen(self, connection: Any, channels: Iterable[str], notified: _Callback, broken: _Callback) -> None:
         """Listen on channels of the server; call `broken` if the connection ends."""
-        raise NotImplementedError(self.name)
 
+    @abstractmethod
     async def notify(self, connection: Any, channel: str) -> None:
         """Notify the listeners of a channel."""
-        raise NotImplementedError(self.name)
 
 
 def _as_options(settings: Mapping[str, str]) -> str:
@@ -133,7 +136,7 @@ def _as_options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
 
-class _Asyncpg(Driver):
+class _Asyncpg(NotifyingDriver):
     def connect_arguments(self, hosts: Hosts, timeout: int, settings: Mapping[str, str]) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "timeout": timeout,
@@ -234,7 +237,6 @@ DRIVERS = (
         "asyncpg",
         synonyms=("psycopg2",),
         returns_utc=True,
-        notifies=True,
         without_prepared_statements={"statement_cache_size": 0, "prepared_statement_cache_size": 0},
     ),
     _Psycopg(

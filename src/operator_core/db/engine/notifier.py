@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from operator_core.db.engine.capabilities import behind_pgbouncer
 from operator_core.db.engine.dedicated import dedicated_engine
-from operator_core.db.engine.drivers import driver_named
+from operator_core.db.engine.drivers import NotifyingDriver, driver_named
 from operator_core.db.engine.home import Home
 from operator_core.db.engine.sockets import abort_connection
 
@@ -34,8 +34,9 @@ class Notifier:
     def __init__(self, engine: AsyncEngine, home: Home) -> None:
         self._home = home
         self._notifying: asyncio.Task[None] | None = None
-        self._driver = driver_named(engine.dialect.driver)
-        self._engine = engine if self._driver.notifies and not behind_pgbouncer(engine) else None
+        driver = driver_named(engine.dialect.driver)
+        self._driver = driver if isinstance(driver, NotifyingDriver) and not behind_pgbouncer(engine) else None
+        self._engine = engine
         self._waiters: set[asyncio.Event] = set()
         self._dedicated_engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
@@ -68,13 +69,15 @@ class Notifier:
     def notify(self) -> None:
         """Notify the waiters here and elsewhere, without waiting for delivery."""
         self._wake_waiters()
-        if self._connection is not None and (self._notifying is None or self._notifying.done()):
-            self._notifying = asyncio.create_task(self._notify_others(self._connection))
+        idle = self._notifying is None or self._notifying.done()
+        if self._driver is not None and self._connection is not None and idle:
+            self._notifying = asyncio.create_task(self._notify_others(self._driver, self._connection))
 
-    async def _notify_others(self, connection: AsyncConnection) -> None:
+    @staticmethod
+    async def _notify_others(driver: NotifyingDriver, connection: AsyncConnection) -> None:
         await asyncio.sleep(NOTIFY_INTERVAL_SECONDS)  # one for many steps
         with suppress(Exception):  # it is a hint
-            await self._driver.notify((await connection.get_raw_connection()).driver_connection, STEP_CHANNEL)
+            await driver.notify((await connection.get_raw_connection()).driver_connection, STEP_CHANNEL)
 
     def _wake_waiters(self, *_: object) -> None:
         for rung in self._waiters:
@@ -83,21 +86,21 @@ class Notifier:
     def _listen(self) -> None:
         """Start listening in the background, unless it is under way; a failure is retried after a while."""
         waiting = self._connecting is not None and not self._connecting.done()
-        if self._engine is None or self._connection is not None or waiting:
+        if self._driver is None or self._connection is not None or waiting:
             return
         if time.monotonic() - self._last_attempt >= RECONNECT_INTERVAL_SECONDS:
             self._last_attempt = time.monotonic()
-            self._connecting = asyncio.create_task(self._connect(self._engine))
+            self._connecting = asyncio.create_task(self._connect(self._driver))
 
-    async def _connect(self, engine: AsyncEngine) -> None:
+    async def _connect(self, driver: NotifyingDriver) -> None:
         # Whatever is wrong with the listener, waiters continue without it.
         with suppress(Exception):
             await self._abort_connection()
-            self._dedicated_engine = self._dedicated_engine or dedicated_engine(engine)
+            self._dedicated_engine = self._dedicated_engine or dedicated_engine(self._engine)
             self._pending = await self._dedicated_engine.connect()  # as long as it does not listen
             connection = (await self._pending.get_raw_connection()).driver_connection
             channels = (STOP_CHANNEL, STEP_CHANNEL)
-            await self._driver.listen(connection, channels, self._wake_waiters, self._broken)
+            await driver.listen(connection, channels, self._wake_waiters, self._broken)
             self._connection, self._pending = self._pending, None
             self._wake_waiters()  # for what has happened meanwhile
 
@@ -132,5 +135,5 @@ class Notifier:
 
     async def close(self) -> None:
         """Stop listening for good."""
-        self._engine = None
+        self._driver = None
         await self._stop_listening()
