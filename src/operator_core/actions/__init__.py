@@ -25,14 +25,13 @@ from operator_core.actions.kill_switch import (
     StopResponse,
 )
 from operator_core.actions.lifecycle import PENDING, TERMINAL, TRANSITIONS, ActionOutcome, ActionStatus, Resolution
+from operator_core.actions.reports import Discrepancy, PruneReport
 from operator_core.actions.types import (
     ActionEvent,
     ActionProposal,
     ActionRecord,
     ActionType,
-    Discrepancy,
     EventKind,
-    PruneReport,
     StoredProposal,
     StoredRecord,
 )

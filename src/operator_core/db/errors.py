@@ -225,3 +225,21 @@ def translating_errors(url: URL) -> Generator[None]:
         if known is None:
             raise
         raise known from error
+
+
+_NO_PRIVILEGE = "42501"
+
+
+@contextmanager
+def naming_missing_right(url: URL, problem: str) -> Generator[None]:
+    """Say by `problem` which role has the right that this one lacks.
+
+    Raises:
+        DatabaseAccessError: The role lacks a right.
+    """
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        if error_code(error) != _NO_PRIVILEGE:
+            raise
+        raise DatabaseAccessError(url=display_url(url), detail=problem, code=_NO_PRIVILEGE) from error

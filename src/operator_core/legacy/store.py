@@ -18,7 +18,7 @@ from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.guards.conditions import COUNTER, FINDING_COLUMNS
 from operator_core.db.schema import events, proposals, records
-from operator_core.db.stores import approval_status, approvals
+from operator_core.db.stores import approval_status, policies
 from operator_core.db.stores.kill_switch import list_stops
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, RECORD_FIELDS, to_proposal, to_record
 from operator_core.db.stores.transitions import step_values
@@ -48,14 +48,14 @@ def set_policies_aside(connection: sa.Connection, by: str) -> list[ApprovalPolic
     """Remove the policies that ask for approvals, within this transaction, and return them."""
     asking = [p for p in approval_status.policies(connection) if any(rule.approvals for rule in p.rules)]
     for policy in asking:
-        approvals.set_policy(connection, policy.scope, (), by, _SET_ASIDE)
+        policies.set_policy(connection, policy.scope, (), by, _SET_ASIDE)
     return asking
 
 
-def restore_policies(connection: sa.Connection, policies: Iterable[ApprovalPolicy], by: str) -> None:
+def restore_policies(connection: sa.Connection, aside: Iterable[ApprovalPolicy], by: str) -> None:
     """Put back the policies that were set aside."""
-    for policy in policies:
-        approvals.set_policy(connection, policy.scope, policy.rules, by, _RESTORED)
+    for policy in aside:
+        policies.set_policy(connection, policy.scope, policy.rules, by, _RESTORED)
 
 
 _RESERVE_ON_SQLITE = (

@@ -1,11 +1,10 @@
 """The registry of the actions that a process can run, and the worker that runs them."""
 
 from operator_core.worker.containment import TaskExitedError
+from operator_core.worker.handlers import Handler, HandlerNotAllowedError
 from operator_core.worker.registry import (
     ActionRegistry,
     AlreadyRegisteredError,
-    Handler,
-    HandlerNotAllowedError,
     NotRegisteredError,
     ParametersNotValidError,
     RegisteredAction,

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,11 +22,10 @@ from operator_core.actions.types import cause_of
 from operator_core.actions.validation import check_name, dump_json, sanitise_text
 from operator_core.db import ActionLedger, Execution
 from operator_core.logs import get_logger
+from operator_core.worker.handlers import Handler, HandlerNotAllowedError, describe, model_of
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")
-Handler = Callable[[M, Execution], Awaitable[object]]
-"""A function that runs one action: it takes the validated parameters and the execution, and returns the result."""
 
 log = get_logger("operator_core.worker")
 _LONGEST = 8_000  # characters of a refusal: a proposer could cause any number of problems
@@ -52,16 +50,6 @@ class AlreadyRegisteredError(ActionError, ValueError):
 
     def __str__(self) -> str:
         return f"the action {self.action_name!r} is registered already: take another name, or another registry"
-
-
-@dataclass(eq=False)
-class HandlerNotAllowedError(ActionError, TypeError):
-    """The object to register cannot be called as the handler of an action; `problem` says what to do."""
-
-    problem: str
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 @dataclass(eq=False)
@@ -268,7 +256,7 @@ class ActionRegistry:
         """
         if callable(name):
             raise HandlerNotAllowedError(
-                problem=f'the name is missing: write @registry.action("...") above {_of(name)}'
+                problem=f'the name is missing: write @registry.action("...") above {describe(name)}'
             )
         check_name(name, "name")
 
@@ -288,21 +276,8 @@ class ActionRegistry:
         """Register `handler`, like the decorator `action`, with the same errors."""
         if check_name(name, "name") in self._actions:
             raise AlreadyRegisteredError(action_name=name)
-        wanted = f"the handler of {name!r}"
-        if not inspect.iscoroutinefunction(handler):
-            raise HandlerNotAllowedError(problem=f"{wanted} is no `async def` function, but {_kind(handler)}")
-        arguments = list(inspect.signature(handler).parameters.values())
-        if len(arguments) != _ARGUMENTS:
-            problem = f"{wanted} takes {len(arguments)} arguments; two: parameters, execution"
-            raise HandlerNotAllowedError(problem=problem)
-        for argument in arguments:
-            if argument.kind not in _POSITIONAL:
-                problem = f"{wanted} takes {argument}; two arguments by position: parameters, execution"
-                raise HandlerNotAllowedError(problem=problem)
         options.setdefault("description", inspect.getdoc(handler) or "")
-        self._actions[name] = RegisteredAction(
-            name, _model(wanted, handler, arguments[0].name, model), handler, **options
-        )
+        self._actions[name] = RegisteredAction(name, model_of(name, handler, model), handler, **options)
 
 
 def _json_of(model: BaseModel) -> dict[str, Any]:
@@ -311,50 +286,3 @@ def _json_of(model: BaseModel) -> dict[str, Any]:
         return model.model_dump(mode="json", warnings="none")
     except Exception as error:
         raise ValueNotStorableError(path="model", reason=f"has no JSON form: {error_text(error)}") from error
-
-
-_ARGUMENTS = 2
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def _of(handler: object) -> str:
-    return repr(getattr(handler, "__qualname__", handler))
-
-
-def _kind(handler: object) -> str:
-    if inspect.isasyncgenfunction(handler):
-        return "an async generator, which yields"
-    if isinstance(handler, staticmethod | classmethod):
-        return "a static or class method that is not bound yet (register what it wraps)"
-    if isinstance(handler, type):
-        return f"the class {_of(handler)}"
-    if inspect.isroutine(handler):
-        return f"{_of(handler)}, which is not `async`"
-    return f"a {type(handler).__name__} (if it can be called, pass its bound method)"
-
-
-def _model(wanted: str, handler: Handler[Any], argument: str, model: object) -> type[BaseModel]:
-    annotation = _annotation(wanted, handler, argument, required=model is None)
-    found = annotation if model is None else model
-    if not (isinstance(found, type) and issubclass(found, BaseModel)):
-        if model is not None:
-            raise HandlerNotAllowedError(problem=f"the model for {wanted} is {model!r}; a Pydantic model is wanted")
-        raise HandlerNotAllowedError(problem=f"annotate the first argument of {wanted} with a Pydantic model")
-    if isinstance(annotation, type) and not issubclass(found, annotation):
-        problem = f"{wanted} expects a {annotation.__name__}, and the model given is {found.__name__}: leave it out"
-        raise HandlerNotAllowedError(problem=problem)
-    return found
-
-
-def _annotation(wanted: str, handler: Handler[Any], argument: str, *, required: bool) -> object:
-    function: Any = handler
-    while isinstance(function, partial):
-        function = function.func
-    try:
-        return get_type_hints(function).get(argument)
-    except Exception as error:
-        if not required:
-            return None
-        raise HandlerNotAllowedError(
-            problem=f"the annotations of {wanted} cannot be read ({type(error).__name__}: {error}): pass the model"
-        ) from error

@@ -1,7 +1,7 @@
 """`ActionDB`: the repository that owns its engine and its transactions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from operator_core.actions.approvals import ApprovalPolicy, ApprovalRule
+from operator_core.actions.approvals import ApprovalPolicy
 from operator_core.actions.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -315,22 +315,13 @@ class ActionDB(WaitMixin):
 
     # -- approvals -----------------------------------------------------------------------------------------------------
 
-    async def set_approval_policy(
-        self, scope: Scope | str, rules: Sequence[ApprovalRule], *, by: str, reason: str
-    ) -> ApprovalPolicy:
-        """Replace the policy of a scope, and wait until every start that began before it has ended or committed.
-
-        Raises:
-            InvalidArgumentError: The scope is another one, or the rules contradict each other.
-            PolicyUnconfirmedError: It is in force, but a start that was under way did not end within `lock_timeout`.
-        """
-        policy = await super().set_approval_policy(scope, rules, by=by, reason=reason)
-        if not is_sqlite(self._url):  # whose one writer is the barrier
-            try:
-                await self._run(pass_barrier)
-            except DatabaseError as error:
-                raise PolicyUnconfirmedError(scope=policy.scope, problem=str(error)) from error
-        return policy
+    async def _wait_for_starts(self, policy: ApprovalPolicy) -> None:
+        if is_sqlite(self._url):  # whose one writer is the barrier
+            return
+        try:
+            await self._run(pass_barrier)
+        except DatabaseError as error:
+            raise PolicyUnconfirmedError(scope=policy.scope, problem=str(error)) from error
 
     # -- several calls in one transaction ------------------------------------------------------------------------------
 

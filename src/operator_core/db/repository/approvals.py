@@ -28,7 +28,7 @@ from operator_core.actions.validation import (
 )
 from operator_core.db.repository.arguments import by_, limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import approval_status, approvals, proposals
+from operator_core.db.stores import approval_status, approvals, policies, proposals
 from operator_core.db.stores.approvals import NewDecision
 from operator_core.logs import get_logger
 
@@ -184,6 +184,9 @@ class ApprovalMixin(RepositoryBase):
         """Return the policies in force, by scope."""
         return await self._run(approval_status.policies)
 
+    async def _wait_for_starts(self, policy: ApprovalPolicy) -> None:
+        """Wait for the starts that began before a policy, if the commit was ours."""
+
     async def set_approval_policy(
         self, scope: Scope | str, rules: Sequence[ApprovalRule], *, by: str, reason: str
     ) -> ApprovalPolicy:
@@ -205,7 +208,8 @@ class ApprovalMixin(RepositoryBase):
             PolicyUnconfirmedError: It is in force, but a start that was under way did not end in time.
         """
         name, why = by_(by), check_text(reason, "reason")
-        policy = await self._run(approvals.set_policy, check_policy_scope(scope), check_rules(rules), name, why)
+        policy = await self._run(policies.set_policy, check_policy_scope(scope), check_rules(rules), name, why)
+        await self._wait_for_starts(policy)
         older = await self._run(approval_status.older_connections) if policy.rules else 0
         if older:
             log.warning(_OLDER_PROGRAMS, policy.scope, older)

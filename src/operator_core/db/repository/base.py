@@ -9,7 +9,7 @@ from operator_core.actions.lifecycle import ActionOutcome
 from operator_core.db.engine.home import Home
 from operator_core.db.modes import Unit
 from operator_core.db.repository.unreadable_rows import UnreadableRows
-from operator_core.db.stores import executions
+from operator_core.db.stores import endings
 from operator_core.db.stores.executions import Claim
 from operator_core.db.stores.reading import Found
 
@@ -50,6 +50,6 @@ class RepositoryBase(ABC):
         error = DigestMismatchError(
             proposal_id=claim.proposal.id, given=claim.approved or "", expected=claim.proposal.digest
         )
-        await self._run(executions.finish, claim.record.id, ActionOutcome.FAILED, str(error), None, by)
+        await self._run(endings.finish, claim.record.id, ActionOutcome.FAILED, str(error), None, by)
         self._notify()
         raise error

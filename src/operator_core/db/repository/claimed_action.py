@@ -8,7 +8,7 @@ from operator_core.actions.errors import LeaseLostError, RecordNotFoundError, St
 from operator_core.actions.kill_switch import StopRequest
 from operator_core.actions.types import StoredRecord
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import executions, kill_switch_status, leases
+from operator_core.db.stores import endings, kill_switch_status, leases
 from operator_core.db.stores.executions import Claim
 
 HEARTBEATS_PER_LEASE = 3
@@ -125,7 +125,7 @@ class ClaimedAction:
         )
 
     async def _who_ended(self) -> tuple[str, StoredRecord]:
-        by, record = await self._run(executions.ended_by, self._id, self.worker)
+        by, record = await self._run(endings.ended_by, self._id, self.worker)
         return by, record
 
     def _was_ended_here(self, by: str, record: StoredRecord) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.errors import InvalidArgumentError
-from operator_core.actions.types import ActionEvent, Discrepancy, PruneReport, utc_now
+from operator_core.actions.reports import Discrepancy, PruneReport
+from operator_core.actions.types import ActionEvent, utc_now
 from operator_core.actions.validation import check_integer, check_text
 from operator_core.db.migrations.status import wrong_guards
 from operator_core.db.modes import TransactionMode, unit

@@ -6,7 +6,7 @@ from operator_core.actions.types import StoredRecord
 from operator_core.actions.validation import check_integer, check_member
 from operator_core.db.repository.arguments import by_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import executions, kill_switch_status
+from operator_core.db.stores import endings, kill_switch_status
 from operator_core.db.stores.reading import require_readable
 
 
@@ -37,6 +37,6 @@ class KillSwitchMixin(RepositoryBase):
             TransitionNotAllowedError: The record is closed, or nothing has asked the action to stop.
         """
         number, ended = check_integer(record_id, "record_id"), check_member(outcome, "outcome", ActionOutcome)
-        record = await self._run(executions.finish, number, ended, None, None, by_(by))
+        record = await self._run(endings.finish, number, ended, None, None, by_(by))
         self._notify()
         return require_readable(record)

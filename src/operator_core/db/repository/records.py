@@ -6,7 +6,7 @@ from operator_core.actions.types import ActionRecord, StoredRecord
 from operator_core.actions.validation import check_integer
 from operator_core.db.repository.arguments import by_, ending_, outcome_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import executions, records
+from operator_core.db.stores import endings, executions, records
 from operator_core.db.stores.reading import require_readable
 
 
@@ -93,6 +93,6 @@ class RecordMixin(RepositoryBase):
         outcome = outcome_(success)
         ending = ending_(outcome, error_message, result_data)
         number = check_integer(record_id, "record_id")
-        record = await self._run(executions.finish, number, outcome, *ending, by_(by))
+        record = await self._run(endings.finish, number, outcome, *ending, by_(by))
         self._notify()
         return require_readable(record)

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from operator_core.actions.approvals import Approval, ApprovalPolicy, Decision, evaluate
 from operator_core.actions.lifecycle import ActionStatus
-from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, StoredProposal
+from operator_core.actions.reports import Discrepancy
+from operator_core.actions.types import ActionEvent, EventKind, StoredProposal
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, policies, policy_events, proposals
 from operator_core.db.stores import history, reading

@@ -1,17 +1,12 @@
-"""Decisions about proposals, and policies: the writes, each with the diagnosis of its refusal."""
+"""Decisions about proposals: the writes, each with the diagnosis of its refusal."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.approvals import (
     Approval,
-    ApprovalPolicy,
-    ApprovalRule,
     ApproverKind,
     Decision,
     covering_policy,
@@ -21,9 +16,7 @@ from operator_core.actions.errors import (
     ApprovalNotFoundError,
     ApprovalRefusedError,
     ConstraintError,
-    DatabaseAccessError,
     DigestMismatchError,
-    InvalidArgumentError,
     ProposalNotFoundError,
     RetryTransactionError,
     SelfApprovalError,
@@ -31,26 +24,28 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.db.engine.capabilities import has_approver_functions
-from operator_core.db.engine.urls import display_url
-from operator_core.db.errors import error_code
+from operator_core.db.errors import naming_missing_right
 from operator_core.db.functions import now, now_plus
-from operator_core.db.guards.approval_conditions import NEXT_VERSION, lacks_approval
+from operator_core.db.guards.approval_conditions import lacks_approval
 from operator_core.db.guards.codes import (
     APPROVAL_REFUSED,
     EXPIRED,
-    MESSAGES,
     NOT_APPROVED,
     OWN_APPROVAL,
-    POLICY_REFUSED,
     STOPPED,
 )
 from operator_core.db.guards.conditions import COUNTER
 from operator_core.db.modes import TransactionMode, unit
-from operator_core.db.schema import approvals, policies, proposals, status_in
+from operator_core.db.schema import approvals, proposals, status_in
 from operator_core.db.stores import approval_status, reading
 from operator_core.db.stores import proposals as proposal_store
 from operator_core.db.stores.mapping import PROPOSER_COLUMNS, to_approval
-from operator_core.db.stores.transitions import deferring_diagnosis, diagnose_transition, transition_to
+from operator_core.db.stores.transitions import (
+    deferring_diagnosis,
+    diagnose_transition,
+    diagnose_unexplained,
+    transition_to,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +104,10 @@ _FUNCTIONS = {
 }
 
 
-_NO_PRIVILEGE = "42501"
 _DECIDES = (
     "this role may not decide about proposals ({}): connect as operator_core_approver, or as another role that may "
     "execute operator_core_approve, _reject and _revoke"
 )
-_SETS_POLICIES = "this role may not set policies: connect as the owner of the tables, in a deploy"
-
-
-@contextmanager
-def _needing_right(connection: sa.Connection, problem: str) -> Generator[None]:
-    """Say which role has the right that this one lacks."""
-    try:
-        yield
-    except DBAPIError as error:
-        if error_code(error) != _NO_PRIVILEGE:
-            raise
-        url = display_url(connection.engine.url)
-        raise DatabaseAccessError(url=url, detail=problem, code=_NO_PRIVILEGE) from error
 
 
 def _call(
@@ -134,7 +115,7 @@ def _call(
 ) -> int:
     values = {f"new_{name}": getattr(new, name) for name in ("by", "role", "reason", "digest")}
     values |= {"of_id": of_id, "new_kind": new.kind.value, "lasting": new.lasting, "new_replaced_by": replaced_by}
-    with _needing_right(connection, _DECIDES.format(kind.value)):
+    with naming_missing_right(connection.engine.url, _DECIDES.format(kind.value)):
         return int(connection.scalar(_FUNCTIONS[kind], values) or 0)
 
 
@@ -271,10 +252,9 @@ def _diagnose(connection: sa.Connection, code: str, proposal_id: int, by: str) -
         return SelfApprovalError(proposal_id=proposal_id, problem=f"{by} {who}, and the policy asks for somebody else")
     if code == APPROVAL_REFUSED and proposal.status not in PENDING:
         return ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(proposal.status))
-    detail = MESSAGES.get(code)
-    if detail is None or code == NOT_APPROVED:  # it lapsed, or the policy changed, between the condition and the guard
+    if code == NOT_APPROVED:  # it lapsed, or the policy changed, between the condition and the guard
         return RetryTransactionError(code=code)
-    return ConstraintError(code=code, detail=detail)
+    return diagnose_unexplained(code)
 
 
 def _diagnose_revocation(connection: sa.Connection, code: str, approval: Approval) -> ActionError:
@@ -289,65 +269,3 @@ def _diagnose_revocation(connection: sa.Connection, code: str, approval: Approva
     if revoked:
         return ApprovalRefusedError(proposal_id=number, problem=f"{revoked[0]} revoked approval {approval.id} already")
     return found
-
-
-# -- policies ----------------------------------------------------------------------------------------------------------
-
-_RULE = {name: sa.bindparam(f"new_{name}", type_=policies.c[name].type) for name in (
-    "approvals", "four_eyes", "humans_only", "expires_seconds", "in_force", "by", "reason",
-)}  # fmt: skip
-_CHANGE: dict[str, Any] = {**_RULE, "version": sa.literal_column(NEXT_VERSION), "at": now()}
-_SCOPE = sa.bindparam("policy_scope", type_=sa.Text())
-_ROLE = sa.bindparam("policy_role", type_=sa.Text())
-_UPDATE = (
-    sa.update(policies)
-    .where(policies.c.scope == _SCOPE, policies.c.role == _ROLE)
-    .values(**_CHANGE)
-    .returning(policies.c.version)
-)
-_ADD = sa.insert(policies).values(**_CHANGE, scope=_SCOPE, role=_ROLE).returning(policies.c.version)
-_OF_SCOPE = sa.select(*policies.columns).where(policies.c.scope == _SCOPE).order_by(policies.c.role)
-
-
-@unit(TransactionMode.TRANSACTION)
-def set_policy(
-    connection: sa.Connection, scope: str, rules: Sequence[ApprovalRule], by: str, reason: str
-) -> ApprovalPolicy:
-    """Replace the rules of a scope, one version for each change; none takes the policy away.
-
-    Raises:
-        GuardRefusal: A concurrent change was first, or the database refuses a rule.
-    """
-    wanted = {rule.role or "": rule for rule in rules}
-    with deferring_diagnosis(_diagnose_policy), _needing_right(connection, _SETS_POLICIES):
-        for row in connection.execute(_OF_SCOPE, {"policy_scope": scope}).all():
-            if row.in_force and row.role not in wanted:
-                kept = {f"new_{name}": getattr(row, name) for name in _RULE}
-                gone = {**kept, "new_in_force": False, "new_by": by, "new_reason": reason}
-                connection.execute(_UPDATE, {**gone, "policy_scope": scope, "policy_role": row.role})
-        for role, rule in wanted.items():
-            values = {
-                "policy_scope": scope,
-                "policy_role": role,
-                "new_approvals": rule.approvals,
-                "new_four_eyes": rule.four_eyes,
-                "new_humans_only": rule.humans_only,
-                "new_expires_seconds": rule.expires_in,
-                "new_in_force": True,
-                "new_by": by,
-                "new_reason": reason,
-            }
-            if connection.execute(_UPDATE, values).first() is None:
-                connection.execute(_ADD, values)
-    rows = connection.execute(_OF_SCOPE, {"policy_scope": scope}).all()
-    if not rows:
-        raise InvalidArgumentError(path="scope", reason=f"is {scope!a}, which has no policy to remove")
-    return approval_status.to_policy(rows)
-
-
-def _diagnose_policy(_: sa.Connection, code: str) -> ActionError:
-    return (
-        ConstraintError(code=code, detail=MESSAGES[code])
-        if code == POLICY_REFUSED
-        else RetryTransactionError(code=code)
-    )

@@ -1,4 +1,4 @@
-"""Executions: a step of the proposal and of its record together, in one statement if the engine can."""
+"""Claims and starts: a step of the proposal and its record together, in one statement if the engine can."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from operator_core.actions.errors import (
     ActionError,
     IsolationLevelError,
-    RecordNotFoundError,
     RetryTransactionError,
     UnreadableRowError,
 )
@@ -26,13 +25,12 @@ from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
-from operator_core.db.stores import reading, records
+from operator_core.db.stores import endings, reading
 from operator_core.db.stores.mapping import to_proposal, to_record
 from operator_core.db.stores.transitions import (
     deferring_diagnosis,
     diagnose_transition,
     latch_unreadable,
-    transition,
     transition_to,
     unreadable,
 )
@@ -64,9 +62,6 @@ class Claim(NamedTuple):
     record: StoredRecord
     approved: str | None = None
     in_front: int = 0
-
-
-# -- open --------------------------------------------------------------------------------------------------------------
 
 
 def _new_record(source: sa.FromClause) -> sa.Insert:
@@ -307,7 +302,7 @@ def fail_unreadable_claim(connection: sa.Connection, error: UnreadableRowError, 
     of = _OPEN_RECORD[error.table == table.name]
     record_id = connection.scalars(of, {"row_id": error.id, "worker": worker}).one_or_none()
     if record_id is not None:
-        finish(connection, record_id, ActionOutcome.FAILED, "it never began: it cannot be read", None, worker)
+        endings.finish(connection, record_id, ActionOutcome.FAILED, "it never began: it cannot be read", None, worker)
 
 
 _OPEN_RECORD = {
@@ -318,76 +313,3 @@ _OPEN_RECORD = {
     )
     for by_record, column in ((True, table.c.id), (False, table.c.proposal_id))
 }
-
-
-# -- finish ------------------------------------------------------------------------------------------------------------
-
-
-def _finishing(target: ActionStatus) -> sa.Executable:
-    closed = records.CLOSE.cte("closed")
-    moved = (
-        transition_to(target)
-        .where(proposals.c.id == sa.select(closed.c.proposal_id).scalar_subquery())
-        .returning(proposals.c.id)
-    ).cte("moved")
-    return sa.select(*closed.columns).select_from(closed.join(moved, sa.true()))
-
-
-_PROPOSAL_ID = sa.select(table.c.proposal_id).where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
-_FINISHING = {
-    status: _finishing(status) for status in (records.status_for_outcome(outcome) for outcome in ActionOutcome)
-}
-
-
-@unit(TransactionMode.MULTI_WRITE)
-def finish(
-    connection: sa.Connection,
-    record_id: int,
-    outcome: ActionOutcome,
-    error_message: str | None,
-    result_data: dict[str, Any] | None,
-    by: str,
-) -> StoredRecord | UnreadableRowError:
-    """Close the record and take its proposal to the state that the outcome means."""
-    ending = (outcome, error_message, result_data)
-    target = records.status_for_outcome(outcome)
-    if not supports_writable_cte(connection):
-        record = records.close(connection, record_id, *ending)
-        if isinstance(record, UnreadableRowError):
-            proposal_id = connection.scalars(_PROPOSAL_ID, {"record_id": record_id}).one()
-        else:
-            proposal_id = record.proposal_id
-        transition(connection, proposal_id, target, by, error_message)
-        return record
-    values = {**records.close_params(record_id, *ending), "step_by": by, "step_reason": error_message}
-    with deferring_diagnosis(lambda after, _: records.diagnose_close(after, record_id, outcome)):
-        finished = reading.written(connection, _FINISHING[target], values, (table, record_id), to_record)
-    if finished is None:
-        raise records.diagnose_close(connection, record_id, outcome)
-    return finished
-
-
-_ENDING = (
-    sa.select(proposals.c.status_by, proposals.c.status, *table.columns)
-    .join_from(table, proposals)
-    .where(table.c.id == sa.bindparam("record_id", type_=sa.BigInteger()))
-)
-
-
-@unit(TransactionMode.MULTI_WRITE)
-def ended_by(connection: sa.Connection, record_id: int, worker: str) -> tuple[str, StoredRecord]:
-    """Return the actor that ended an execution, and its record; take the pending step if only the record is closed.
-
-    Raises:
-        RecordNotFoundError: There is no such record.
-        UnreadableRowError: It cannot be read.
-    """
-    values = {"record_id": record_id}
-    found = reading.one(connection, _ENDING, values, table.c.id, lambda row: (row, to_record(row[2:])))
-    if found is None:
-        raise RecordNotFoundError(record_id=record_id)
-    row, record = found
-    if record.outcome is None or row.status is not ActionStatus.EXECUTING:
-        return row.status_by, record
-    transition(connection, record.proposal_id, records.status_for_outcome(record.outcome), worker, record.error_message)
-    return worker, record

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.kill_switch import EVERYTHING
-from operator_core.actions.types import Discrepancy, EventKind
+from operator_core.actions.reports import Discrepancy
+from operator_core.actions.types import EventKind
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.schema import Base, kill_switch, kill_switch_events
 from operator_core.db.stores import reading

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from operator_core.actions.lifecycle import TERMINAL
-from operator_core.actions.types import PruneReport
+from operator_core.actions.reports import PruneReport
 from operator_core.db.functions import now
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, events, notes, proposals, prunes, records, sql_list

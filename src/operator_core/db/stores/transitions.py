@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from operator_core.actions.errors import (
     ActionError,
+    ConstraintError,
     GuardMissingError,
     IsolationLevelError,
     KillSwitchEngagedError,
@@ -60,6 +61,12 @@ def deferring_diagnosis(explain: Callable[[sa.Connection, str], ActionError]) ->
         if code is None:
             raise
         raise GuardRefusal(lambda connection: explain(connection, code)) from error
+
+
+def diagnose_unexplained(code: str) -> ActionError:
+    """Return the error of a refusal that needs no look at the rows; what is no guard's was a race, so try again."""
+    detail = MESSAGES.get(code)
+    return RetryTransactionError(code=code) if detail is None else ConstraintError(code=code, detail=detail)
 
 
 def transition_to(target: ActionStatus) -> sa.Update:

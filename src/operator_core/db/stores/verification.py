@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import UnreadableRowError
 from operator_core.actions.lifecycle import STEP_PAIRS, TERMINAL, ActionStatus
-from operator_core.actions.types import ActionEvent, Discrepancy, EventKind, StoredProposal, StoredRecord
+from operator_core.actions.reports import Discrepancy
+from operator_core.actions.types import ActionEvent, EventKind, StoredProposal, StoredRecord
 from operator_core.db.guards.conditions import FINDING_COLUMNS, OUTCOME_COLUMNS, SNAPSHOT_COLUMNS
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import approvals, events, notes, proposals, prunes, records
