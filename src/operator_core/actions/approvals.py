@@ -156,9 +156,10 @@ class ApprovalStatus(FrozenModel):
 
     Attributes:
         digest: The digest of what is to be approved.
-        policy: The scope of the policy that covers it; None if no policy does, so that no approval is required.
+        policy: The scope of the policy that covers it; None if no policy does. Then nothing is required until somebody
+            has decided about it, and one approval that stands from then on.
         version: The version of that policy.
-        needs: What each rule of the policy asks for, and what it has.
+        needs: What each rule asks for, and what it has.
         decisions: All decisions about the proposal, oldest first.
         rejected_by: The name of whoever rejected it: then it can never start.
         lapsed: How many approvals have expired.
@@ -246,13 +247,33 @@ def covering_policy(policies: Iterable[ApprovalPolicy], action_name: str) -> App
     return by_scope.get(str(Scope(action_name=action_name)), by_scope.get(EVERYTHING))
 
 
+def revocations_of(approval: Approval, decisions: Iterable[Approval]) -> list[Approval]:
+    """Return the revocations that take an approval back: each takes back all that its approver had given by then."""
+    decisions = list(decisions)
+    of_approver = {d.id for d in decisions if d.decision is Decision.APPROVED and d.by == approval.by}
+    return [d for d in decisions if d.revokes in of_approver and d.id > approval.id]
+
+
+def standing_approvals(decisions: Iterable[Approval]) -> list[Approval]:
+    """Return the approvals that nobody has taken back, including those that have expired."""
+    decisions = list(decisions)
+    return [d for d in decisions if d.decision is Decision.APPROVED and not revocations_of(d, decisions)]
+
+
+_WITHOUT_POLICY = ApprovalRule(four_eyes=FourEyes.NO, humans_only=False)
+"""What is asked for where no policy covers a proposal, once somebody has decided about it."""
+
+
 def evaluate(
     proposal: StoredProposal, policy: ApprovalPolicy | None, decisions: Sequence[Approval], at: datetime
 ) -> ApprovalStatus:
     """Return where the approval of a proposal stands at a moment, by the rules that the database's guard applies."""
-    revoked = {decision.revokes for decision in decisions if decision.decision is Decision.REVOKED}
-    given = [d for d in decisions if d.decision is Decision.APPROVED and d.id not in revoked]
-    rules = () if policy is None else policy.rules
+    given = standing_approvals(decisions)
+    if policy is not None:
+        rules = policy.rules
+    else:
+        rules = (_WITHOUT_POLICY,) if decisions else ()
+        given = [approval for approval in given if approval.kind is not ApproverKind.AGENT]
     ends = [_ends_by_approver(rule, given, proposal, at) for rule in rules]
     return ApprovalStatus(
         proposal_id=proposal.id,

@@ -17,6 +17,7 @@ from operator_core.actions import (
     InvalidArgumentError,
     PendingApproval,
 )
+from operator_core.actions.approvals import standing_approvals
 from operator_core.cli import output
 from operator_core.cli.database import file_path, open_existing
 from operator_core.cli.options import Commands, Parser, count, lasting
@@ -138,8 +139,9 @@ def _outcome(decision: Approval, status: ApprovalStatus) -> str:
     if status.missing and status.rejected_by is None:
         return f"It needs more approvals: {', '.join(map(str, status.missing))}"
     if decision.decision is Decision.REVOKED and status.status is ActionStatus.VALIDATED:
-        why = "no policy asks for approvals" if status.policy is None else "the others are enough"
-        return f"It may start all the same, because {why}. To drop it: operator-core cancel {status.proposal_id}"
+        others = ", ".join(f"{d.id} by {d.by}" for d in standing_approvals(status.decisions))
+        why = f"{others} are enough" if others else "its policy asks nobody"
+        return f"It may start all the same: {why}. To drop it: operator-core cancel {status.proposal_id}"
     return f"It is {status.status}"
 
 

@@ -34,8 +34,13 @@ class NotApprovedError(TransitionNotAllowedError):
             return (
                 f"proposal {self.id} was rejected by {self.rejected_by}: propose the action anew if it is still wanted"
             )
-        if self.policy is None:
+        if self.policy is None and not self.needed:
             return f"proposal {self.id} was not approved a moment ago, and its policy has changed since: try again"
+        if self.policy is None:
+            return (
+                f"proposal {self.id} is not approved: no approval of it stands any more. "
+                f"`operator-core approve {self.id}` records another"
+            )
         lapsed = f"; {self.lapsed} expired" if self.lapsed else ""
         missing = ", ".join(self.missing) or f"{self.given} of {self.needed}"
         return (

@@ -45,6 +45,13 @@ _LATER = {
 }
 
 
+STANDS = (
+    "NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes "
+    'WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by")'
+)
+"""The condition that nobody has taken back an approval: a revocation takes back all that its approver has given."""
+
+
 @dataclass(frozen=True)
 class ApprovalConditions:
     """The conditions on the approvals of the proposal row called `row`, in the SQL of `dialect`."""
@@ -71,9 +78,27 @@ class ApprovalConditions:
             f"AND (g.four_eyes = '{FourEyes.NO}' OR d.\"by\" <> {self.row}.proposed_by) "
             # Where the principal is not named, this is NULL: nobody is known to be another person.
             f"AND (g.four_eyes <> '{FourEyes.PRINCIPAL}' OR d.\"by\" <> {self.row}.on_behalf_of) "
-            f"AND (d.expires_at IS NULL OR d.expires_at > {_CLOCK[self.dialect]}) "
+            f"AND {self._unexpired} "
             f"AND (g.expires_seconds IS NULL OR {by_rule} > {_CLOCK[self.dialect]}) "
-            "AND NOT EXISTS (SELECT 1 FROM action_approvals AS v WHERE v.revokes = d.id)"
+            f"AND {STANDS}"
+        )
+
+    @property
+    def _unexpired(self) -> str:
+        return f"(d.expires_at IS NULL OR d.expires_at > {_CLOCK[self.dialect]})"
+
+    @property
+    def decided(self) -> str:
+        """The condition that somebody has decided anything about the proposal."""
+        return f"EXISTS (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = {self.row}.id)"
+
+    @property
+    def endorsed(self) -> str:
+        """The condition that an approval stands which counts where no policy covers: anybody's but a model's."""
+        return (
+            "EXISTS (SELECT 1 FROM action_approvals AS d "
+            f"WHERE d.proposal_id = {self.row}.id AND d.decision = '{Decision.APPROVED}' "
+            f"AND d.kind <> '{ApproverKind.AGENT}' AND {self._unexpired} AND {STANDS})"
         )
 
     @property
@@ -98,20 +123,29 @@ class ApprovalConditions:
     def waits(self, role: str) -> str:
         """Return the condition that the proposal waits for a person, in the capacity `role` unless that is NULL.
 
-        Without a policy it waits until somebody validates it; under one, as long as a rule lacks approvals.
+        Without a policy it waits until somebody validates it, and again once no approval stands any more; under one, as
+        long as a rule lacks approvals.
         """
         of_role = f"({role} IS NULL OR g.role IN ('', {role}))"
-        pending = status_in(PENDING).replace("status", f"{self.row}.status")
+        pending, undecided = (
+            status_in(PENDING).replace("status", f"{self.row}.status"),
+            f"{self.row}.status = '{INITIAL}'",
+        )
         return (
             f"(({pending}) AND NOT {self.rejected} AND NOT {KillSwitchConditions(self.row).start_blocked} "
             f"AND ({self.row}.valid_until IS NULL OR {self.row}.valid_until > {_CLOCK[self.dialect]}) "
-            f"AND ({self.row}.status = '{INITIAL}' AND {self.scope} IS NULL OR {self.lacks(self.scope, of_role)}))"
+            f"AND ({self.scope} IS NULL AND ({undecided} OR {self.decided} AND NOT {self.endorsed}) "
+            f"OR {self.lacks(self.scope, of_role)}))"
         )
 
     @property
     def short(self) -> str:
-        """The condition that the proposal may be neither validated nor started."""
-        return f"({self.rejected} OR {ANY_POLICY} AND {self.lacks(self.scope)})"
+        """The condition that the proposal may be neither validated nor started.
+
+        Where no policy covers it, nothing is asked for until somebody has decided; then one approval must stand.
+        """
+        uncovered = f"{self.scope} IS NULL AND NOT {self.endorsed}"
+        return f"({self.decided} AND ({self.rejected} OR {uncovered}) OR {ANY_POLICY} AND {self.lacks(self.scope)})"
 
     def used(self, scope: str) -> str:
         """Return the condition that a decision counts for a rule of the policy of a scope."""
@@ -171,8 +205,7 @@ def policy_invalid(name_is_blank: str, role_is_blank: str) -> str:
 
 REVOKES_NOTHING = (
     f"NEW.decision = '{Decision.REVOKED}' AND NOT EXISTS (SELECT 1 FROM action_approvals AS d WHERE d.id = NEW.revokes "
-    f"AND d.proposal_id = NEW.proposal_id AND d.decision = '{Decision.APPROVED}' "
-    "AND NOT EXISTS (SELECT 1 FROM action_approvals AS v WHERE v.revokes = d.id))"
+    f"AND d.proposal_id = NEW.proposal_id AND d.decision = '{Decision.APPROVED}' AND {STANDS})"
 )
 """The condition that a revocation names no approval of its proposal that still stands."""
 

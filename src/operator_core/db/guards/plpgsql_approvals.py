@@ -57,11 +57,11 @@ def require_approval() -> str:
     refused = f"RAISE EXCEPTION '{NOT_APPROVED}: {MESSAGES[NOT_APPROVED]}' USING ERRCODE = '{NOT_APPROVED}'"
     return f"""\
         IF NEW.status IN ({sql_list(NEEDS_APPROVAL)}) THEN
-            IF {_STEP.rejected} THEN
-                {refused};
-            END IF;
             IF {ANY_POLICY} THEN
                 covering := {_STEP.scope};
+            END IF;
+            IF {_STEP.decided} AND ({_STEP.rejected} OR covering IS NULL AND NOT {_STEP.endorsed}) THEN
+                {refused};
             END IF;
             IF covering IS NOT NULL THEN
                 SELECT {_STEP.lacks("covering")} AS missing,

@@ -66,8 +66,8 @@ class ApprovalMixin(RepositoryBase):
     ) -> Approval:
         """Record that somebody says yes to a pending proposal, and return the approval.
 
-        With it the proposal is validated, if it then has all that its policy asks for; without a policy one approval is
-        enough. Approving twice counts once.
+        With it the proposal is validated, if it then has all that its policy asks for; without a policy one approval by
+        a person or a program is enough. Approving twice counts once.
 
         Args:
             proposal_id: The id of the proposal.
@@ -128,10 +128,9 @@ class ApprovalMixin(RepositoryBase):
         kind: ApproverKind | str = ApproverKind.HUMAN,
         role: str | None = None,
     ) -> Approval:
-        """Take back one approval of a proposal that has not started.
+        """Take back an approval of a proposal that has not started, with all that its approver had given before.
 
-        If its policy then lacks an approval, the proposal waits for another one. Where no policy asks for one, it may
-        still start: reject it, or cancel it.
+        If the proposal then lacks an approval, it waits for another one.
 
         Raises:
             ApprovalNotFoundError: There is no such approval.

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from operator_core.actions.approvals import Approval, ApprovalPolicy, Decision, evaluate
+from operator_core.actions.approvals import Approval, ApprovalPolicy, Decision, evaluate, revocations_of
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.reports import Discrepancy
 from operator_core.actions.types import ActionEvent, EventKind, StoredProposal
@@ -60,9 +60,9 @@ def _problems(
     used = [decision for decision in decisions if decision.id in ids]
     if len(used) != len(ids) or any(decision.decision is not Decision.APPROVED for decision in used):
         yield "approvals", f"the approvals {ids}, which its start names", str([d.id for d in used])
-    revocations = [d for d in decisions if d.revokes in ids]
-    for revocation in revocations:
-        yield "approvals", f"approval {revocation.revokes}, which its start used", f"revoked by {revocation.by}"
+    for approval in used:
+        for revocation in revocations_of(approval, decisions):
+            yield "approvals", f"approval {approval.id}, which its start used", f"revoked by {revocation.by}"
     scope, version = str(start.data["policy"]), cast("int", start.data.get("version") or 0)
     policy = _at_version(changes, scope, version)
     if policy is None:

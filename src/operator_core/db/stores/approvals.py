@@ -10,6 +10,7 @@ from operator_core.actions.approvals import (
     ApproverKind,
     Decision,
     covering_policy,
+    revocations_of,
 )
 from operator_core.actions.errors import (
     ActionError,
@@ -265,7 +266,8 @@ def _diagnose_revocation(connection: sa.Connection, code: str, approval: Approva
     if approval.decision is not Decision.APPROVED:
         problem = f"decision {approval.id} is not an approval: it says {approval.decision}"
         return ApprovalRefusedError(proposal_id=number, problem=problem)
-    revoked = [d.by for d in approval_status.decisions_on(connection, [number]) if d.revokes == approval.id]
+    revoked = revocations_of(approval, approval_status.decisions_on(connection, [number]))
     if revoked:
-        return ApprovalRefusedError(proposal_id=number, problem=f"{revoked[0]} revoked approval {approval.id} already")
+        problem = f"{revoked[0].by} revoked approval {approval.id} already"
+        return ApprovalRefusedError(proposal_id=number, problem=problem)
     return found

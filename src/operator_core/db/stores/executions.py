@@ -19,7 +19,7 @@ from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
 from operator_core.db.functions import not_among, now, now_plus
-from operator_core.db.guards.approval_conditions import lacks_approval
+from operator_core.db.guards.approval_conditions import STANDS, lacks_approval
 from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
 from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
@@ -91,8 +91,7 @@ def _approved(proposal_id: str) -> sa.ColumnElement[str]:
     return sa.literal_column(
         "(SELECT CASE WHEN min(d.digest) = max(d.digest) THEN min(d.digest) "
         "ELSE min(d.digest) || ' and ' || max(d.digest) END FROM action_approvals AS d "
-        f"WHERE d.proposal_id = {proposal_id} AND d.decision = 'approved' "
-        "AND NOT EXISTS (SELECT 1 FROM action_approvals AS v WHERE v.revokes = d.id))",
+        f"WHERE d.proposal_id = {proposal_id} AND d.decision = 'approved' AND {STANDS})",
         sa.Text(),
     ).label("approved")
 
