@@ -66,6 +66,9 @@ def objects(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
+OTHER_DIGEST = f"sha256:{64 * '0'}"
+
+
 # -- pending -----------------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +179,7 @@ async def test_an_approval_lets_the_proposal_run_and_says_so(db: ActionDB, comma
 
     (approval,) = (await db.approval_status(made.id)).decisions
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith(f"APPROVED: proposal {made.id}. It is validated\n")
+    assert ran.out.startswith(f"APPROVED: proposal {made.id} (drain_store). It is validated\n")
     assert (approval.by, approval.reason, approval.kind) == ("ann", "go on", ApproverKind.HUMAN)
     assert await status_of(db, made) is ActionStatus.VALIDATED
 
@@ -188,7 +191,7 @@ async def test_an_approval_that_is_not_enough_says_what_is_missing(db: ActionDB,
     ran = command("approve", str(made.id), "--by", "ann")
 
     assert (ran.code, await status_of(db, made)) == (0, ActionStatus.PROPOSED)
-    assert f"proposal {made.id}. It needs more approvals: 1 of 2, 0 of 1 as security\n" in ran.out
+    assert f"proposal {made.id} (drain_store). It needs more approvals: 1 of 2, 0 of 1 as security\n" in ran.out
 
 
 async def test_every_option_of_an_approval_is_stored(db: ActionDB, command: Run) -> None:
@@ -209,10 +212,10 @@ async def test_every_option_of_an_approval_is_stored(db: ActionDB, command: Run)
 async def test_another_digest_is_refused_and_nothing_is_stored(db: ActionDB, command: Run) -> None:
     made = await stored(db)
 
-    ran = command("approve", str(made.id), "--digest", "sha256:00")
+    ran = command("approve", str(made.id), "--digest", OTHER_DIGEST)
 
     assert (ran.code, (await db.approval_status(made.id)).decisions) == (1, ())
-    assert f"proposal {made.id} has the digest {made.digest}, and sha256:00 was approved" in ran.err
+    assert f"proposal {made.id} has the digest {made.digest}, and {OTHER_DIGEST} was approved" in ran.err
 
 
 async def test_the_proposer_may_not_approve_where_four_eyes_are_asked_for(db: ActionDB, command: Run) -> None:
@@ -225,13 +228,43 @@ async def test_the_proposer_may_not_approve_where_four_eyes_are_asked_for(db: Ac
     assert "ann proposed it, and the policy asks for somebody else" in ran.err
 
 
+async def test_a_second_approval_by_one_person_says_that_it_counts_once(db: ActionDB, command: Run) -> None:
+    await policy(db, ApprovalRule(approvals=2))
+    made = await stored(db)
+
+    first, second = (command("approve", str(made.id), "--by", "ann") for _ in range(2))
+
+    said = "  ann had approved it before: a person counts once\n"
+    assert (said in first.out, said in second.out) == (False, True)
+
+
+async def test_a_role_that_no_rule_asks_for_is_pointed_out(db: ActionDB, command: Run) -> None:
+    await policy(db, ApprovalRule(approvals=2), ApprovalRule(role="security"))
+    made = await stored(db)
+
+    mistyped = command("approve", str(made.id), "--by", "ann", "--role", "securty")
+    asked_for = command("approve", str(made.id), "--by", "ann", "--role", "security")
+
+    assert "  no rule asks for the role securty: its rules ask for security\n" in mistyped.out
+    assert "no rule asks" not in asked_for.out
+
+
+async def test_what_was_cancelled_says_by_whom_and_why(db: ActionDB, command: Run) -> None:
+    made = await stored(db)
+    await db.reject(made.id, by="ben", reason="wrong store")
+
+    ran = command("approve", str(made.id))
+
+    assert "it is cancelled by ben (wrong store), and nothing is left to decide; propose it anew" in ran.err
+
+
 async def test_what_has_ended_is_not_approved(db: ActionDB, command: Run) -> None:
     made = await stored(db, ActionStatus.COMPLETED)
 
     ran = command("approve", str(made.id))
 
     assert ran.code == 1
-    assert "it is completed, and only a pending proposal is decided about" in ran.err
+    assert "it is completed by a test, and nothing is left to decide" in ran.err
 
 
 async def test_with_a_registry_what_does_not_fit_is_refused(db: ActionDB, command: Run, registry: str) -> None:
@@ -275,7 +308,7 @@ async def test_a_rejection_cancels_the_proposal(db: ActionDB, command: Run) -> N
 
     rejected = await db.get_proposal(made.id)
     assert rejected is not None
-    assert (ran.code, ran.out.splitlines()[0]) == (0, f"REJECTED: proposal {made.id}. It is cancelled")
+    assert (ran.code, ran.out.splitlines()[0]) == (0, f"REJECTED: proposal {made.id} (drain_store). It is cancelled")
     assert (rejected.status, rejected.status_by, rejected.status_reason) == (
         "cancelled",
         "ann",
@@ -286,7 +319,7 @@ async def test_a_rejection_cancels_the_proposal(db: ActionDB, command: Run) -> N
 async def test_another_digest_is_not_rejected(db: ActionDB, command: Run) -> None:
     made = await stored(db)
 
-    ran = command("reject", str(made.id), "--reason", "no", "--digest", "sha256:00", "--json")
+    ran = command("reject", str(made.id), "--reason", "no", "--digest", OTHER_DIGEST, "--json")
 
     assert (ran.code, ran.json["error"]) == (1, "DigestMismatchError")
     assert await status_of(db, made) is ActionStatus.PROPOSED
@@ -301,7 +334,7 @@ async def test_a_revocation_keeps_the_proposal_from_starting(db: ActionDB, comma
 
     assert (ran.code, ran.out.splitlines()[0]) == (
         0,
-        f"REVOKED: proposal {made.id}. It needs more approvals: 0 of 1",
+        f"REVOKED: approval {approval.id} by ann, of proposal {made.id} (drain_store). It needs more approvals: 0 of 1",
     )
     with pytest.raises(NotApprovedError):
         await db.start_execution(made.id)
@@ -313,7 +346,8 @@ async def test_a_revocation_keeps_the_proposal_from_starting_where_no_policy_ask
 
     ran = command("revoke", str(approval.id), "--reason", "wrong store")
 
-    assert f"REVOKED: proposal {made.id}. It needs more approvals: 0 of 1\n" in ran.out
+    revoked = f"REVOKED: approval {approval.id} by ann, of proposal {made.id} (drain_store)"
+    assert f"{revoked}. It needs more approvals: 0 of 1\n" in ran.out
     assert f"{made.id}  validated" in command("pending").out
 
 
@@ -440,13 +474,17 @@ async def test_without_a_policy_the_list_says_what_holds(db: ActionDB, command: 
 
 RULES: list[tuple[list[str], list[ApprovalRule], list[str]]] = [
     (["--approvals", "1"], [ApprovalRule()], ["1 person, not the proposer"]),
-    (["--approvals", "2"], [TWO], ["2 people, not the proposer"]),
+    (["--approvals", "2"], [TWO], ["2 different people, not the proposer"]),
     (["--approvals", "0"], [ApprovalRule(approvals=0)], ["nobody is asked"]),
     (["--role", "sre"], [ApprovalRule(role="sre")], ["1 person as sre, not the proposer"]),
     (
         ["--approvals", "2", "--role", "sre", "--role", "legal"],
         [TWO, ApprovalRule(role="legal"), ApprovalRule(role="sre")],
-        ["2 people, not the proposer", "1 person as legal, not the proposer", "1 person as sre, not the proposer"],
+        [
+            "2 different people, not the proposer",
+            "1 person as legal, not the proposer",
+            "1 person as sre, not the proposer",
+        ],
     ),
     (
         ["--approvals", "1", "--four-eyes", "principal"],
@@ -457,7 +495,7 @@ RULES: list[tuple[list[str], list[ApprovalRule], list[str]]] = [
     (
         ["--approvals", "2", "--any-kind"],
         [ApprovalRule(approvals=2, humans_only=False)],
-        ["2 people or programs, not the proposer"],
+        ["2 different people or programs, not the proposer"],
     ),
     (
         ["--approvals", "1", "--expires", "8h"],
@@ -644,7 +682,10 @@ async def test_a_proposal_that_is_not_there_is_one_clear_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["approve", "x"], "argument PROPOSAL: invalid int value: 'x'"),
+        (["approve", "x"], "argument PROPOSAL: 'x' is not a number; the lists show them"),
+        (["approve", "1", "--digest", "e0c3"], "digest is 'e0c3'; write all of what was shown: sha256: and 64 digits"),
+        (["approve", "1", "--by", "ann "], "by is 'ann ', with blanks around it or characters that do not show"),
+        (["reject", "1", "--reason", " "], "reason is empty; say why, for those who read the history"),
         (["approve", "1", "--kind", "robot"], "invalid choice: 'robot' (choose from 'human', 'agent', 'system')"),
         (["approve", "1", "--expires", "soon"], "'soon' is not a duration; write 90, 15m, 8h or 2d"),
         (["approve", "9" * 30], "proposal_id does not fit a 64-bit integer column"),

@@ -148,6 +148,8 @@ REFUSED_POLICIES: dict[str, tuple[Any, Any]] = {
     "a number": (OF_NAME, 2),
     "a list of numbers": (OF_NAME, [2]),
     "nothing to take away": (OF_NAME, []),
+    "no approval in a role": (OF_NAME, [ApprovalRule(), ApprovalRule(role="sre", approvals=0)]),
+    "a role with a blank": (OF_NAME, [ApprovalRule(role="sre ")]),
 }
 
 
@@ -162,10 +164,31 @@ async def test_a_policy_that_nobody_can_mean_is_refused(calls: Any, plain: Plain
     assert contents(plain) == before
 
 
-@pytest.mark.parametrize("given", [{"by": ""}, {"reason": None}, {"by": 7}, {"reason": "a\0b"}])
+@pytest.mark.parametrize(
+    "given", [{"by": ""}, {"by": "ops "}, {"by": 7}, {"reason": None}, {"reason": " "}, {"reason": "a\0b"}]
+)
 async def test_a_policy_names_who_stated_it_and_why(calls: Any, given: dict[str, Any]) -> None:
     with pytest.raises((InvalidArgumentError, ValueNotStorableError)):
         await calls.set_approval_policy(OF_NAME, [ApprovalRule()], **{"by": "ops", "reason": "why", **given})
+
+
+async def test_a_name_that_looks_mistyped_is_warned_about(calls: Any, caplog: pytest.LogCaptureFixture) -> None:
+    await stored(calls, action_name="drain_store")
+
+    for name in ("drain_stor", "drain_store", "reboot"):
+        await calls.set_approval_policy(f"action_name={name}", [ApprovalRule()], by="ops", reason="by the book")
+
+    said = [record.getMessage() for record in caplog.records if "did you mean" in record.getMessage()]
+    unmatched = "no proposal has ever had action_name 'drain_stor'; did you mean 'drain_store'?"
+    assert said == [f"the policy for action_name=drain_stor is in force, but {unmatched}"]
+
+
+@pytest.mark.parametrize("scope", ["everybody", "ticket_id=7", 7])
+async def test_a_scope_that_is_refused_offers_only_those_of_policies(calls: Any, scope: Any) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        await calls.set_approval_policy(scope, [ApprovalRule()], by="ops", reason="by the book")
+
+    assert "proposed_by=..." not in str(refused.value)
 
 
 # -- which one covers --------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ async def test_two_spellings_are_two_names(calls: Any) -> None:
     await policy(calls, ApprovalRule(approvals=3))
     made = await stored(calls)
 
-    await approved(calls, made, "Anna", "anna", "anna ")
+    await approved(calls, made, "Anna", "anna", "ann\N{CYRILLIC SMALL LETTER A}")
 
     assert await given(calls, made) == [3]
 
@@ -96,7 +96,7 @@ async def test_one_person_in_two_roles_is_one_person(calls: Any) -> None:
     assert await given(calls, made) == [2, 1, 1]
 
 
-@pytest.mark.parametrize("role", [None, "sre", "Security", "security ", "secur"])
+@pytest.mark.parametrize("role", [None, "sre", "Security", "security-2", "secur"])
 async def test_only_approvals_in_the_role_count_for_its_rule(calls: Any, role: str | None) -> None:
     await policy(calls, ApprovalRule(role="security"))
     made = await stored(calls)

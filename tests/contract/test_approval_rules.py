@@ -40,7 +40,7 @@ class Dice:
         return [
             ApprovalRule(
                 role=role,
-                approvals=self.choose.choice([0, 1, 1, 1, 2, 2, 3]),
+                approvals=self.choose.choice([1, 1, 1, 2, 3] if role else [0, 0, 1, 1, 2]),
                 four_eyes=self.choose.choice([*FourEyes]),
                 humans_only=self.choose.choice([True, False]),
                 expires_in=self.choose.choice([None, None, 3600, 60, 0.001]),

@@ -18,6 +18,7 @@ from operator_core.db.guards.codes import (
     UNREADABLE,
 )
 from operator_core.db.schema import approvals
+from tests.contract.test_scope_grammar import SPACES
 from tests.support.approvals import approved, policy
 from tests.support.factories import stored
 from tests.support.history import check_history
@@ -160,13 +161,24 @@ async def test_an_approver_is_of_one_of_three_kinds(db, plain, ledger, kind):
     attack(plain, decide(plain, made.id, kind=kind))
 
 
+@pytest.mark.parametrize("reason", ["NULL", "''", "' '", f"'{SPACES}'"])
 @pytest.mark.parametrize("decision", ["rejected", "revoked"])
-async def test_a_rejection_and_a_revocation_have_a_reason(db, plain, decision):
+async def test_a_rejection_and_a_revocation_have_a_reason(db, plain, decision, reason):
     made = await stored(db)
     plain.execute(decide(plain, made.id))
     others = {"revokes": "1"} if decision == "revoked" else {}
 
-    attack(plain, decide(plain, made.id, decision, reason="NULL", **others))
+    attack(plain, decide(plain, made.id, decision, reason=reason, **others))
+
+
+@pytest.mark.parametrize("by", ["''", "' '", f"'{SPACES}'"])
+@pytest.mark.parametrize("decision", ["approved", "rejected", "revoked"])
+async def test_a_decision_is_somebodys(db, plain, decision, by):
+    made = await stored(db)
+    plain.execute(decide(plain, made.id))
+    others = {"revokes": "1"} if decision == "revoked" else {}
+
+    assert attack(plain, decide(plain, made.id, decision, by=by, **others)) == APPROVAL_REFUSED
 
 
 async def test_nobody_approves_under_a_stop_or_after_it(db, plain):

@@ -118,6 +118,22 @@ async def test_a_role_is_read_back_or_refused(db, plain, role):
     assert [one.rules[0].role for one in await db.approval_policies()] == [role] * is_accepted
 
 
+async def test_no_rule_asks_for_no_approval_in_a_role(db, plain):
+    await policy(db, ApprovalRule(role="sre"))
+
+    assert attack(plain, rule(plain, "everything", "sre", approvals="0")) == POLICY_REFUSED
+    assert attack(plain, change_rule(plain, approvals="0")) == POLICY_REFUSED
+
+
+@pytest.mark.parametrize("column", ["by", "reason"])
+@pytest.mark.parametrize("blank", ["", " ", SPACES])
+async def test_a_rule_says_who_stated_it_and_why(db, plain, column, blank):
+    await policy(db, ApprovalRule())
+
+    assert attack(plain, rule(plain, "everything", **{column: f"'{blank}'"})) == POLICY_REFUSED
+    assert attack(plain, change_rule(plain, **{column: f"'{blank}'"})) == POLICY_REFUSED
+
+
 @pytest.mark.parametrize("column", ["by", "reason"])
 async def test_no_text_of_a_rule_is_longer_than_the_library_writes(plain, column):
     text = "'" + "ä" * (256 if column == "by" else 262_145) + "'"

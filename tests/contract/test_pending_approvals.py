@@ -18,7 +18,7 @@ from tests.support.approvals import CALLERS, OF_NAME, approved, calls_of, pass_t
 from tests.support.factories import proposal, stored
 from tests.support.history import check_history
 from tests.support.ledger import Ledger
-from tests.support.plain_sql import Plain, contents, engage, release
+from tests.support.plain_sql import Plain, contents, engage, new, release
 
 
 @pytest.fixture(params=CALLERS)
@@ -66,6 +66,20 @@ async def test_under_a_policy_each_rule_says_what_it_has_and_what_is_missing(cal
         ApprovalNeed(role="security", approvals=1, given=0),
     )
     assert (found.needed, found.given, found.missing, found.is_approved) == (2, 1, found.needs, False)
+
+
+@pytest.mark.parametrize("name", ["", " ", "drain_store "])
+async def test_a_name_that_only_plain_sql_gives_is_covered_by_the_policy_for_everything(
+    calls: Any, plain: Plain, name: str
+) -> None:
+    await policy(calls, ApprovalRule(), scope="everything")
+    await policy(calls, ApprovalRule(approvals=3))
+    plain.execute(new(action_name=name))
+
+    (one,) = await calls.list_pending_approvals()
+    status = await calls.approval_status(one.proposal.id)
+
+    assert (one.proposal.action_name, status.policy, status.needed) == (name, "everything", 1)
 
 
 async def test_all_decisions_are_listed_oldest_first(calls: Any) -> None:

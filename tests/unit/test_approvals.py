@@ -305,7 +305,7 @@ def test_what_lacks_approvals_says_which_and_how_to_get_them() -> None:
     error = refused(policy="everything", needed=2, given=1, missing=("1 of 2", "0 of 1 as sre"), lapsed=1)
 
     assert isinstance(error, TransitionNotAllowedError)
-    assert "the policy for everything asks for more (given: 1 of 2, 0 of 1 as sre; 1 expired)" in str(error)
+    assert "is not approved yet: 1 of 2, 0 of 1 as sre (policy for everything; 1 expired)" in str(error)
     assert "operator-core approve 7" in str(error)
 
 

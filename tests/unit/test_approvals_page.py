@@ -1,6 +1,5 @@
 """The page about approvals, tried as by a reader: its Python runs, and so do its commands."""
 
-import asyncio
 import re
 import shlex
 from pathlib import Path
@@ -8,9 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from operator_core.actions import ActionProposal, ActionStatus, EventKind
+from operator_core.actions import ActionStatus, EventKind
 from operator_core.cli.main import main
-from operator_core.db import ActionDB
 from tests.support.documents import ROOT, blocks, executed
 
 PAGE = ROOT / "docs" / "approvals.md"
@@ -37,21 +35,13 @@ async def test_the_python_does_what_is_said_of_it(tmp_path: Path, monkeypatch: p
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = [shlex.split(line)[1:] for line in blocks(PAGE, "sh")[0].splitlines()]
-    upgrade, policy, *rest = lines
-    assert main(upgrade) == main(policy) == 0
-    propose(tmp_path / "ops.db")
+    before, program, after = re.split(r"python - <<'END'\n|^END\n", blocks(PAGE, "sh")[0], flags=re.MULTILINE)
 
-    assert [main(line) for line in rest] == [0] * len(rest)
+    for commands in (before, after):
+        assert {main(shlex.split(line)[1:]) for line in commands.splitlines()} == {0}
+        if commands is before:
+            exec(compile(program, PAGE, "exec"), {})  # noqa: S102 - it is the page's
 
     shown = capsys.readouterr().out
     assert "approvals: 2 of 2, 1 of 1 as security (policy for action_name=drain_store, version 2)" in shown
     assert re.search(r"1 +validated", shown)
-
-
-def propose(file: Path) -> None:
-    async def run() -> None:
-        async with ActionDB(file) as db:
-            await db.create_proposal(ActionProposal(action_name="drain_store", parameters={"store": 4}, reason="hot"))
-
-    asyncio.run(run())

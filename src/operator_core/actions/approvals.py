@@ -11,6 +11,7 @@ from operator_core.actions.errors import InvalidArgumentError
 from operator_core.actions.kill_switch import EVERYTHING, Scope
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import FrozenModel, Name, StoredProposal, UtcDatetime
+from operator_core.actions.validation import check_exact_name
 
 MAX_APPROVALS = 99
 MAX_APPROVAL_SECONDS = 366 * 86_400
@@ -148,7 +149,7 @@ class ApprovalNeed(FrozenModel):
 
     def __str__(self) -> str:
         of_role = f" as {self.role}" if self.role else ""
-        return f"{self.given} of {self.approvals}{of_role}"
+        return f"{min(self.given, self.approvals)} of {self.approvals}{of_role}"
 
 
 class ApprovalStatus(FrozenModel):
@@ -211,11 +212,14 @@ def check_policy_scope(scope: Scope | str | None) -> str:
     Raises:
         InvalidArgumentError: It is neither `everything` nor an action name: every other field is the proposer's word.
     """
+    wanted = f"{EVERYTHING} or action_name=NAME"
+    if isinstance(scope, str) and scope != EVERYTHING and scope.partition("=")[0] not in Scope.model_fields:
+        raise InvalidArgumentError(path="scope", reason=f"is {scope!a}; a policy covers {wanted}")
     checked = Scope.coerce(scope)
     if checked.field not in (None, "action_name"):
         raise InvalidArgumentError(
             path="scope",
-            reason=f"is {str(checked)!r}; a policy covers everything or action_name=NAME: "
+            reason=f"is {str(checked)!a}; a policy covers {wanted}: "
             "what else a proposal says of itself, its proposer chose",
         )
     return str(checked)
@@ -225,7 +229,7 @@ def check_rules(rules: Iterable[ApprovalRule]) -> tuple[ApprovalRule, ...]:
     """Return the rules of a policy.
 
     Raises:
-        InvalidArgumentError: They are not rules, or two name the same role.
+        InvalidArgumentError: They are not rules, two name the same role, or one asks for 0 approvals in a role.
     """
     if isinstance(rules, ApprovalRule) or not isinstance(rules, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may be untyped
         raise InvalidArgumentError(path="rules", reason=f"is a {type(rules).__name__}; give a list of ApprovalRule")
@@ -233,6 +237,11 @@ def check_rules(rules: Iterable[ApprovalRule]) -> tuple[ApprovalRule, ...]:
     for rule in checked:
         if not isinstance(rule, ApprovalRule):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
             raise InvalidArgumentError(path="rules", reason=f"holds a {type(rule).__name__}; give ApprovalRules")
+        if rule.role is not None and not rule.approvals:
+            reason = f"asks for 0 approvals as {rule.role!a}, which asks nobody; give a number, or no role"
+            raise InvalidArgumentError(path="rules", reason=reason)
+        if rule.role is not None:
+            check_exact_name(rule.role, "role")
     roles = [rule.role for rule in checked]
     for role in roles:
         if roles.count(role) > 1:
@@ -244,7 +253,7 @@ def check_rules(rules: Iterable[ApprovalRule]) -> tuple[ApprovalRule, ...]:
 def covering_policy(policies: Iterable[ApprovalPolicy], action_name: str) -> ApprovalPolicy | None:
     """Return the policy that covers an action: the one of its name, else the one for everything."""
     by_scope = {policy.scope: policy for policy in policies}
-    return by_scope.get(str(Scope(action_name=action_name)), by_scope.get(EVERYTHING))
+    return by_scope.get(f"action_name={action_name}", by_scope.get(EVERYTHING))  # a row may have a name no Scope takes
 
 
 def revocations_of(approval: Approval, decisions: Iterable[Approval]) -> list[Approval]:

@@ -27,5 +27,10 @@ def hidden_characters(text: str) -> list[str]:
     return [f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip() for character in hidden]
 
 
+def shows_as_itself(text: str) -> bool:
+    """Return whether a text looks like what it is: no hidden character, and no blank around it."""
+    return text == text.strip() and not hidden_characters(text)
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -1,5 +1,6 @@
 """The DTOs that go into and come out of a ledger, all frozen and detached from it."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -119,6 +120,17 @@ class FrozenModel(BaseModel):
     """The base of all DTOs: detached from the ledger and immutable. Their validation errors repeat no values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def check_digest(digest: str) -> str:
+    """Return a text that can be the digest of a proposal."""
+    if not _DIGEST.fullmatch(check_text(digest, "digest")):
+        reason = f"is {digest[:80]!a}; write all of what was shown: sha256: and 64 digits"
+        raise InvalidArgumentError(path="digest", reason=reason)
+    return digest
 
 
 class ActionProposal(FrozenModel):

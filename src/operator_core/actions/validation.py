@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 from pydantic import JsonValue
 
 from operator_core.actions.errors import InvalidArgumentError, ValueNotStorableError
+from operator_core.actions.text import shows_as_itself
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -62,6 +63,22 @@ def check_name(name: str, path: str) -> str:
     if not name.strip():
         raise _invalid(path, "is empty; give a name")
     return name
+
+
+def check_exact_name(name: str, path: str) -> str:
+    """Return `name`, which is compared with others: besides `check_name`, it must look like what it is."""
+    name = check_name(name, path)
+    if not shows_as_itself(name):
+        raise _invalid(path, f"is {name!a}, with blanks around it or characters that do not show; write what is meant")
+    return name
+
+
+def check_why(reason: str, path: str = "reason") -> str:
+    """Return a reason that has to be given: text that is not blank."""
+    reason = check_text(reason, path)
+    if not reason.strip():
+        raise _invalid(path, "is empty; say why, for those who read the history")
+    return reason
 
 
 def check_integer(value: int, path: str) -> int:

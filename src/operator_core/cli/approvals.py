@@ -5,6 +5,7 @@ import asyncio
 import errno
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from operator_core.actions import (
 from operator_core.actions.approvals import standing_approvals
 from operator_core.cli import output
 from operator_core.cli.database import file_path, open_existing
-from operator_core.cli.options import Commands, Parser, count, lasting
+from operator_core.cli.options import Commands, Parser, count, lasting, number
 from operator_core.cli.worker import load_registry
 from operator_core.db import ActionDB
 
@@ -62,6 +63,8 @@ def approval_lines(status: ApprovalStatus, *, decisions: bool = True) -> list[st
         needs = ", ".join(map(str, status.needs))
         until = "" if status.until is None else f", until {output.format_time(status.until)}"
         lines.append(f"  approvals: {needs} (policy for {status.policy}, version {status.version}){until}")
+    elif not status.decisions and status.status is ActionStatus.PROPOSED:
+        lines.append("  approvals: one is enough, because no policy covers it")
     if status.lapsed:
         lines.append(f"  lapsed: {status.lapsed}")
     return [*lines, *map(_decision_line, status.decisions if decisions else ())]
@@ -94,8 +97,8 @@ async def approve(options: argparse.Namespace) -> int:
             expires_in=options.expires,
             registry=registry,
         )
-        status = await db.approval_status(options.id)
-    return _decided(approval, status, as_json=options.json)
+        await _print_decision(db, approval, as_json=options.json)
+    return 0
 
 
 async def reject(options: argparse.Namespace) -> int:
@@ -109,8 +112,8 @@ async def reject(options: argparse.Namespace) -> int:
             reason=options.reason,
             digest=options.digest,
         )
-        status = await db.approval_status(options.id)
-    return _decided(rejection, status, as_json=options.json)
+        await _print_decision(db, rejection, as_json=options.json)
+    return 0
 
 
 async def revoke(options: argparse.Namespace) -> int:
@@ -119,19 +122,23 @@ async def revoke(options: argparse.Namespace) -> int:
         revocation = await db.revoke(
             options.id, by=options.by, kind=options.kind, role=options.role, reason=options.reason
         )
-        status = await db.approval_status(revocation.proposal_id)
-    return _decided(revocation, status, as_json=options.json)
+        await _print_decision(db, revocation, as_json=options.json)
+    return 0
 
 
-def _decided(decision: Approval, status: ApprovalStatus, *, as_json: bool) -> int:
+async def _print_decision(db: ActionDB, decision: Approval, *, as_json: bool) -> None:
+    status = await db.approval_status(decision.proposal_id)
     if as_json:
         output.print_json({**output.to_json(decision), "approval_status": output.to_json(status)})
-        return 0
+        return
+    proposal = await db.get_proposal(decision.proposal_id)
+    name = "" if proposal is None else f" ({proposal.action_name})"
+    revoked = "".join(f"approval {d.id} by {d.by}, of " for d in status.decisions if d.id == decision.revokes)
     output.print_text(
-        f"{decision.decision.upper()}: proposal {decision.proposal_id}. {_outcome(decision, status)}",
+        f"{decision.decision.upper()}: {revoked}proposal {decision.proposal_id}{name}. {_outcome(decision, status)}",
+        *_remarks(decision, status),
         *approval_lines(status),
     )
-    return 0
 
 
 def _outcome(decision: Approval, status: ApprovalStatus) -> str:
@@ -143,6 +150,18 @@ def _outcome(decision: Approval, status: ApprovalStatus) -> str:
         why = f"{others} are enough" if others else "its policy asks nobody"
         return f"It may start all the same: {why}. To drop it: operator-core cancel {status.proposal_id}"
     return f"It is {status.status}"
+
+
+def _remarks(decision: Approval, status: ApprovalStatus) -> Iterator[str]:
+    """Yield what the approver may not have meant."""
+    if decision.decision is not Decision.APPROVED:
+        return
+    if any(d.by == decision.by and d.id < decision.id for d in standing_approvals(status.decisions)):
+        yield f"  {decision.by} had approved it before: a person counts once"
+    roles = [need.role for need in status.needs if need.role is not None]
+    if decision.role is not None and decision.role not in roles:
+        asked = f"its rules ask for {', '.join(roles)}" if roles else "its rules ask for none"
+        yield f"  no rule asks for the role {decision.role}: {asked}"
 
 
 async def supersede(options: argparse.Namespace) -> int:
@@ -194,7 +213,7 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     text = "list what waits for an approval, newest first"
     parser = commands.add_parser("pending", parents=[common], help=text, description=f"{text.capitalize()}.")
     parser.add_argument("--role", help="only what an approval in this role would bring further")
-    parser.add_argument("--before-id", type=int, help="only proposals with a lower number: the next page")
+    parser.add_argument("--before-id", type=number, help="only proposals with a lower number: the next page")
     parser.add_argument("--limit", type=count, default=50, help="how many at most (default: 50)")
     parser.add_argument("--watch", action="store_true", help="list it again at every change, until Ctrl-C")
     parser.set_defaults(run=pending)
@@ -206,7 +225,7 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
         "--kind", choices=_KINDS, default=_KINDS[0], help="what decides; most policies count humans only (the default)"
     )
     seen = Parser(add_help=False)
-    seen.add_argument("id", type=int, metavar="PROPOSAL", help="the number of the proposal")
+    seen.add_argument("id", type=number, metavar="PROPOSAL", help="the number of the proposal")
     seen.add_argument("--digest", help="the digest that you were shown; if the proposal has another one, it is refused")
     _add_approve(commands, [decision, seen])
 
@@ -218,14 +237,14 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     text = "take back an approval, before its proposal starts"
     parser = commands.add_parser("revoke", parents=[decision], help=text, description=f"{text.capitalize()}.")
     parser.add_argument(
-        "id", type=int, metavar="APPROVAL", help="the number of the approval: `operator-core show PROPOSAL` lists it"
+        "id", type=number, metavar="APPROVAL", help="the number of the approval: `operator-core show PROPOSAL` lists it"
     )
     parser.add_argument("--reason", required=True, help="why")
     parser.set_defaults(run=revoke)
 
     text = "reject a proposal in favour of a new one with other parameters, which is then proposed in your name"
     parser = commands.add_parser("supersede", parents=[actor], help=text, description=f"{text.capitalize()}.")
-    parser.add_argument("id", type=int, metavar="PROPOSAL", help="the number of the proposal")
+    parser.add_argument("id", type=number, metavar="PROPOSAL", help="the number of the proposal")
     parser.add_argument(
         "--parameters", type=file_path, metavar="FILE", required=True, help="a JSON file; - reads standard input"
     )

@@ -8,7 +8,7 @@ from operator_core.actions import KillSwitchStatus, Scope, StopFailedError, Stop
 from operator_core.actions.validation import sanitise_text
 from operator_core.cli import output
 from operator_core.cli.database import database_url, open_existing
-from operator_core.cli.options import Commands, Parser, scope, seconds
+from operator_core.cli.options import Commands, Parser, number, scope, seconds
 from operator_core.db import ActionDB
 from operator_core.db.engine.factory import create_engine
 from operator_core.db.stop.command import StopCommand
@@ -133,7 +133,7 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     parser.set_defaults(run=stop, failed=NOTHING_STOPPED, interrupted=INTERRUPTED)
     parser = commands.add_parser("release", parents=[common, actor], help="release one stop; revives nothing")
     parser.add_argument("--reason", required=True, help="why")
-    parser.add_argument("--generation", required=True, type=int, help="the number of the stop")
+    parser.add_argument("--generation", required=True, type=number, help="the number of the stop")
     parser.set_defaults(run=release)
     parser = commands.add_parser("status", parents=[common], help="show what is engaged, what runs, who has answered")
     parser.add_argument("--watch", action="store_true", help="go on showing it at every change")

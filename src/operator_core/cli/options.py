@@ -94,6 +94,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> int:
+    """Parse the number of a proposal, record, approval or stop."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!a} is not a number; the lists show them") from error
+
+
 def time(text: str) -> datetime:
     """Parse a date or a time; UTC if it names no zone."""
     try:

@@ -85,7 +85,8 @@ def proposal_lines(proposal: StoredProposal) -> list[str]:
     """Return one proposal with all that a person decides about; characters that do not show are named."""
     parameters = dump_json(proposal.parameters)
     lines = [proposal_line(proposal), f"  reason: {proposal.reason}", f"  parameters: {parameters}"]
-    hidden = hidden_characters(f"{proposal.action_name} {parameters}")
+    people = f"{proposal.proposed_by} {proposal.on_behalf_of or ''}"
+    hidden = hidden_characters(f"{proposal.action_name} {parameters} {people}")
     if hidden:
         lines.append(f"  CAREFUL, these characters do not show as themselves: {', '.join(hidden)}")
     if proposal.on_behalf_of is not None:

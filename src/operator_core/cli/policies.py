@@ -38,7 +38,7 @@ def _rule_text(rule: ApprovalRule) -> str:
     if not rule.approvals:
         return "nobody is asked"
     role = f" as {rule.role}" if rule.role else ""
-    kind = ("person", "people")[rule.approvals > 1]
+    kind = ("person", "different people")[rule.approvals > 1]
     kind += "" if rule.humans_only else " or program" + "s" * (rule.approvals > 1)
     others = {FourEyes.NO: "", FourEyes.PROPOSER: ", not the proposer"}.get(
         rule.four_eyes, ", neither the proposer nor the person it is for"

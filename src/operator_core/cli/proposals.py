@@ -13,7 +13,7 @@ from operator_core.actions.validation import dump_json
 from operator_core.cli import output
 from operator_core.cli.approvals import approval_lines
 from operator_core.cli.database import open_existing
-from operator_core.cli.options import Commands, Parser
+from operator_core.cli.options import Commands, Parser, number
 
 
 async def list_(options: argparse.Namespace) -> int:
@@ -101,17 +101,17 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     """Add `list`, `show` and `cancel`."""
     parser = commands.add_parser("list", parents=[common], help="list proposals, newest first")
     parser.add_argument("--status", type=ActionStatus, choices=list(ActionStatus), help="only those in this state")
-    parser.add_argument("--ticket", type=int, help="only those of this ticket")
+    parser.add_argument("--ticket", type=number, help="only those of this ticket")
     parser.add_argument("--action-name", help="only those of this name")
-    parser.add_argument("--before-id", type=int, help="only those with a lower id: the next page")
-    parser.add_argument("--limit", type=int, default=50, help="how many at most (default: 50)")
+    parser.add_argument("--before-id", type=number, help="only those with a lower id: the next page")
+    parser.add_argument("--limit", type=number, default=50, help="how many at most (default: 50)")
     parser.set_defaults(run=list_)
     parser = commands.add_parser("show", parents=[common], help="show one proposal with its record and its history")
-    parser.add_argument("id", type=int)
+    parser.add_argument("id", type=number)
     parser.set_defaults(run=show)
     parser = commands.add_parser(
         "cancel", parents=[common, actor], help="cancel one proposal, or ask it to stop where it is executing"
     )
-    parser.add_argument("id", type=int)
+    parser.add_argument("id", type=number)
     parser.add_argument("--reason", default="cancelled by hand", help="why")
     parser.set_defaults(run=cancel)

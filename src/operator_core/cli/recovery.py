@@ -5,7 +5,7 @@ import argparse
 from operator_core.actions import Resolution, StoredRecord
 from operator_core.cli import output
 from operator_core.cli.database import open_existing
-from operator_core.cli.options import Commands, Parser, seconds
+from operator_core.cli.options import Commands, Parser, number, seconds
 
 
 def _line(record: StoredRecord) -> str:
@@ -71,7 +71,7 @@ def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) ->
     parser = commands.add_parser("unknown", parents=[common], help="list what nobody knows the outcome of")
     parser.set_defaults(run=unknown)
     parser = commands.add_parser("resolve", parents=[common, actor], help="resolve an unknown outcome")
-    parser.add_argument("record", type=int, help="the id of the record, as `unknown` shows it")
+    parser.add_argument("record", type=number, help="the id of the record, as `unknown` shows it")
     parser.add_argument("--resolution", required=True, type=_resolution, help=", ".join(Resolution))
     parser.add_argument("--reason", required=True, help="how you know")
     parser.set_defaults(run=resolve)

@@ -13,7 +13,7 @@ from operator_core.actions import (
     InvalidArgumentError,
     StoredRecord,
 )
-from operator_core.actions.validation import check_integer, check_name, check_seconds
+from operator_core.actions.validation import check_exact_name, check_integer, check_seconds
 from operator_core.db import ActionDB, Execution
 from operator_core.logs import get_logger
 from operator_core.worker.checker import ProposalChecker
@@ -83,7 +83,7 @@ class Worker:
             )
         if not registry.names:
             raise InvalidArgumentError(path="registry", reason="is empty: register an action first")
-        self.name = check_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
+        self.name = check_exact_name(name or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}", "name")
         self.report = WorkerReport()
         self._db, self._registry, self._concurrency = db, registry, concurrency
         self._checker = ProposalChecker(db, registry, self.report, self.name) if validate else None

@@ -44,8 +44,8 @@ class NotApprovedError(TransitionNotAllowedError):
         lapsed = f"; {self.lapsed} expired" if self.lapsed else ""
         missing = ", ".join(self.missing) or f"{self.given} of {self.needed}"
         return (
-            f"proposal {self.id} is not approved: the policy for {self.policy} asks for more "
-            f"(given: {missing}{lapsed}). `operator-core approve {self.id}` records an approval"
+            f"proposal {self.id} is not approved yet: {missing} (policy for {self.policy}{lapsed}). "
+            f"`operator-core approve {self.id}` records an approval"
         )
 
 

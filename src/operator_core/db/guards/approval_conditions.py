@@ -3,6 +3,7 @@
 In these texts `g` is a rule of a policy, `d` a decision, and `row` the proposal that they are about.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,18 +190,26 @@ class ApprovalConditions:
 
 
 _NAMED = "action_name="
-FIRST_POLICY_CHARACTER = len(_NAMED) + 1
+_BY = 'NEW."by"'
 
 
-def policy_invalid(name_is_blank: str, role_is_blank: str) -> str:
+def policy_invalid(is_blank: Callable[[str], str]) -> str:
     """Return the condition that a rule is for another scope than everything or a name, or outside its limits."""
+    first = len(_NAMED) + 1
     return (
         f"NOT (NEW.scope = '{EVERYTHING}' OR substr(NEW.scope, 1, {len(_NAMED)}) = '{_NAMED}' "
-        f"AND length(NEW.scope) BETWEEN {FIRST_POLICY_CHARACTER} AND {len(_NAMED) + MAX_NAME_CHARACTERS} "
-        f"AND NOT ({name_is_blank})) "
-        f"OR NEW.role <> '' AND ({role_is_blank}) "
+        f"AND length(NEW.scope) BETWEEN {first} AND {len(_NAMED) + MAX_NAME_CHARACTERS} "
+        f"AND NOT {is_blank(f'substr(NEW.scope, {first})')}) "
+        f"OR NEW.role <> '' AND ({is_blank('NEW.role')} OR NEW.approvals = 0) "
+        f"OR {is_blank(_BY)} OR {is_blank('NEW.reason')} "
         f"OR NOT (NEW.expires_seconds > 0 AND NEW.expires_seconds <= {MAX_APPROVAL_SECONDS})"
     )
+
+
+def decision_invalid(is_blank: Callable[[str], str]) -> str:
+    """Return the condition that a decision names nobody, or no reason where it has to give one."""
+    needs_reason = f"NEW.decision <> '{Decision.APPROVED}'"
+    return f"{is_blank(_BY)} OR {needs_reason} AND {is_blank('NEW.reason')}"
 
 
 REVOKES_NOTHING = (

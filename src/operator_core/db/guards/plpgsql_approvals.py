@@ -5,11 +5,11 @@ from operator_core.actions.lifecycle import PENDING, ActionStatus
 from operator_core.db.guards import conditions
 from operator_core.db.guards.approval_conditions import (
     ANY_POLICY,
-    FIRST_POLICY_CHARACTER,
     NEEDS_APPROVAL,
     NEXT_VERSION,
     REVOKES_NOTHING,
     ApprovalConditions,
+    decision_invalid,
     later,
     policy_invalid,
 )
@@ -97,7 +97,7 @@ BEGIN
     NEW.login := session_user::text;
     NEW.status := proposal.status;
     NEW.generation := {COUNTER};
-{raise_if(APPROVAL_REFUSED, f"NOT {_DECIDED.is_decidable} OR {REVOKES_NOTHING}")}\
+{raise_if(APPROVAL_REFUSED, f"NOT {_DECIDED.is_decidable} OR {REVOKES_NOTHING} OR {decision_invalid(name_is_blank)}")}\
     IF {approved} THEN
 {raise_if(STOPPED, KillSwitchConditions("proposal").start_blocked)}\
 {raise_if(EXPIRED, "proposal.valid_until <= clock_timestamp()")}\
@@ -113,14 +113,14 @@ END
 def policies_change() -> str:
     """Allow only rules within their limits, each change under the next version."""
     columns = [column.name for column in policies.columns if column.name != "scope"]
-    invalid = policy_invalid(name_is_blank(f"substr(NEW.scope, {FIRST_POLICY_CHARACTER})"), name_is_blank("NEW.role"))
+    invalid = policy_invalid(name_is_blank)
     return f"""
 BEGIN
 {raise_if(CHANGE_REFUSED, "TG_OP = 'UPDATE' AND (NEW.scope <> OLD.scope OR NEW.role <> OLD.role)")}\
-{raise_if(POLICY_REFUSED, invalid)}\
     NEW.version := {NEXT_VERSION};
     NEW.at := clock_timestamp();
     NEW."by" := coalesce(NEW."by", 'sql:' || session_user::text);
+{raise_if(POLICY_REFUSED, invalid)}\
 {raise_if(UNREADABLE, unreadable(policies, columns))}\
     RETURN NEW;
 END

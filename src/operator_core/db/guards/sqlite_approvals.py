@@ -6,12 +6,12 @@ from operator_core.actions.approvals import Decision
 from operator_core.db.guards import conditions
 from operator_core.db.guards.approval_conditions import (
     ANY_POLICY,
-    FIRST_POLICY_CHARACTER,
     IS_NEXT_POLICY_EVENT,
     NEEDS_APPROVAL,
     NEXT_VERSION,
     REVOKES_NOTHING,
     ApprovalConditions,
+    decision_invalid,
     later,
     policy_invalid,
 )
@@ -73,7 +73,8 @@ def approval_triggers() -> Iterator[tuple[str, str]]:
         *refuse_row(approvals),
         refuse(
             APPROVAL_REFUSED,
-            f"NOT {of_proposal.format(f'p.status = NEW.status AND {_DECIDED.is_decidable}')} OR {REVOKES_NOTHING}",
+            f"NOT {of_proposal.format(f'p.status = NEW.status AND {_DECIDED.is_decidable}')} OR {REVOKES_NOTHING} "
+            f"OR {decision_invalid(name_is_blank)}",
         ),
         refuse(CHANGE_REFUSED, f"NEW.login IS NOT NULL OR NOT {_AT_NOW} OR NEW.generation IS NOT {COUNTER}"),
         refuse(STOPPED, f"{approved} AND {of_proposal.format(KillSwitchConditions('p').start_blocked)}"),
@@ -93,9 +94,7 @@ def approval_triggers() -> Iterator[tuple[str, str]]:
 
 def policy_triggers() -> Iterator[tuple[str, str]]:
     """Yield the triggers of policies: each change is under the next version, and in the history."""
-    invalid = "instr(NEW.scope, char(0)) OR " + policy_invalid(
-        name_is_blank(f"substr(NEW.scope, {FIRST_POLICY_CHARACTER})"), name_is_blank("NEW.role")
-    )
+    invalid = f"instr(NEW.scope, char(0)) OR {policy_invalid(name_is_blank)}"
     dated = f"NEW.version IS NOT {NEXT_VERSION} OR NOT {_AT_NOW}"
     columns = [column.name for column in policy_events.columns if column.name != "id"]
     names = ", ".join(f'"{name}"' for name in columns)

@@ -1,6 +1,7 @@
 """The calls about approvals: decide about a proposal, see what is missing, and state the policies."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,20 +16,21 @@ from operator_core.actions.approvals import (
     check_policy_scope,
     check_rules,
 )
-from operator_core.actions.errors import ProposalNotFoundError
+from operator_core.actions.errors import DatabaseError, ProposalNotFoundError
 from operator_core.actions.kill_switch import Scope
-from operator_core.actions.types import StoredProposal
+from operator_core.actions.types import StoredProposal, check_digest
 from operator_core.actions.validation import (
     MAX_PARAMETERS_BYTES,
+    check_exact_name,
     check_integer,
     check_member,
     check_name,
     check_object,
-    check_text,
+    check_why,
 )
-from operator_core.db.repository.arguments import by_, limit_, reason_
+from operator_core.db.repository.arguments import limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import approval_status, approvals, policies, proposals
+from operator_core.db.stores import approval_status, approvals, policies, proposals, scope_values
 from operator_core.db.stores.approvals import NewDecision
 from operator_core.logs import get_logger
 
@@ -114,7 +116,7 @@ class ApprovalMixin(RepositoryBase):
         Raises:
             ProposalNotFoundError, ApprovalRefusedError, DigestMismatchError: As in `approve`.
         """
-        number, why = check_integer(proposal_id, "proposal_id"), check_text(reason, "reason")
+        number, why = check_integer(proposal_id, "proposal_id"), check_why(reason)
         rejection = await self._run(approvals.reject, number, _decision(by, kind, role, why, digest))
         self._notify()
         return rejection
@@ -137,7 +139,7 @@ class ApprovalMixin(RepositoryBase):
             ApprovalRefusedError: Its proposal has started or ended, or it was revoked before. What runs is asked to
                 stop by `request_cancel`.
         """
-        number, why = check_integer(approval_id, "approval_id"), check_text(reason, "reason")
+        number, why = check_integer(approval_id, "approval_id"), check_why(reason)
         revocation = await self._run(approvals.revoke, number, _decision(by, kind, role, why, None))
         self._notify()
         return revocation
@@ -151,9 +153,9 @@ class ApprovalMixin(RepositoryBase):
             ProposalNotFoundError, ApprovalRefusedError: As in `approve`; nothing was changed.
             ValueNotStorableError: The parameters cannot be stored.
         """
-        number, name = check_integer(proposal_id, "proposal_id"), check_name(by, "by")
+        number, name = check_integer(proposal_id, "proposal_id"), check_exact_name(by, "by")
         checked = check_object(parameters, "parameters", largest=MAX_PARAMETERS_BYTES)
-        new = await self._run(approvals.supersede, number, checked, name, check_text(reason, "reason"))
+        new = await self._run(approvals.supersede, number, checked, name, check_why(reason))
         self._notify()
         return new
 
@@ -193,8 +195,9 @@ class ApprovalMixin(RepositoryBase):
 
         It holds for everything that has not started, also for what is validated already. In a host's transaction it
         holds from the commit on, and a start that is open at that moment may still commit; `ActionDB` waits for those.
-        If programs that know no approvals are connected to the server, a warning says how many connections they have:
-        they start nothing that is not approved, but their workers do not work well beside a policy.
+        A warning in the log says if no proposal has ever had the name of the scope, but some have a similar one.
+        Another says how many connections programs have that know no approvals: they start nothing that is not approved,
+        but their workers do not work well beside a policy.
 
         Args:
             scope: `everything`, or `action_name=NAME`, whose policy wins over the one for everything.
@@ -206,22 +209,32 @@ class ApprovalMixin(RepositoryBase):
             InvalidArgumentError: The scope is another one, or the rules contradict each other.
             PolicyUnconfirmedError: It is in force, but a start that was under way did not end in time.
         """
-        name, why = by_(by), check_text(reason, "reason")
+        name, why = check_exact_name(by, "by"), check_why(reason)
         policy = await self._run(policies.set_policy, check_policy_scope(scope), check_rules(rules), name, why)
         await self._wait_for_starts(policy)
-        older = await self._run(approval_status.older_connections) if policy.rules else 0
+        if policy.rules:
+            with suppress(DatabaseError):  # it is in force, and a failed search must not suggest otherwise
+                await self._warn_about(policy)
+        return policy
+
+    async def _warn_about(self, policy: ApprovalPolicy) -> None:
+        """Warn if a name looks mistyped, or if programs are connected that know no policies."""
+        scope = Scope.parse(policy.scope)
+        unmatched = None if scope.field is None else await self._run(scope_values.search, scope)
+        if unmatched is not None and unmatched.similar:  # without one, it may be a new action
+            log.warning("the policy for %s is in force, but %s", policy.scope, unmatched.warning)
+        older = await self._run(approval_status.older_connections)
         if older:
             log.warning(_OLDER_PROGRAMS, policy.scope, older)
-        return policy
 
 
 def _decision(
     by: str, kind: ApproverKind | str, role: str | None, reason: str | None, digest: str | None
 ) -> NewDecision:
     return NewDecision(
-        by=check_name(by, "by"),
+        by=check_exact_name(by, "by"),
         kind=check_member(kind, "kind", ApproverKind),
-        role=None if role is None else check_name(role, "role"),
+        role=None if role is None else check_exact_name(role, "role"),
         reason=reason,
-        digest=None if digest is None else check_name(digest, "digest"),
+        digest=None if digest is None else check_digest(digest),
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import partial
 
 from sqlalchemy.engine import URL
@@ -15,7 +14,6 @@ from operator_core.db.stop.bounded_connection import BoundedConnection
 from operator_core.db.stores import scope_values
 
 _SEARCH_TIMEOUT_SECONDS = 1.0
-_MAX_SIMILAR_VALUES = 3
 
 
 async def with_scope_warning(engine: AsyncEngine, url: URL, receipt: StopReceipt) -> StopReceipt:
@@ -30,7 +28,7 @@ async def with_scope_warning(engine: AsyncEngine, url: URL, receipt: StopReceipt
         async with asyncio.timeout(2 * _SEARCH_TIMEOUT_SECONDS):
             unmatched = await _search(engine, url, receipt.scope)
         if unmatched is not None:
-            return receipt.model_copy(update=_warning(receipt.scope, unmatched))
+            return receipt.model_copy(update={"scope_warning": unmatched.warning, "similar_values": unmatched.similar})
     return receipt
 
 
@@ -44,14 +42,3 @@ async def _search(engine: AsyncEngine, url: URL, scope: Scope) -> scope_values.U
         return await server.run(partial(scope_values.unmatched_values, scope=scope), _SEARCH_TIMEOUT_SECONDS)
     finally:
         await server.close()
-
-
-def _warning(scope: Scope, unmatched: scope_values.UnmatchedScope) -> dict[str, object]:
-    similar = tuple(get_close_matches(str(scope.value), unmatched.values, n=_MAX_SIMILAR_VALUES))
-    value = scope.value if isinstance(scope.value, int) else repr(str(scope.value))  # an action type is an enum
-    searched_all = unmatched.searched < scope_values.MAX_PROPOSALS
-    subject = "no proposal has ever had" if searched_all else f"none of the last {unmatched.searched:,} proposals has"
-    warning = f"{subject} {scope.field} {value}"
-    if similar:
-        warning += f"; did you mean {' or '.join(map(repr, similar))}?"
-    return {"scope_warning": warning, "similar_values": similar}

@@ -227,7 +227,7 @@ def supersede(
         was_pending = connection.execute(_CANCEL, step).rowcount
     if not was_pending:
         current = proposal_store.get(connection, proposal_id) or old
-        raise ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(current.status))
+        raise ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(current))
     kept = {name: getattr(old, name) for name in _KEPT}
     replacement = ActionProposal(**kept, parameters=parameters, reason=reason, proposed_by=by, retry_of=proposal_id)
     new = proposal_store.insert(connection, replacement)
@@ -235,10 +235,13 @@ def supersede(
     return new
 
 
-def _not_pending(status: ActionStatus) -> str:
-    if status is ActionStatus.EXECUTING:
+def _not_pending(proposal: StoredProposal) -> str:
+    if proposal.status is ActionStatus.EXECUTING:
         return "it runs already; `request_cancel` asks it to stop"
-    return f"it is {status}, and only a pending proposal is decided about"
+    by = f" by {proposal.status_by}" if proposal.status_by else ""
+    why = f" ({proposal.status_reason})" if proposal.status_reason else ""
+    problem = f"it is {proposal.status}{by}{why}, and nothing is left to decide"
+    return f"{problem}; propose it anew if it is still wanted" if proposal.status is ActionStatus.CANCELLED else problem
 
 
 def _diagnose(connection: sa.Connection, code: str, proposal_id: int, by: str) -> ActionError:
@@ -252,7 +255,7 @@ def _diagnose(connection: sa.Connection, code: str, proposal_id: int, by: str) -
         who = "proposed it" if by == proposal.proposed_by else "is the person for whom it was proposed"
         return SelfApprovalError(proposal_id=proposal_id, problem=f"{by} {who}, and the policy asks for somebody else")
     if code == APPROVAL_REFUSED and proposal.status not in PENDING:
-        return ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(proposal.status))
+        return ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(proposal))
     if code == NOT_APPROVED:  # it lapsed, or the policy changed, between the condition and the guard
         return RetryTransactionError(code=code)
     return diagnose_unexplained(code)
