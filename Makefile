@@ -6,7 +6,7 @@ DOCS_STAMP := .venv/.installed-docs
 INSTALL_BENCH = $(BIN)/uv venv --quiet --allow-existing --python $(PYTHON) .venv-bench && \
 	$(BIN)/uv pip install --quiet --python .venv-bench --constraint constraints.txt --editable '.[bench]'
 
-.PHONY: help demo incident test test-lowest test-psycopg race soak bench bench-large lint docs picture check lock migration clean
+.PHONY: help demo incident test test-lowest test-psycopg race soak bench bench-before bench-large lint docs picture check lock migration clean
 
 help: ## Show what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,10 @@ soak: $(STAMP) ## Run the long forms of all soaks: many workers, kills, freezes,
 bench: $(STAMP) ## Measure every figure of docs/performance.md beside its bar; shorter: make bench BENCH_FLAGS=--quick.
 	$(INSTALL_BENCH)
 	.venv-bench/bin/python benchmarks/run.py $(BENCH_FLAGS)
+
+bench-before: $(STAMP) ## Measure a claim beside the code of the revision of the schema before; needs the history of git.
+	$(INSTALL_BENCH)
+	.venv-bench/bin/python benchmarks/before.py $(BENCH_FLAGS)
 
 bench-large: $(STAMP) ## Measure whether calls stay flat at 10,000,000 rows; takes several GB and a quarter of an hour.
 	$(INSTALL_BENCH)

@@ -1,6 +1,7 @@
 """How the statements of workers find their rows among very many on each engine: by the index that was made for them."""
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -11,7 +12,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from operator_core.actions import ActionType
 from operator_core.db import configure_engine
-from operator_core.db.stores import executions, leases, proposals
+from operator_core.db.guards.approval_conditions import STANDS, ApprovalConditions
+from operator_core.db.stores import approval_status, executions, leases, proposals
 from operator_core.db.stores.executions import Lease
 from tests.support.history import drop_guards
 from tests.support.ledger import Ledger
@@ -78,6 +80,61 @@ def fill(ledger: Ledger) -> None:
         for statement in FILL:
             plain.execute(_cast(statement.format(numbers=numbers, **LITERALS), ledger))
         plain.execute("ANALYZE")
+
+
+APPROVALS = (
+    (
+        'INSERT INTO action_approvals (proposal_id, decision, status, "by", kind, at, generation) '
+        "SELECT id, 'approved', 'proposed', 'anna', 'human', {at}, 0 FROM action_proposals"
+    ),
+    (
+        'INSERT INTO action_approvals (proposal_id, decision, status, "by", kind, reason, at, revokes, generation) '
+        "SELECT proposal_id, 'revoked', 'validated', 'bob', 'human', 'wrong store', {at}, id, 0 FROM action_approvals "
+        "WHERE id % 3 = 0"
+    ),
+    (
+        'INSERT INTO approval_policies (scope, role, approvals, four_eyes, humans_only, in_force, version, at, "by", '
+        "reason) SELECT 'action_name=name ' || n, '', 1 + n % 2, 'proposer', true, true, n + 1, {at}, 'ops', 'a rule' "
+        "FROM {numbers} WHERE n < 50"
+    ),
+)
+
+
+def fill_approvals(ledger: Ledger) -> None:
+    """Have each proposal approved, every third approval taken back, and a policy for each name, after `fill`."""
+    numbers = "(SELECT id AS n FROM action_proposals)"
+    with closing(ledger.connect()) as plain:
+        for statement in APPROVALS:
+            plain.execute(_cast(statement.format(numbers=numbers, **LITERALS), ledger))
+        plain.execute("ANALYZE")
+
+
+def _short(connection: sa.Connection) -> Any:
+    """Ask what the guard of a step asks about one proposal."""
+    condition = ApprovalConditions(connection.dialect.name, "p").short
+    return connection.execute(sa.text(f"SELECT {condition} FROM action_proposals AS p WHERE p.id = 7")).all()
+
+
+APPROVAL_CALLS: dict[str, Callable[[sa.Connection], Any]] = {
+    "the next claim": CALLS["the next claim"][0],
+    "the next claim of some names": CALLS["the next claim of some names"][0],
+    "the guard of a step": _short,
+    "where one approval stands": lambda c: approval_status.status(c, 7),
+    "what waits for a person": lambda c: approval_status.pending(c, None, None, 50),
+    "a revocation": lambda c: c.execute(_STANDS).all(),
+}
+_STANDS = sa.text(f"SELECT d.id FROM action_approvals AS d WHERE d.id = 7 AND {STANDS}")
+
+
+@pytest.mark.parametrize("name", APPROVAL_CALLS)
+async def test_approvals_are_found_by_their_proposal_among_very_many(ledger: Ledger, name: str) -> None:
+    fill(ledger)
+    fill_approvals(ledger)
+
+    found = await plans(ledger, APPROVAL_CALLS[name])
+
+    assert "ix_action_approvals_proposal_id" in found, found
+    assert re.findall(r"(?:Seq Scan on|SCAN) (?:action_approvals|[dvr])\b(?! USING)", found) == [], found
 
 
 def _cast(statement: str, ledger: Ledger) -> str:
