@@ -54,7 +54,7 @@ bench: $(STAMP) ## Measure every figure of docs/performance.md beside its bar; s
 	$(INSTALL_BENCH)
 	.venv-bench/bin/python benchmarks/run.py $(BENCH_FLAGS)
 
-bench-before: $(STAMP) ## Measure a claim beside the code of the revision of the schema before; needs the history of git.
+bench-before: $(STAMP) ## Measure the usual calls beside the code before the newest revision; needs the history of git.
 	$(INSTALL_BENCH)
 	.venv-bench/bin/python benchmarks/before.py $(BENCH_FLAGS)
 

@@ -100,12 +100,17 @@ def multiples(times: Times, of: str, base: str) -> Spread:
     return Spread.of([taken / least for taken, least in zip(times[of], times[base], strict=True)])
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """Return the command line: `--quick` and `--json FILE`."""
+def parser_of(about: str) -> argparse.ArgumentParser:
+    """Return a parser of the options of every program: `--quick` and `--json FILE`."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
-    return parser.parse_args()
+    return parser
+
+
+def arguments(about: str) -> argparse.Namespace:
+    """Return the command line of a program that has no other options."""
+    return parser_of(about).parse_args()
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
