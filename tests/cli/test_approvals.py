@@ -685,7 +685,7 @@ async def test_a_proposal_that_is_not_there_is_one_clear_line(
         (["approve", "x"], "argument PROPOSAL: 'x' is not a number; the lists show them"),
         (["approve", "1", "--digest", "e0c3"], "digest is 'e0c3'; write all of what was shown: sha256: and 64 digits"),
         (["approve", "1", "--by", "ann "], "by is 'ann ', with blanks around it or characters that do not show"),
-        (["reject", "1", "--reason", " "], "reason is empty; say why, for those who read the history"),
+        (["reject", "1", "--reason", " "], "reason is empty; say why, for the history"),
         (["approve", "1", "--kind", "robot"], "invalid choice: 'robot' (choose from 'human', 'agent', 'system')"),
         (["approve", "1", "--expires", "soon"], "'soon' is not a duration; write 90, 15m, 8h or 2d"),
         (["approve", "9" * 30], "proposal_id does not fit a 64-bit integer column"),

@@ -162,7 +162,7 @@ class ApprovalStatus(FrozenModel):
         version: The version of that policy.
         needs: What each rule asks for, and what it has.
         decisions: All decisions about the proposal, oldest first.
-        rejected_by: The name of whoever rejected it: then it can never start.
+        rejected_by: The name of the approver that rejected it: then it can never start.
         lapsed: How many approvals have expired.
         until: The moment from which approvals that count now are not enough any more; None if there is no such moment.
     """

@@ -77,7 +77,7 @@ def check_why(reason: str, path: str = "reason") -> str:
     """Return a reason that has to be given: text that is not blank."""
     reason = check_text(reason, path)
     if not reason.strip():
-        raise _invalid(path, "is empty; say why, for those who read the history")
+        raise _invalid(path, "is empty; say why, for the history")
     return reason
 
 

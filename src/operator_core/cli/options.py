@@ -51,7 +51,7 @@ def common_options() -> Parser:
 def actor_options() -> Parser:
     """Return the options of a command that acts in a person's name."""
     actor = Parser(add_help=False)
-    actor.add_argument("--by", default=_login(), help="who does it (default: the login name)")
+    actor.add_argument("--by", default=_login(), help="the name to record (default: the login name)")
     return actor
 
 

@@ -1,4 +1,4 @@
-"""`policy list` and `policy set`: who must approve what."""
+"""`policy list` and `policy set`: the approvals that actions need."""
 
 import argparse
 
@@ -109,7 +109,7 @@ def _policy_scope(text: str) -> str:
 def add_commands(commands: "Commands[Parser]", common: Parser, actor: Parser) -> None:
     """Add `policy list` and `policy set`."""
     actor = Parser(add_help=False, parents=[common, actor])
-    text = "list or set the policies: who must approve what"
+    text = "list or set the policies: the approvals that actions need"
     policy = commands.add_parser("policy", help=text, description=f"{text.capitalize()}.")
     tasks = policy.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     text = "list the policies in force"

@@ -15,7 +15,7 @@ class NotApprovedError(TransitionNotAllowedError):
         needed: The number of approvals that the policy asks for.
         given: The number that count now.
         missing: What is missing, a text for each rule of the policy.
-        rejected_by: The name of whoever rejected it, or None.
+        rejected_by: The name of the approver that rejected it, or None.
         lapsed: How many approvals have expired.
     """
 

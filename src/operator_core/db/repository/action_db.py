@@ -277,8 +277,8 @@ class ActionDB(WaitMixin):
             StopUnconfirmedError: The stop is engaged, but a start in flight could still get through; the error holds
                 the receipt and names the blockers.
         """
-        who, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(timeout, "timeout")
-        order = StopCommand(Scope.coerce(scope), who, why, seconds, terminate_blockers)
+        name, why, seconds = check_name(by, "by"), check_text(reason, "reason"), check_seconds(timeout, "timeout")
+        order = StopCommand(Scope.coerce(scope), name, why, seconds, terminate_blockers)
         own = self._require_open()
         if sqlite_path(self._url) is None and is_sqlite(own.engine):
             async with own.reserve():

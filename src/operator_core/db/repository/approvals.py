@@ -73,7 +73,7 @@ class ApprovalMixin(RepositoryBase):
 
         Args:
             proposal_id: The id of the proposal.
-            by: The name of whoever approves, as your own login knows it; `Anna` and `anna` are two.
+            by: The approver's name, as your own login knows it; `Anna` and `anna` are two.
             kind: `human`, `agent` for a model, or `system` for a program that follows a stated rule.
             role: The capacity in which they approve, such as `security`.
             reason: The reason, if there is more to say.
@@ -86,7 +86,7 @@ class ApprovalMixin(RepositoryBase):
             ApprovalRefusedError: It is not pending any more.
             SelfApprovalError: The policy asks for somebody else than the proposer, or the person in `on_behalf_of`.
             DigestMismatchError: The ledger holds something else than what was shown.
-            KillSwitchEngagedError, ProposalExpiredError: It can never start, whoever approves it.
+            KillSwitchEngagedError, ProposalExpiredError: It can never start, so no approval can help it.
         """
         number = check_integer(proposal_id, "proposal_id")
         decision = _decision(by, kind, role, reason_(reason), digest)
@@ -202,7 +202,7 @@ class ApprovalMixin(RepositoryBase):
         Args:
             scope: `everything`, or `action_name=NAME`, whose policy wins over the one for everything.
             rules: Rules that must all hold, at most one for each role.
-            by: The name of whoever decides on it.
+            by: The name of the person or program that states it.
             reason: The reason, which the history keeps.
 
         Raises:

@@ -161,7 +161,7 @@ class ClaimMixin(RepositoryBase):
         """Record an abandoned claim as failed: the action never started."""
         if claim is not None:
             with suppress(ActionError):  # then its lease expires
-                await self._to_execution(claim, -math.inf).fail("it never began: who claimed it was cancelled")
+                await self._to_execution(claim, -math.inf).fail("it never began: the claim was cancelled")
 
     async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[StoredRecord]:
         """Fail the executions whose lease expired more than `grace_period` seconds ago, and return their records.

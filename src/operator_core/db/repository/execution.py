@@ -171,7 +171,7 @@ class Execution(ClaimedAction):
             await self.ensure_lease()
         except asyncio.CancelledError:
             with suppress(ActionError, TimeoutError):  # then its lease expires
-                await in_time(self.fail("it never began: who claimed it was cancelled"), Limit(SETTLE_TIMEOUT_SECONDS))
+                await in_time(self.fail("it never began: the claim was cancelled"), Limit(SETTLE_TIMEOUT_SECONDS))
             raise
         self._owner = asyncio.current_task()
         self._heartbeat_task = asyncio.create_task(self._heartbeat_loop(), name=f"heartbeats of record {self._id}")

@@ -113,8 +113,8 @@ def _blocker(row: sa.Row[Any], what: str) -> Blocker:
         return Blocker(None, f"a prepared transaction {what}: see pg_prepared_xacts")
     since = "" if row.seconds is None else f" for {row.seconds:.1f} s"
     where = f" from {row.client_addr}" if row.client_addr else ""
-    who = f"{row.application_name or 'a client'} (user {row.usename}{where})"
-    return Blocker(row.pid, f"server pid {row.pid}, {who}, {what}{since}, {row.state or 'in an unknown state'}")
+    client = f"{row.application_name or 'a client'} (user {row.usename}{where})"
+    return Blocker(row.pid, f"server pid {row.pid}, {client}, {what}{since}, {row.state or 'in an unknown state'}")
 
 
 def terminate(connection: sa.Connection, found: Iterable[Blocker]) -> list[str]:

@@ -82,8 +82,8 @@ def _release_since(connection: sa.Connection, stop: Stop) -> list[str]:
         return ["its row in the latch is gone: engage again"]
     if latest.released_at is None:
         return []
-    when, who = latest.released_at.isoformat(), latest.released_by
-    return [f"stop {latest.generation} was released at {when} by {who} ({latest.release_reason}): engage again"]
+    when, by = latest.released_at.isoformat(), latest.released_by
+    return [f"stop {latest.generation} was released at {when} by {by} ({latest.release_reason}): engage again"]
 
 
 def _wrong_guards(connection: sa.Connection) -> list[str]:

@@ -252,8 +252,8 @@ def _diagnose(connection: sa.Connection, code: str, proposal_id: int, by: str) -
     if code in (STOPPED, EXPIRED):
         return diagnose_transition(connection, proposal_id, ActionStatus.EXECUTING, code)
     if code == OWN_APPROVAL:
-        who = "proposed it" if by == proposal.proposed_by else "is the person for whom it was proposed"
-        return SelfApprovalError(proposal_id=proposal_id, problem=f"{by} {who}, and the policy asks for somebody else")
+        why = "proposed it" if by == proposal.proposed_by else "is the person for whom it was proposed"
+        return SelfApprovalError(proposal_id=proposal_id, problem=f"{by} {why}, and the policy asks for somebody else")
     if code == APPROVAL_REFUSED and proposal.status not in PENDING:
         return ApprovalRefusedError(proposal_id=proposal_id, problem=_not_pending(proposal))
     if code == NOT_APPROVED:  # it lapsed, or the policy changed, between the condition and the guard
