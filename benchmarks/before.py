@@ -46,7 +46,7 @@ def before_newest_revision() -> str:
 
 def take_out(commit: str, folder: Path) -> None:
     """Write the source of a commit into a folder."""
-    archive = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, stdout=PIPE, check=True).stdout  # noqa: S603, S607
+    archive = subprocess.run(["git", "archive", commit, "src", "alembic"], cwd=ROOT, stdout=PIPE, check=True).stdout  # noqa: S603, S607
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)  # noqa: S603, S607
 
 

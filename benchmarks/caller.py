@@ -60,7 +60,7 @@ async def lifecycle(db: ActionDB, count: int, _approvals: int) -> float:
         made = await db.create_proposal(proposal(number))
         await db.update_proposal_status(made.id, ActionStatus.VALIDATED)
         record = await db.start_execution(made.id)
-        await db.finish_execution(record.id, success=True, result={"moved": number})
+        await db.finish_execution(record.id, success=True, result_data={"moved": number})
 
     return await seconds(count, call)
 

@@ -253,8 +253,12 @@ $guard$
 CREATE OR REPLACE FUNCTION operator_core_write_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET extra_float_digits=1 SET row_security=off SET plan_cache_mode=force_generic_plan AS $guard$
 DECLARE
     kept RECORD;
+    rule RECORD;
+    rules integer := 0;
     covering text;
-    approval RECORD;
+    policy_version bigint;
+    refused boolean := false;
+    used bigint[] := ARRAY[]::bigint[];
     evidence json;
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -284,25 +288,31 @@ BEGIN
         RAISE EXCEPTION 'OC011: the history does not take this step: something swallows its events' USING ERRCODE = 'OC011';
     END IF;
     ELSE
-        IF NEW.status IN ('validated', 'executing') THEN
-            IF EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force) THEN
-                covering := CASE WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'action_name=' || CAST(NEW.action_name AS TEXT)) THEN 'action_name=' || CAST(NEW.action_name AS TEXT) WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'everything') THEN 'everything' END;
+        IF NEW.status IN ('validated', 'executing') AND ((SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id LIMIT 1) IS NOT NULL OR EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force)) THEN
+            FOR rule IN
+                SELECT c.scope, g.approvals, n.given, n.ids, (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'rejected' LIMIT 1) IS NOT NULL AS rejected,
+                    (SELECT max(h.version) FROM approval_policies AS h WHERE h.scope = c.scope) AS version
+                FROM (SELECT CASE WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'action_name=' || CAST(NEW.action_name AS TEXT)) THEN 'action_name=' || CAST(NEW.action_name AS TEXT) WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'everything') THEN 'everything' END AS scope OFFSET 0) AS c
+                JOIN approval_policies AS g ON g.in_force AND g.scope = c.scope
+                CROSS JOIN LATERAL (SELECT count(DISTINCT d."by") AS given, array_agg(d.id ORDER BY d.id) AS ids
+                    FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'approved' AND (g.role = '' OR d.role = g.role) AND (NOT g.humans_only OR d.kind = 'human') AND (g.four_eyes = 'no' OR d."by" <> NEW.proposed_by) AND (g.four_eyes <> 'principal' OR d."by" <> NEW.on_behalf_of) AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND (g.expires_seconds IS NULL OR d.at + make_interval(secs => g.expires_seconds) > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by")) AS n
+            LOOP
+                refused := refused OR rule.rejected OR rule.given < rule.approvals;
+                rules := rules + 1;
+                covering := rule.scope;
+                policy_version := rule.version;
+                used := used || rule.ids;
+            END LOOP;
+            IF rules = 0 THEN
+                refused := (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'rejected' LIMIT 1) IS NOT NULL OR (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id LIMIT 1) IS NOT NULL AND NOT (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'approved' AND d.kind <> 'agent' AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by") LIMIT 1) IS NOT NULL;
+            ELSIF rules > 1 THEN
+                used := ARRAY(SELECT DISTINCT id FROM unnest(used) AS id ORDER BY id);
             END IF;
-            IF (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id LIMIT 1) IS NOT NULL AND ((SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'rejected' LIMIT 1) IS NOT NULL OR covering IS NULL AND NOT (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'approved' AND d.kind <> 'agent' AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by") LIMIT 1) IS NOT NULL) THEN
+            IF refused THEN
                 RAISE EXCEPTION 'OC013: it lacks approvals that its policy asks for, or was rejected' USING ERRCODE = 'OC013';
-            END IF;
-            IF covering IS NOT NULL THEN
-                SELECT EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = covering AND (g.approvals = 1 AND NOT EXISTS (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'approved' AND (g.role = '' OR d.role = g.role) AND (NOT g.humans_only OR d.kind = 'human') AND (g.four_eyes = 'no' OR d."by" <> NEW.proposed_by) AND (g.four_eyes <> 'principal' OR d."by" <> NEW.on_behalf_of) AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND (g.expires_seconds IS NULL OR d.at + make_interval(secs => g.expires_seconds) > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by")) OR g.approvals > 1 AND g.approvals > (SELECT count(DISTINCT d."by") FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND d.decision = 'approved' AND (g.role = '' OR d.role = g.role) AND (NOT g.humans_only OR d.kind = 'human') AND (g.four_eyes = 'no' OR d."by" <> NEW.proposed_by) AND (g.four_eyes <> 'principal' OR d."by" <> NEW.on_behalf_of) AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND (g.expires_seconds IS NULL OR d.at + make_interval(secs => g.expires_seconds) > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by")))) AS missing,
-                    (SELECT max(g.version) FROM approval_policies AS g WHERE g.scope = covering) AS version,
-                    CASE WHEN NEW.status = 'executing' THEN (SELECT coalesce(json_agg(d.id ORDER BY d.id), '[]') FROM action_approvals AS d WHERE d.proposal_id = NEW.id AND EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = covering AND d.proposal_id = NEW.id AND d.decision = 'approved' AND (g.role = '' OR d.role = g.role) AND (NOT g.humans_only OR d.kind = 'human') AND (g.four_eyes = 'no' OR d."by" <> NEW.proposed_by) AND (g.four_eyes <> 'principal' OR d."by" <> NEW.on_behalf_of) AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND (g.expires_seconds IS NULL OR d.at + make_interval(secs => g.expires_seconds) > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by"))) END AS used
-                INTO approval;
-                IF approval.missing THEN
-                    RAISE EXCEPTION 'OC013: it lacks approvals that its policy asks for, or was rejected' USING ERRCODE = 'OC013';
-                END IF;
-                IF NEW.status = 'executing' THEN
-                    evidence := json_build_object(
-                        'policy', covering, 'version', approval.version, 'approvals', approval.used);
-                END IF;
+            ELSIF NEW.status = 'executing' AND rules > 0 THEN
+                evidence := json_build_object(
+                    'policy', covering, 'version', policy_version, 'approvals', to_json(used));
             END IF;
         END IF;
         INSERT INTO action_events AS e (proposal_id, from_status, to_status, at, by, reason, generation, data)
@@ -479,6 +489,21 @@ BEGIN
 END
 $guard$
 -- next
+CREATE OR REPLACE FUNCTION operator_core_lacks_approval(looks boolean, number bigint, name text, proposer text, principal text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER STABLE COST 1000000 SET row_security=off SET plan_cache_mode=force_generic_plan AS $guard$
+DECLARE
+    proposal RECORD;
+BEGIN
+    IF NOT looks THEN
+        RETURN false;
+    END IF;
+    SELECT number AS id, name AS action_name, proposer AS proposed_by, principal AS on_behalf_of INTO proposal;
+    IF NOT ((SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = proposal.id LIMIT 1) IS NOT NULL OR EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force)) THEN
+        RETURN false;
+    END IF;
+    RETURN ((SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = proposal.id LIMIT 1) IS NOT NULL AND ((SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = proposal.id AND d.decision = 'rejected' LIMIT 1) IS NOT NULL OR CASE WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'action_name=' || CAST(proposal.action_name AS TEXT)) THEN 'action_name=' || CAST(proposal.action_name AS TEXT) WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'everything') THEN 'everything' END IS NULL AND NOT (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = proposal.id AND d.decision = 'approved' AND d.kind <> 'agent' AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by") LIMIT 1) IS NOT NULL) OR EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force) AND EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = CASE WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'action_name=' || CAST(proposal.action_name AS TEXT)) THEN 'action_name=' || CAST(proposal.action_name AS TEXT) WHEN EXISTS (SELECT 1 FROM approval_policies AS g WHERE g.in_force AND g.scope = 'everything') THEN 'everything' END AND (g.approvals = 1 AND NOT EXISTS (SELECT 1 FROM action_approvals AS d WHERE d.proposal_id = proposal.id AND d.decision = 'approved' AND (g.role = '' OR d.role = g.role) AND (NOT g.humans_only OR d.kind = 'human') AND (g.four_eyes = 'no' OR d."by" <> proposal.proposed_by) AND (g.four_eyes <> 'principal' OR d."by" <> proposal.on_behalf_of) AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND (g.expires_seconds IS NULL OR d.at + make_interval(secs => g.expires_seconds) > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by")) OR g.approvals > 1 AND g.approvals > (SELECT count(DISTINCT d."by") FROM action_approvals AS d WHERE d.proposal_id = proposal.id AND d.decision = 'approved' AND (g.role = '' OR d.role = g.role) AND (NOT g.humans_only OR d.kind = 'human') AND (g.four_eyes = 'no' OR d."by" <> proposal.proposed_by) AND (g.four_eyes <> 'principal' OR d."by" <> proposal.on_behalf_of) AND (d.expires_at IS NULL OR d.expires_at > clock_timestamp()) AND (g.expires_seconds IS NULL OR d.at + make_interval(secs => g.expires_seconds) > clock_timestamp()) AND NOT EXISTS (SELECT 1 FROM action_approvals AS v JOIN action_approvals AS r ON r.id = v.revokes WHERE v.proposal_id = d.proposal_id AND v.id > d.id AND r."by" = d."by")))));
+END
+$guard$
+-- next
 CREATE OR REPLACE FUNCTION operator_core_json_unreadable(document text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $guard$
 DECLARE
     -- Without its strings, in which brackets and digits mean nothing.
@@ -554,7 +579,7 @@ DO $do$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_prunes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event', 'operator_core_approvals_insert', 'operator_core_policies_change', 'operator_core_policy_events_insert', 'operator_core_write_policy_event', 'operator_core_engage', 'operator_core_sweep', 'operator_core_barrier', 'operator_core_json_unreadable', 'operator_core_approve', 'operator_core_reject', 'operator_core_revoke'] LOOP
+    FOREACH name IN ARRAY ARRAY['operator_core_proposals_insert', 'operator_core_proposals_update', 'operator_core_proposals_delete', 'operator_core_records_insert', 'operator_core_records_update', 'operator_core_records_delete', 'operator_core_events_keep', 'operator_core_notes_insert', 'operator_core_prunes_insert', 'operator_core_kill_switch_counter', 'operator_core_kill_switch_change', 'operator_core_refuse_always', 'operator_core_events_insert', 'operator_core_kill_switch_events_insert', 'operator_core_write_event', 'operator_core_write_note', 'operator_core_write_kill_switch_event', 'operator_core_approvals_insert', 'operator_core_policies_change', 'operator_core_policy_events_insert', 'operator_core_write_policy_event', 'operator_core_engage', 'operator_core_sweep', 'operator_core_barrier', 'operator_core_lacks_approval', 'operator_core_json_unreadable', 'operator_core_approve', 'operator_core_reject', 'operator_core_revoke'] LOOP
         EXECUTE format('ALTER FUNCTION %I SET search_path = pg_catalog, %I, pg_temp', name, current_schema());
         EXECUTE format('REVOKE ALL ON FUNCTION %I FROM PUBLIC', name);
     END LOOP;

@@ -52,6 +52,7 @@ _FUNCTIONS = (
     "policies_change()",
     "policy_events_insert()",
     "write_policy_event()",
+    "lacks_approval(boolean, bigint, text, text, text)",
     "approve(bigint, text, text, text, text, text, double precision)",
     "reject(bigint, text, text, text, text, text, bigint)",
     "revoke(bigint, text, text, text, text)",

@@ -282,6 +282,22 @@ async def test_what_was_changed_since_its_approval_does_not_run(
     assert record.error_message == str(caught.value)
 
 
+@pytest.mark.parametrize("has_policy", [True, False])
+async def test_what_was_changed_since_its_approval_takes_no_step_to_executing(
+    db: ActionDB, ledger: Ledger, *, has_policy: bool
+) -> None:
+    if has_policy:
+        await policy(db, ApprovalRule())
+    (made,) = await changed(db, ledger)
+
+    with pytest.raises(DigestMismatchError):
+        await db.update_proposal_status(made.id, ActionStatus.EXECUTING)
+
+    found = await db.get_proposal(made.id)
+    assert found is not None
+    assert found.status is ActionStatus.VALIDATED
+
+
 async def test_a_claim_goes_on_with_the_next_and_says_what_it_found(
     db: ActionDB, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:

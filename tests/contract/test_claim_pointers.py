@@ -35,12 +35,15 @@ async def short(db: ActionDB) -> list[int]:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """Behind which id each claim looked; None where it looked at all."""
+    """Behind which id each claim that looks for approvals looked; None where it looked at all."""
     seen: list[int | None] = []
     real: Callable[..., object] = executions.claim_next
 
     def claim_next(*arguments: object) -> object:
-        seen.append(arguments[4] if len(arguments) > 4 else None)  # type: ignore[arg-type]
+        search = arguments[3]
+        assert isinstance(search, executions.Search)
+        if search.approved:
+            seen.append(search.after_id)
         return real(*arguments)
 
     claim_next.mode = executions.claim_next.mode  # type: ignore[attr-defined]
@@ -83,7 +86,7 @@ async def test_the_place_is_forgotten_after_a_moment(
 
     assert (await db.claim_next(worker="w1")).proposal.id == short[0]  # type: ignore[union-attr]
     assert (await db.claim_next(worker="w1")).proposal.id == second  # type: ignore[union-attr]
-    assert places == [None] * 3
+    assert places == [None] * 2
 
 
 async def test_each_filter_has_a_place_of_its_own(
@@ -99,4 +102,28 @@ async def test_each_filter_has_a_place_of_its_own(
 
     assert claimed is not None
     assert claimed.proposal.id == other.id
-    assert places == [None, None]
+    assert places == [None]
+
+
+async def test_a_claim_looks_for_approvals_only_once_the_guard_has_missed_one(
+    db: ActionDB, places: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.set_approval_policy("everything", [ApprovalRule()], by="ops", reason="ask somebody")
+    first, second, third, last = [await approved(db) for _ in range(4)]
+    (revoked,) = (await db.approval_status(second)).decisions
+
+    assert await claimed_id(db) == first
+    assert places == []
+    await db.revoke(revoked.id, by="anna", reason="not before the backup")
+    monkeypatch.setattr(claim_pointers, "POINTER_SECONDS", 0.0)
+    assert await claimed_id(db) == third
+    assert places == [None]
+    monkeypatch.setattr(claim_pointers, "POINTER_SECONDS", 3600.0)
+    assert await claimed_id(db) == last
+    assert await claimed_id(db) is None
+    assert places == [None] * 3
+
+
+async def claimed_id(db: ActionDB) -> int | None:
+    execution = await db.claim_next(worker="w1")
+    return None if execution is None else execution.proposal.id

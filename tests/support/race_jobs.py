@@ -1,6 +1,7 @@
 """What the children of races do: many of them try the same step of the same proposal at the same moment."""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from tests.support.race_nursery import Child, Job
 WON = "won"
 LOST = "read that somebody else was first"
 Attempt = Callable[[int], Awaitable[str]]
+THINK_SECONDS = 0.1  # between the read and the write of a naive step, longer than others take to be let run
+
 Steps = dict[str, Callable[[ActionDB, int, Child], Awaitable[object]]]
 
 
@@ -75,6 +78,7 @@ async def _naively(child: Child) -> AsyncIterator[Attempt]:
             read = f"SELECT status FROM action_proposals WHERE id = {mark}"
             if connection.execute(read, (number,)).fetchall() != [("validated",)]:
                 return LOST
+            time.sleep(THINK_SECONDS)  # noqa: ASYNC251 - nothing else runs here
             now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
             connection.execute(
                 "UPDATE action_proposals SET status = 'executing', "

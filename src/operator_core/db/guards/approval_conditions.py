@@ -241,6 +241,28 @@ def _lacks_approval(element: lacks_approval, compiler: SQLCompiler, **kw: Any) -
     return ApprovalConditions(compiler.dialect.name, row).short
 
 
+class must_be_passed_over(FunctionElement[bool]):  # noqa: N801 - the same
+    """The condition that a claim passes over the proposal of `row`: it looks for approvals, and finds it short of them.
+
+    PostgreSQL asks a function, because the long condition itself would be prepared anew at each claim.
+    """
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+    def __init__(self, row: str, looks: sa.ColumnElement[bool]) -> None:
+        super().__init__(sa.literal_column(row), looks)
+
+
+@compiles(must_be_passed_over)
+def _must_be_passed_over(element: must_be_passed_over, compiler: SQLCompiler, **kw: Any) -> str:
+    row, looks = (compiler.process(clause, **kw) for clause in element.clauses)
+    if compiler.dialect.name == "postgresql":
+        columns = ", ".join(f"{row}.{name}" for name in ("id", "action_name", "proposed_by", "on_behalf_of"))
+        return f"operator_core_lacks_approval({looks}, {columns})"
+    return f"({looks} AND {ApprovalConditions(compiler.dialect.name, row).short})"
+
+
 class waits_for_approval(FunctionElement[bool]):  # noqa: N801 - the same
     """The condition that the proposal of the row `row` waits for a person, in the capacity `role` unless it is NULL."""
 

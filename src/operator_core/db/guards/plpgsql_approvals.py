@@ -33,6 +33,7 @@ _DIALECT = "postgresql"
 _STEP = ApprovalConditions(_DIALECT)
 _DECIDED = ApprovalConditions(_DIALECT, "proposal")
 
+LACKS_ARGUMENTS = "looks boolean, number bigint, name text, proposer text, principal text"
 APPROVE_ARGUMENTS = (
     "decided bigint, approver text, approver_kind text, approver_role text, decision_reason text, seen_digest text, "
     "lasting double precision"
@@ -48,35 +49,59 @@ def require_approval() -> str:
     """Return the statements that refuse a step without its approvals, and note those that it used in `evidence`.
 
     They run after the row was written: its lock keeps every decision about it waiting, and each statement sees what was
-    committed before it. All of the evidence comes from the one statement that also decides.
+    committed before it. One short question is enough where nobody has decided and there is no policy. Else one
+    statement tells, rule by rule, how many approvals count and which they are.
     """
-    used = (
-        f"SELECT coalesce(json_agg(d.id ORDER BY d.id), '[]') FROM action_approvals AS d "
-        f"WHERE d.proposal_id = NEW.id AND {_STEP.used('covering')}"
-    )
-    refused = f"RAISE EXCEPTION '{NOT_APPROVED}: {MESSAGES[NOT_APPROVED]}' USING ERRCODE = '{NOT_APPROVED}'"
     return f"""\
-        IF NEW.status IN ({sql_list(NEEDS_APPROVAL)}) THEN
-            IF {ANY_POLICY} THEN
-                covering := {_STEP.scope};
+        IF NEW.status IN ({sql_list(NEEDS_APPROVAL)}) AND ({_STEP.decided} OR {ANY_POLICY}) THEN
+            FOR rule IN
+                SELECT c.scope, g.approvals, n.given, n.ids, {_STEP.rejected} AS rejected,
+                    (SELECT max(h.version) FROM approval_policies AS h WHERE h.scope = c.scope) AS version
+                FROM (SELECT {_STEP.scope} AS scope OFFSET 0) AS c
+                JOIN approval_policies AS g ON g.in_force AND g.scope = c.scope
+                CROSS JOIN LATERAL (SELECT count(DISTINCT d."by") AS given, array_agg(d.id ORDER BY d.id) AS ids
+                    FROM action_approvals AS d WHERE {_STEP.counts}) AS n
+            LOOP
+                refused := refused OR rule.rejected OR rule.given < rule.approvals;
+                rules := rules + 1;
+                covering := rule.scope;
+                policy_version := rule.version;
+                used := used || rule.ids;
+            END LOOP;
+            IF rules = 0 THEN
+                refused := {_STEP.rejected} OR {_STEP.decided} AND NOT {_STEP.endorsed};
+            ELSIF rules > 1 THEN
+                used := ARRAY(SELECT DISTINCT id FROM unnest(used) AS id ORDER BY id);
             END IF;
-            IF {_STEP.decided} AND ({_STEP.rejected} OR covering IS NULL AND NOT {_STEP.endorsed}) THEN
-                {refused};
-            END IF;
-            IF covering IS NOT NULL THEN
-                SELECT {_STEP.lacks("covering")} AS missing,
-                    (SELECT max(g.version) FROM approval_policies AS g WHERE g.scope = covering) AS version,
-                    CASE WHEN NEW.status = '{EXECUTING}' THEN ({used}) END AS used
-                INTO approval;
-                IF approval.missing THEN
-                    {refused};
-                END IF;
-                IF NEW.status = '{EXECUTING}' THEN
-                    evidence := json_build_object(
-                        'policy', covering, 'version', approval.version, 'approvals', approval.used);
-                END IF;
+            IF refused THEN
+                RAISE EXCEPTION '{NOT_APPROVED}: {MESSAGES[NOT_APPROVED]}' USING ERRCODE = '{NOT_APPROVED}';
+            ELSIF NEW.status = '{EXECUTING}' AND rules > 0 THEN
+                evidence := json_build_object(
+                    'policy', covering, 'version', policy_version, 'approvals', to_json(used));
             END IF;
         END IF;
+"""
+
+
+def lacks_approval() -> str:
+    """Return whether a claim must pass over a proposal, if it looks for approvals at all.
+
+    A claim takes the oldest without looking, until the guard has refused one: `require_approval` looks in any case.
+    """
+    proposal = ApprovalConditions(_DIALECT, "proposal")
+    return f"""
+DECLARE
+    proposal RECORD;
+BEGIN
+    IF NOT looks THEN
+        RETURN false;
+    END IF;
+    SELECT number AS id, name AS action_name, proposer AS proposed_by, principal AS on_behalf_of INTO proposal;
+    IF NOT ({proposal.decided} OR {ANY_POLICY}) THEN
+        RETURN false;
+    END IF;
+    RETURN {proposal.short};
+END
 """
 
 

@@ -19,8 +19,12 @@ def write_event() -> str:
     return f"""
 DECLARE
     kept RECORD;
+    rule RECORD;
+    rules integer := 0;
     covering text;
-    approval RECORD;
+    policy_version bigint;
+    refused boolean := false;
+    used bigint[] := ARRAY[]::bigint[];
     evidence json;
 BEGIN
     IF TG_OP = 'INSERT' THEN

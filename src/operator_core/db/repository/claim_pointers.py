@@ -1,4 +1,4 @@
-"""Where claims begin to look: behind a long row of proposals that may not start."""
+"""What claims remember of the proposals in front: where to begin, and whether some of them lack approvals."""
 
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,15 +21,24 @@ class ClaimPointers:
 
     def __init__(self) -> None:
         self._places: dict[Hashable, tuple[int, float]] = {}
+        self._unapproved: dict[Hashable, float] = {}
 
     def after(self, filters: Mapping[str, Sequence[str] | int]) -> int | None:
         """Return the id behind which to look; None to look at all."""
         place, until = self._places.get(_key(filters), (None, 0.0))
         return place if time.monotonic() < until else None
 
-    def note(self, filters: Mapping[str, Sequence[str] | int], claim: Claim) -> None:
+    def looks_for_approvals(self, filters: Mapping[str, Sequence[str] | int]) -> bool:
+        """Return whether the guard refused one a moment ago, because it is short of approvals."""
+        return time.monotonic() < self._unapproved.get(_key(filters), 0.0)
+
+    def note_unapproved(self, filters: Mapping[str, Sequence[str] | int]) -> None:
+        """Remember that the oldest is short of approvals."""
+        self._unapproved[_key(filters)] = time.monotonic() + POINTER_SECONDS
+
+    def note(self, filters: Mapping[str, Sequence[str] | int], after: int | None, claim: Claim) -> None:
         """Remember where a claim that looked at all found its proposal, if much was in front of it."""
-        if claim.in_front >= _MANY:
+        if after is None and claim.in_front >= _MANY:
             self._places[_key(filters)] = (claim.proposal.id - 1, time.monotonic() + POINTER_SECONDS)
 
     def forget(self, filters: Mapping[str, Sequence[str] | int]) -> None:

@@ -18,13 +18,14 @@ from operator_core.actions.errors import (
 from operator_core.actions.lifecycle import Resolution
 from operator_core.actions.types import ActionType, StoredProposal, StoredRecord
 from operator_core.actions.validation import check_integer, check_member, check_name, check_seconds, check_text
+from operator_core.db.guards.codes import NOT_APPROVED
 from operator_core.db.modes import Unit
 from operator_core.db.repository.arguments import by_, limit_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.repository.claim_pointers import ClaimPointers
 from operator_core.db.repository.execution import Execution
 from operator_core.db.stores import cancellation, executions, kill_switch, leases, proposals, records
-from operator_core.db.stores.executions import Claim, Lease
+from operator_core.db.stores.executions import Claim, Lease, Search
 from operator_core.db.stores.reading import Found, require_readable
 from operator_core.logs import get_logger
 
@@ -86,30 +87,48 @@ class ClaimMixin(RepositoryBase):
         return None
 
     async def _claim_next(self, filters: executions.Filters, held: Lease) -> Claim | None:
+        """Claim the oldest, and look for approvals only where the guard has just refused one for the lack of them.
+
+        The guard looks at each start in any case, and what is validated seldom lacks approvals.
+        """
         passing, pointers = self._unreadable_rows(), self._claim_pointers
+        looks = pointers.looks_for_approvals(filters)
         while True:
             known, after = len(passing.proposals), pointers.after(filters)
             try:
-                found = await self._run_claim(executions.claim_next, filters, held, passing.proposals, after)
+                search = Search(passing.proposals, after, approved=looks)
+                found = await self._run_claim(executions.claim_next, filters, held, search)
                 if found is not None:
-                    if after is None:
-                        pointers.note(filters, found)
+                    pointers.note(filters, after, found)
                     return await self._require_approved(found, held.worker)
                 if after is None:
                     return None
                 pointers.forget(filters)
                 continue  # with what the pointer has passed over
+            except RetryTransactionError as error:
+                if looks or error.code != NOT_APPROVED:
+                    raise
+                pointers.note_unapproved(filters)
+                looks = True
+                continue  # and pass over it
             except DigestMismatchError as error:
                 log.error("%s", error, extra={"proposal_id": error.proposal_id})  # noqa: TRY400 - it says it all
                 continue  # with the next: this one has failed
             except UnreadableRowError as error:
-                await self._fail_unreadable_claim(error, held)
-                if error.id is not None:
-                    passing.add(error)
-                elif one := await self._claim_one_by_one(filters, held):
+                if one := await self._claim_readable(error, filters, held):
                     return one
             if len(passing.proposals) == known:
                 return None  # another worker has claimed the rest
+
+    async def _claim_readable(
+        self, error: UnreadableRowError, filters: executions.Filters, held: Lease
+    ) -> Claim | None:
+        """Register the proposal that could not be read; if nobody knows which it is, claim one by one."""
+        await self._fail_unreadable_claim(error, held)
+        if error.id is None:
+            return await self._claim_one_by_one(filters, held)
+        self._unreadable_rows().add(error)
+        return None
 
     async def _claim_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
         """Claim by id, oldest first: register each unreadable proposal, and return the first readable claim."""

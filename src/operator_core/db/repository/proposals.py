@@ -9,7 +9,7 @@ from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name
 from operator_core.db.repository.arguments import ProposalFilters, by_, filters_, limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import proposals, transitions
+from operator_core.db.stores import executions, proposals, transitions
 from operator_core.db.stores.mapping import require_type
 from operator_core.db.stores.reading import require_readable
 
@@ -119,11 +119,14 @@ class ProposalMixin(RepositoryBase):
             TransitionNotAllowedError: The transition table forbids the step, another caller was first, or the record
                 does not hold what a step out of `executing` requires.
             KillSwitchEngagedError: A stop blocks the step to `executing`.
+            DigestMismatchError: What was approved is not what the ledger holds; the proposal stays `validated`.
             IsolationLevelError: The step to `executing` was tried outside READ COMMITTED.
             UnreadableRowError: The proposal cannot be read, so it is neither validated nor started. Any other step is
                 taken, and the error says so.
         """
         number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
+        if wanted is ActionStatus.EXECUTING:
+            await self._run(executions.require_approved_digest, number)
         try:
             stepped = await self._run(transitions.transition, number, wanted, by_(by), reason_(reason))
         except UnreadableRowError as error:

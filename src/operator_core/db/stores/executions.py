@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import (
     ActionError,
+    DigestMismatchError,
     IsolationLevelError,
     RetryTransactionError,
     UnreadableRowError,
@@ -19,7 +20,7 @@ from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
 from operator_core.db.functions import not_among, now, now_plus
-from operator_core.db.guards.approval_conditions import STANDS, lacks_approval
+from operator_core.db.guards.approval_conditions import STANDS, must_be_passed_over
 from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
 from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
@@ -48,6 +49,21 @@ class Lease:
     worker: str
     seconds: float
     key: str | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a claim leaves out of those that match its filters.
+
+    Attributes:
+        passed_over: The ids of the unreadable proposals.
+        after_id: Only what has a higher id; None for all.
+        approved: Whether it passes over what is short of approvals; if not, the guard may refuse the oldest.
+    """
+
+    passed_over: Collection[int] = ()
+    after_id: int | None = None
+    approved: bool = True
 
 
 class Claim(NamedTuple):
@@ -129,7 +145,7 @@ def _candidates(filters: frozenset[str], *, passing_over: bool, behind: bool = F
             sa.text("waiting.status = 'validated'"),
             sa.or_(waiting.c.valid_until.is_(None), waiting.c.valid_until > now()),
             is_unblocked,
-            ~lacks_approval("waiting"),
+            ~must_be_passed_over("waiting", sa.bindparam("approved", type_=sa.Boolean())),
             *(_filter(waiting, name) for name in sorted(filters)),
         )
         .order_by(waiting.c.id)
@@ -221,8 +237,7 @@ def claim_next(
     connection: sa.Connection,
     filters: Filters,
     lease: Lease,
-    passed_over: Collection[int] = (),
-    after_id: int | None = None,
+    search: Search = Search(),
 ) -> Claim | None:
     """Claim and return the oldest validated proposal that matches and may start, or None.
 
@@ -230,18 +245,21 @@ def claim_next(
         connection: The connection whose transaction claims it.
         filters: What it must match.
         lease: The worker, and for how long.
-        passed_over: The ids of the unreadable proposals.
-        after_id: Only what has a higher id; None for all.
+        search: What it leaves out.
 
     Raises:
+        GuardRefusal: The oldest is short of approvals.
         UnreadableRowError: The oldest cannot be read; claiming each by its id finds out which one it is.
     """
-    given = {f"of_{name}": value for name, value in filters.items()}
-    if passed_over:
-        given["passed_over"] = json.dumps([*passed_over])
-    if after_id is not None:
-        given["after_id"] = after_id
-    statements = _opening_next(frozenset(filters), passing_over=bool(passed_over), behind=after_id is not None)
+    given: dict[str, Any] = {f"of_{name}": value for name, value in filters.items()}
+    given["approved"] = search.approved
+    if search.passed_over:
+        given["passed_over"] = json.dumps([*search.passed_over])
+    if search.after_id is not None:
+        given["after_id"] = search.after_id
+    statements = _opening_next(
+        frozenset(filters), passing_over=bool(search.passed_over), behind=search.after_id is not None
+    )
     try:
         with deferring_diagnosis(_explain_next):
             return _open(connection, statements, {**_values(lease.worker, lease), **given})
@@ -258,7 +276,8 @@ def _one_of_those_waiting() -> UnreadableRowError:
 @unit(TransactionMode.READ)
 def waiting(connection: sa.Connection, filters: Filters, passed_over: Collection[int]) -> Sequence[int]:
     """Return the first ids of what `claim_next` chooses from, oldest first, including locked ones."""
-    given = {f"of_{name}": value for name, value in filters.items()} | {"passed_over": json.dumps([*passed_over])}
+    given = {f"of_{name}": value for name, value in filters.items()}
+    given |= {"approved": True, "passed_over": json.dumps([*passed_over])}
     return connection.scalars(_waiting_now(frozenset(filters)), given).all()
 
 
@@ -282,6 +301,26 @@ _CLAIMED = (
         table.c.worker == sa.bindparam("worker"),
     )
 )
+
+
+_SEEN = sa.select(*proposals.columns, _approved("action_proposals.id")).where(_OF_ONE)
+
+
+@unit(TransactionMode.READ)
+def require_approved_digest(connection: sa.Connection, proposal_id: int) -> None:
+    """Check that the approvals of a proposal are of what it holds, for a start that opens no record.
+
+    Raises:
+        DigestMismatchError: They are of something else.
+        UnreadableRowError: The proposal cannot be read.
+    """
+    found = reading.one(connection, _SEEN, {"proposal_id": proposal_id}, proposals.c.id, _to_seen)
+    if found is not None and found[1] not in (None, found[0].digest):
+        raise DigestMismatchError(proposal_id=proposal_id, given=str(found[1]), expected=found[0].digest)
+
+
+def _to_seen(row: sa.Row[Any]) -> tuple[StoredProposal, str | None]:
+    return to_proposal(row[:_WIDTH]), row[_WIDTH]
 
 
 @unit(TransactionMode.READ)
