@@ -59,11 +59,12 @@ def _print_pending(found: list[PendingApproval], *, as_json: bool) -> None:
 def approval_lines(status: ApprovalStatus, *, decisions: bool = True) -> list[str]:
     """Return where the approval of a proposal stands as text for a person."""
     lines = [f"  digest: {status.digest}"]
-    if status.policy is not None:
+    if status.needs:
         needs = ", ".join(map(str, status.needs))
+        by = "no policy covers it" if status.policy is None else f"policy for {status.policy}, version {status.version}"
         until = "" if status.until is None else f", until {output.format_time(status.until)}"
-        lines.append(f"  approvals: {needs} (policy for {status.policy}, version {status.version}){until}")
-    elif not status.decisions and status.status is ActionStatus.PROPOSED:
+        lines.append(f"  approvals: {needs} ({by}){until}")
+    elif status.status is ActionStatus.PROPOSED:
         lines.append("  approvals: one is enough, because no policy covers it")
     if status.lapsed:
         lines.append(f"  lapsed: {status.lapsed}")
@@ -156,7 +157,8 @@ def _remarks(decision: Approval, status: ApprovalStatus) -> Iterator[str]:
     """Yield what the approver may not have meant."""
     if decision.decision is not Decision.APPROVED:
         return
-    if any(d.by == decision.by and d.id < decision.id for d in standing_approvals(status.decisions)):
+    earlier = [d for d in standing_approvals(status.decisions) if d.id < decision.id]
+    if any((d.by, d.role) == (decision.by, decision.role) for d in earlier):
         yield f"  {decision.by} had approved it before: a person counts once"
     roles = [need.role for need in status.needs if need.role is not None]
     if decision.role is not None and decision.role not in roles:
