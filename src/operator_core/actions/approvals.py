@@ -263,10 +263,19 @@ def revocations_of(approval: Approval, decisions: Iterable[Approval]) -> list[Ap
     return [d for d in decisions if d.revokes in of_approver and d.id > approval.id]
 
 
-def standing_approvals(decisions: Iterable[Approval]) -> list[Approval]:
+def standing_approvals(decisions: Sequence[Approval]) -> list[Approval]:
     """Return the approvals that nobody has taken back, including those that have expired."""
-    decisions = list(decisions)
-    return [d for d in decisions if d.decision is Decision.APPROVED and not revocations_of(d, decisions)]
+    approvals: list[Approval] = []
+    approvers: dict[int | None, str] = {}
+    taken_back: dict[str, int] = {}
+    for decision in decisions:
+        if decision.decision is Decision.APPROVED:
+            approvals.append(decision)
+            approvers[decision.id] = decision.by
+    for decision in decisions:
+        if decision.revokes in approvers:
+            taken_back[approvers[decision.revokes]] = decision.id
+    return [approval for approval in approvals if approval.id > taken_back.get(approval.by, 0)]
 
 
 _WITHOUT_POLICY = ApprovalRule(four_eyes=FourEyes.NO, humans_only=False)

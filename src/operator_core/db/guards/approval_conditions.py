@@ -129,10 +129,8 @@ class ApprovalConditions:
         long as a rule lacks approvals.
         """
         of_role = f"({role} IS NULL OR g.role IN ('', {role}))"
-        pending, undecided = (
-            status_in(PENDING).replace("status", f"{self.row}.status"),
-            f"{self.row}.status = '{INITIAL}'",
-        )
+        pending = status_in(PENDING).replace("status", f"{self.row}.status")
+        undecided = f"{self.row}.status = '{INITIAL}'"
         return (
             f"(({pending}) AND NOT {self.rejected} AND NOT {KillSwitchConditions(self.row).start_blocked} "
             f"AND ({self.row}.valid_until IS NULL OR {self.row}.valid_until > {_CLOCK[self.dialect]}) "
