@@ -489,7 +489,7 @@ BEGIN
 END
 $guard$
 -- next
-CREATE OR REPLACE FUNCTION operator_core_lacks_approval(looks boolean, number bigint, name text, proposer text, principal text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER STABLE COST 1000000 SET row_security=off SET plan_cache_mode=force_generic_plan AS $guard$
+CREATE OR REPLACE FUNCTION operator_core_lacks_approval(looks boolean, number bigint, name text, proposer text, principal text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER STABLE COST 100000 SET row_security=off SET plan_cache_mode=force_generic_plan AS $guard$
 DECLARE
     proposal RECORD;
 BEGIN

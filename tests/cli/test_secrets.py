@@ -91,6 +91,7 @@ COMMANDS = (
     ["show", "{}"],
     ["stop", "--reason", "r", "--timeout", "0.01", "--url", "{}"],
     ["stop", "--reason", "r", "--timeout", "0.01", "--json", "--url", "{}"],
+    ["stop", "--reason", "r", "--scope", "{}"],
     ["release", "--reason", "r", "--generation", "{}"],
     ["db", "upgrade", "--url", "{}"],
     ["db", "upgrade", "{}"],
@@ -199,8 +200,15 @@ def test_no_command_repeats_a_password(text: str, command: list[str]) -> None:
     assert "Traceback" not in heard.getvalue()
 
 
+def test_a_mistyped_scope_is_repeated() -> None:
+    with everything_said() as heard, contextlib.suppress(SystemExit):
+        main(["policy", "set", "acton_name=drain_store", "--approvals", "1", "--reason", "r"])
+
+    assert "acton_name=drain_store" in heard.getvalue()
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[11], SHAPES[20]])
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[11], SHAPES[20], *SHAPES[-4:], f"ü{SHAPES[0]}"])
 def test_no_command_repeats_a_password_of_a_usual_form(command: list[str], shape: str) -> None:
     text = shape.format(scheme="postgresql", host=NOBODY[0], secret=SECRET)
 

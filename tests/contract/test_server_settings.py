@@ -45,6 +45,7 @@ HOSTILE = {
     "lock_timeout": "1ms",
     "idle_in_transaction_session_timeout": "1ms",
     "idle_session_timeout": "1ms",
+    "jit": "on",
     "client_encoding": "SQL_ASCII",
 }
 """Settings that the library pins in its own sessions."""
@@ -73,7 +74,6 @@ HARMLESS = {
     "from_collapse_limit": "1",
     "geqo_threshold": "2",
     "gin_fuzzy_search_limit": "1",
-    "jit": "on",
     "jit_above_cost": "0",
     "join_collapse_limit": "1",
     "lc_messages": "C",

@@ -428,7 +428,7 @@ def application(postgres: PrivatePostgres, postgres_url: str) -> Iterator[str]:
         owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
         owner.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
         owner.execute(f"GRANT INSERT, UPDATE ON action_proposals, action_records TO {role}")
-        owner.execute(f"GRANT EXECUTE ON FUNCTION operator_core_barrier TO {role}")
+        owner.execute(f"GRANT EXECUTE ON FUNCTION operator_core_barrier, operator_core_lacks_approval TO {role}")
         url = make_url(postgres_url).set(username=role, password="x", drivername=f"postgresql+{DRIVER}")  # noqa: S106
         yield url.render_as_string(hide_password=False)
         owner.execute(f"DROP OWNED BY {role}")

@@ -17,6 +17,7 @@ from operator_core.db.engine.urls import DEFAULT_PATH, URL_VARIABLE, file_or_url
 
 _MISPLACED = ("unrecognized arguments", "invalid choice")  # in the words of argparse
 _SCOPES = ("argument --scope", "argument scope")
+_SCOPE = re.compile(r"(?!\w*pass)\w+=[^:=]*")  # action_name=x, but neither a URL nor libpq's user=u password=x
 _REVISION = re.compile(r"[\w:+-]{1,80}")
 _HIDDEN = "***"
 
@@ -64,8 +65,9 @@ def hide_urls(message: str, words: Sequence[str]) -> str:
     misplaced = any(text in message for text in _MISPLACED)
     for word in sorted(words, key=len, reverse=True):
         value = word.partition("=")[2] if word.startswith("-") else word
-        # A wrong scope is reported by its value, action_name=x, which looks like a part of a URL.
-        is_url = looks_like_a_url(value) and not (message.startswith(_SCOPES) and ":" not in value)
+        # A wrong scope is reported by its value, which looks like a part of a URL.
+        is_url = looks_like_a_url(value) and not (message.startswith(_SCOPES) and _SCOPE.fullmatch(value))
         if value and (is_url or (misplaced and value != word)):
-            message = message.replace(value, _HIDDEN).replace(repr(value)[1:-1], _HIDDEN)
+            for shown in (value, repr(value)[1:-1], ascii(value)[1:-1]):
+                message = message.replace(shown, _HIDDEN)
     return message

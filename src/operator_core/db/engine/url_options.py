@@ -29,6 +29,7 @@ PINNED: Mapping[str, str] = {
     "statement_timeout": "300000",
     "idle_in_transaction_session_timeout": "60000",
     "idle_session_timeout": "0",
+    "jit": "off",
 }
 """The settings of each of our sessions, whatever the server, the database or the role says: see docs/adr/0016."""
 

@@ -78,7 +78,7 @@ _SETTINGS = {
     "approvals_insert": (_SEE_ALL_ROWS, _PLAN_ONCE),
     "lacks_approval": (_SEE_ALL_ROWS, _PLAN_ONCE),
 }
-_PLANNING = {"lacks_approval": " STABLE COST 1000000"}
+_PLANNING = {"lacks_approval": " STABLE COST 100000"}
 """So dear that a claim walks along the index to the oldest that may start, instead of sorting all that wait."""
 
 
