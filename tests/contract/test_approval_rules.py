@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from operator_core.actions import ActionStatus, ApprovalRule, ApproverKind, FourEyes
-from operator_core.actions.approvals import covering_policy, evaluate
+from operator_core.actions.approval_evaluation import covering_policy, evaluate
 from operator_core.db import ActionDB
 from operator_core.db.errors import guard_code
 from operator_core.db.guards.codes import APPROVAL_REFUSED, CHANGE_REFUSED, NOT_APPROVED, OWN_APPROVAL

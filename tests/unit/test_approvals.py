@@ -23,13 +23,12 @@ from operator_core.actions import (
     StoredProposal,
     TransitionNotAllowedError,
 )
+from operator_core.actions.approval_evaluation import covering_policy, evaluate
 from operator_core.actions.approvals import (
     MAX_APPROVAL_SECONDS,
     check_approval_seconds,
     check_policy_scope,
     check_rules,
-    covering_policy,
-    evaluate,
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -18,7 +18,7 @@ from operator_core.actions import (
     InvalidArgumentError,
     PendingApproval,
 )
-from operator_core.actions.approvals import standing_approvals
+from operator_core.actions.approval_evaluation import standing_approvals
 from operator_core.cli import output
 from operator_core.cli.database import file_path, open_existing
 from operator_core.cli.options import Commands, Parser, count, lasting, number

@@ -20,7 +20,7 @@ from operator_core.actions import (
     StoredRecord,
     TransitionNotAllowedError,
 )
-from operator_core.actions.approvals import covering_policy
+from operator_core.actions.approval_evaluation import covering_policy
 from operator_core.cli import output
 from operator_core.cli.database import open_existing
 from operator_core.cli.options import Commands, Parser, count

@@ -12,7 +12,8 @@ from operator_core.actions import (
     StoredProposal,
     UnreadableRowError,
 )
-from operator_core.actions.approvals import ApprovalPolicy, Decision, covering_policy
+from operator_core.actions.approval_evaluation import covering_policy
+from operator_core.actions.approvals import ApprovalPolicy, Decision
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.logs import get_logger
 from operator_core.worker.registry import ActionRegistry

@@ -9,7 +9,7 @@ from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name
 from operator_core.db.repository.arguments import ProposalFilters, by_, filters_, limit_, reason_
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import executions, proposals, transitions
+from operator_core.db.stores import approved_digest, proposals, transitions
 from operator_core.db.stores.mapping import require_type
 from operator_core.db.stores.reading import require_readable
 
@@ -126,7 +126,7 @@ class ProposalMixin(RepositoryBase):
         """
         number, wanted = check_integer(proposal_id, "proposal_id"), check_member(status, "status", ActionStatus)
         if wanted is ActionStatus.EXECUTING:
-            await self._run(executions.require_approved_digest, number)
+            await self._run(approved_digest.require_approved_digest, number)
         try:
             stepped = await self._run(transitions.transition, number, wanted, by_(by), reason_(reason))
         except UnreadableRowError as error:

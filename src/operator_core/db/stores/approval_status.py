@@ -7,15 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from operator_core.actions.approvals import (
-    Approval,
-    ApprovalPolicy,
-    ApprovalRule,
-    ApprovalStatus,
-    PendingApproval,
-    covering_policy,
-    evaluate,
-)
+from operator_core.actions.approval_evaluation import covering_policy, evaluate
+from operator_core.actions.approvals import Approval, ApprovalPolicy, ApprovalRule, ApprovalStatus, PendingApproval
 from operator_core.actions.errors import NotApprovedError, ProposalNotFoundError, UnreadableRowError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import StoredProposal

@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from operator_core.actions.approvals import Approval, ApprovalPolicy, Decision, evaluate, revocations_of
+from operator_core.actions.approval_evaluation import evaluate, revocations_of
+from operator_core.actions.approvals import Approval, ApprovalPolicy, Decision
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.reports import Discrepancy
 from operator_core.actions.types import ActionEvent, EventKind, StoredProposal

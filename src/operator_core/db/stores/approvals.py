@@ -5,13 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from operator_core.actions.approvals import (
-    Approval,
-    ApproverKind,
-    Decision,
-    covering_policy,
-    revocations_of,
-)
+from operator_core.actions.approval_evaluation import covering_policy, revocations_of
+from operator_core.actions.approvals import Approval, ApproverKind, Decision
 from operator_core.actions.errors import (
     ActionError,
     ApprovalNotFoundError,

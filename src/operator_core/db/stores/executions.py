@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from operator_core.actions.errors import (
     ActionError,
-    DigestMismatchError,
     IsolationLevelError,
     RetryTransactionError,
     UnreadableRowError,
@@ -20,13 +19,14 @@ from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
 from operator_core.db.functions import not_among, now, now_plus
-from operator_core.db.guards.approval_conditions import STANDS, must_be_passed_over
+from operator_core.db.guards.approval_conditions import must_be_passed_over
 from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
 from operator_core.db.guards.conditions import KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
 from operator_core.db.stores import endings, reading
+from operator_core.db.stores.approved_digest import approved_digest
 from operator_core.db.stores.mapping import to_proposal, to_record
 from operator_core.db.stores.transitions import (
     deferring_diagnosis,
@@ -37,7 +37,6 @@ from operator_core.db.stores.transitions import (
 )
 
 _OF_ONE = proposals.c.id == sa.bindparam("proposal_id", type_=sa.BigInteger())
-_IS_VALIDATED = sa.text("action_proposals.status = 'validated'")  # in the text, so that the partial index serves it
 _HELD = ("worker", "lease_seconds", "claim_key")
 _WIDTH = len(proposals.columns)
 
@@ -99,19 +98,6 @@ _STARTED = sa.select(proposals.c.id, proposals.c.executing_at).where(_OF_ONE).su
 _NEW_RECORD = _new_record(_STARTED).returning(*table.columns)
 
 
-def _approved(proposal_id: str) -> sa.ColumnElement[str]:
-    """Return the digest that the standing approvals of a proposal name; both, if they name two.
-
-    As text: in RETURNING, SQLAlchemy leaves out the table of a column, and in a subquery that is another column.
-    """
-    return sa.literal_column(
-        "(SELECT CASE WHEN min(d.digest) = max(d.digest) THEN min(d.digest) "
-        "ELSE min(d.digest) || ' and ' || max(d.digest) END FROM action_approvals AS d "
-        f"WHERE d.proposal_id = {proposal_id} AND d.decision = 'approved' AND {STANDS})",
-        sa.Text(),
-    ).label("approved")
-
-
 def _in_front(proposal_id: str) -> sa.ColumnElement[int]:
     """Return how many validated proposals a claim has passed over, or that others hold; the index alone answers it."""
     return sa.literal_column(
@@ -126,10 +112,9 @@ def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executab
     start = transition_to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
     started = start.cte("started")
     opened = _new_record(started).returning(*table.columns).cte("opened")
-    both = sa.select(*started.columns, *opened.columns, _approved("started.id"), _in_front("started.id")).select_from(
-        started.join(opened, sa.true())
-    )
-    return start.returning(_approved("action_proposals.id"), _in_front("action_proposals.id")), both
+    columns = (*started.columns, *opened.columns, approved_digest("started.id"), _in_front("started.id"))
+    both = sa.select(*columns).select_from(started.join(opened, sa.true()))
+    return start.returning(approved_digest("action_proposals.id"), _in_front("action_proposals.id")), both
 
 
 _OPENING_ONE = _opening(_OF_ONE)
@@ -293,7 +278,7 @@ def _explain_next(connection: sa.Connection, code: str) -> ActionError:
 
 
 _CLAIMED = (
-    sa.select(*proposals.columns, *table.columns, _approved("action_proposals.id"), sa.literal_column("0"))
+    sa.select(*proposals.columns, *table.columns, approved_digest("action_proposals.id"), sa.literal_column("0"))
     .join_from(proposals, table)
     .where(
         sa.text("action_records.outcome IS NULL"),
@@ -301,26 +286,6 @@ _CLAIMED = (
         table.c.worker == sa.bindparam("worker"),
     )
 )
-
-
-_SEEN = sa.select(*proposals.columns, _approved("action_proposals.id")).where(_OF_ONE)
-
-
-@unit(TransactionMode.READ)
-def require_approved_digest(connection: sa.Connection, proposal_id: int) -> None:
-    """Check that the approvals of a proposal are of what it holds, for a start that opens no record.
-
-    Raises:
-        DigestMismatchError: They are of something else.
-        UnreadableRowError: The proposal cannot be read.
-    """
-    found = reading.one(connection, _SEEN, {"proposal_id": proposal_id}, proposals.c.id, _to_seen)
-    if found is not None and found[1] not in (None, found[0].digest):
-        raise DigestMismatchError(proposal_id=proposal_id, given=str(found[1]), expected=found[0].digest)
-
-
-def _to_seen(row: sa.Row[Any]) -> tuple[StoredProposal, str | None]:
-    return to_proposal(row[:_WIDTH]), row[_WIDTH]
 
 
 @unit(TransactionMode.READ)
