@@ -1,6 +1,5 @@
 """What a policy asks for, and what a change of it does to what is proposed, validated and approved, on each engine."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +17,8 @@ from operator_core.actions import (
     ValueNotStorableError,
 )
 from operator_core.db import ActionDB
-from tests.support.approvals import CALLERS, OF_NAME, approved, calls_of, policy
+from tests.support.approvals import OF_NAME, approved, policy
 from tests.support.factories import stored
-from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import Plain, contents, on_postgresql, on_sqlite, rows, step
 
@@ -31,17 +29,7 @@ EVERY_RULE = (
 )
 
 
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
+pytestmark = pytest.mark.usefixtures("sound_history")
 
 
 async def can_start(calls: Any, number: int) -> bool:

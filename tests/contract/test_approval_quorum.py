@@ -1,7 +1,6 @@
 """Which approvals count for a rule: distinct people, roles, kinds, four eyes, and until when, on each engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -18,23 +17,11 @@ from operator_core.actions import (
     StoredProposal,
 )
 from operator_core.db import ActionDB
-from tests.support.approvals import CALLERS, OF_NAME, approved, calls_of, pass_time, policy
+from tests.support.approvals import OF_NAME, approved, pass_time, policy
 from tests.support.factories import proposal, stored
-from tests.support.history import check_history
 from tests.support.ledger import Ledger
 
-
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
+pytestmark = pytest.mark.usefixtures("sound_history")
 
 
 async def given(calls: Any, made: StoredProposal) -> list[int]:

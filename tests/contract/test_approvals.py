@@ -1,6 +1,5 @@
 """What `approve` does, by `ActionDB` and in sessions of a host, and what all decisions share, on each engine."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,9 +23,8 @@ from operator_core.actions import (
 )
 from operator_core.actions.lifecycle import PENDING, TRANSITIONS
 from operator_core.worker import ActionRegistry, NotRegisteredError, ParametersNotValidError
-from tests.support.approvals import CALLERS, approved, calls_of, policy
+from tests.support.approvals import approved, policy
 from tests.support.factories import stored
-from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import Plain, contents, engage, release, rows
 
@@ -34,17 +32,7 @@ NOT_PENDING = [status for status in TRANSITIONS if status not in PENDING]
 SOON = datetime.now(UTC) + timedelta(days=1)
 
 
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
+pytestmark = pytest.mark.usefixtures("sound_history")
 
 
 # -- approve -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """What starts is what was approved, once, and its event says by which approvals and which policy, on each engine."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,29 +21,15 @@ from operator_core.actions import (
     StoredProposal,
 )
 from operator_core.db import ActionDB, ActionRepository
-from tests.support.approvals import CALLERS, OF_NAME, approved, calls_of, policy
+from tests.support.approvals import OF_NAME, approved, policy
 from tests.support.factories import proposal, stored
-from tests.support.history import check_history, tamper
+from tests.support.history import tamper
 from tests.support.host import hosted
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.plain_sql import Plain, decide, engage, release
 from tests.support.stop_steps import stop
 
-
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
-
-
-sound = pytest.mark.usefixtures("_history")
+sound = pytest.mark.usefixtures("sound_history")
 """A test that leaves a ledger without contradictions."""
 
 

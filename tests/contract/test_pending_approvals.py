@@ -1,6 +1,5 @@
 """What waits for a person, for whom, and what is still missing, on each engine."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,24 +13,12 @@ from operator_core.actions import (
     ApproverKind,
     Decision,
 )
-from tests.support.approvals import CALLERS, OF_NAME, approved, calls_of, pass_time, policy
+from tests.support.approvals import OF_NAME, approved, pass_time, policy
 from tests.support.factories import proposal, stored
-from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import Plain, contents, engage, new, release
 
-
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
+pytestmark = pytest.mark.usefixtures("sound_history")
 
 
 async def waiting(calls: Any, role: str | None = None, **given: Any) -> list[int]:

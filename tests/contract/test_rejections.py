@@ -1,6 +1,5 @@
 """What `reject`, `revoke` and `supersede` do, by `ActionDB` and in sessions of a host, on each engine."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,27 +18,15 @@ from operator_core.actions import (
     ValueNotStorableError,
 )
 from operator_core.actions.lifecycle import PENDING, TRANSITIONS
-from tests.support.approvals import CALLERS, approved, calls_of, policy
+from tests.support.approvals import approved, policy
 from tests.support.factories import stored
-from tests.support.history import check_history
-from tests.support.ledger import Ledger
 from tests.support.plain_sql import Plain, contents, engage
 
 NOT_PENDING = [status for status in TRANSITIONS if status not in PENDING]
 SOON = datetime.now(UTC) + timedelta(days=1)
 
 
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
+pytestmark = pytest.mark.usefixtures("sound_history")
 
 
 # -- reject ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """What a person has taken back: all of it, and without a policy too."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -8,24 +7,12 @@ import pytest
 from operator_core.actions import ActionStatus, ApprovalRefusedError, ApprovalRule, ApproverKind, NotApprovedError
 from operator_core.db import ActionDB
 from operator_core.db.guards.codes import NOT_APPROVED
-from tests.support.approvals import CALLERS, approved, calls_of, pass_time, policy
+from tests.support.approvals import approved, pass_time, policy
 from tests.support.factories import stored
-from tests.support.history import check_history
 from tests.support.ledger import Ledger
 from tests.support.plain_sql import attack, step
 
-
-@pytest.fixture(params=CALLERS)
-async def calls(request: pytest.FixtureRequest, ledger: Ledger) -> AsyncIterator[Any]:
-    """The calls of the ledger, by `ActionDB` and in the sessions of a host."""
-    async with calls_of(request.param, ledger) as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def _history(ledger: Ledger) -> Iterator[None]:
-    yield
-    assert check_history(ledger) == []
+pytestmark = pytest.mark.usefixtures("sound_history")
 
 
 async def starts(calls: Any, number: int) -> bool:
