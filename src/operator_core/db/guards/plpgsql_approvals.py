@@ -49,8 +49,8 @@ def require_approval() -> str:
     """Return the statements that refuse a step without its approvals, and note those that it used in `evidence`.
 
     They run after the row was written: its lock keeps every decision about it waiting, and each statement sees what was
-    committed before it. One short question is enough where nobody has decided and there is no policy. Else one
-    statement tells, rule by rule, how many approvals count and which they are.
+    committed before it. Without a decision and without a policy, one short query settles it. Otherwise one statement
+    returns, for each rule, how many approvals count and which.
     """
     return f"""\
         IF NEW.status IN ({sql_list(NEEDS_APPROVAL)}) AND ({_STEP.decided} OR {ANY_POLICY}) THEN

@@ -64,7 +64,7 @@ def deferring_diagnosis(explain: Callable[[sa.Connection, str], ActionError]) ->
 
 
 def diagnose_unexplained(code: str) -> ActionError:
-    """Return the error of a refusal that needs no look at the rows; what is no guard's was a race, so try again."""
+    """Return the error that the code alone explains; what no guard has refused was a race, to be tried again."""
     detail = MESSAGES.get(code)
     return RetryTransactionError(code=code) if detail is None else ConstraintError(code=code, detail=detail)
 
