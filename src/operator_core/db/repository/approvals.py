@@ -220,7 +220,7 @@ class ApprovalMixin(RepositoryBase):
     async def _warn_about(self, policy: ApprovalPolicy) -> None:
         """Warn if a name looks mistyped, or if programs are connected that know no policies."""
         scope = Scope.parse(policy.scope)
-        unmatched = None if scope.field is None else await self._run(scope_values.search, scope)
+        unmatched = None if scope.field is None else await self._run(scope_values.unmatched_values, scope)
         if unmatched is not None and unmatched.similar:  # without one, it may be a new action
             log.warning("the policy for %s is in force, but %s", policy.scope, unmatched.warning)
         older = await self._run(approval_status.older_connections)

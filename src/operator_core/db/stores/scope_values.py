@@ -63,6 +63,7 @@ def _values(field: str) -> sa.Executable:
     return sa.select(_newest(field).c.value).distinct().limit(_MAX_VALUES)
 
 
+@unit(TransactionMode.READ)
 def unmatched_values(connection: sa.Connection, scope: Scope) -> UnmatchedScope | None:
     """Return what the newest proposals have in the field of a scope; None if one of them matches it."""
     assert scope.field is not None  # noqa: S101 - a scope of everything has no value
@@ -72,9 +73,3 @@ def unmatched_values(connection: sa.Connection, scope: Scope) -> UnmatchedScope 
         return None
     values = connection.scalars(_values(scope.field), limit)
     return UnmatchedScope(scope, row.searched, [str(value) for value in values if value is not None])
-
-
-@unit(TransactionMode.READ)
-def search(connection: sa.Connection, scope: Scope) -> UnmatchedScope | None:
-    """Do what `unmatched_values` does, as a call of its own."""
-    return unmatched_values(connection, scope)
