@@ -7,7 +7,7 @@ import pytest
 from operator_core.actions import ActionProposal, ActionStatus, ApprovalRule
 from operator_core.db import ActionDB
 from operator_core.db.repository import claim_pointers
-from operator_core.db.stores import executions
+from operator_core.db.stores import claims
 
 IN_FRONT = 40
 
@@ -37,17 +37,17 @@ async def short(db: ActionDB) -> list[int]:
 def places(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Behind which id each claim that looks for approvals looked; None where it looked at all."""
     seen: list[int | None] = []
-    real: Callable[..., object] = executions.claim_next
+    real: Callable[..., object] = claims.claim_next
 
     def claim_next(*arguments: object) -> object:
         search = arguments[3]
-        assert isinstance(search, executions.Search)
+        assert isinstance(search, claims.Search)
         if search.approved:
             seen.append(search.after_id)
         return real(*arguments)
 
-    claim_next.mode = executions.claim_next.mode  # type: ignore[attr-defined]
-    monkeypatch.setattr(executions, "claim_next", claim_next)
+    claim_next.mode = claims.claim_next.mode  # type: ignore[attr-defined]
+    monkeypatch.setattr(claims, "claim_next", claim_next)
     return seen
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from operator_core.actions import ActionType
 from operator_core.db import configure_engine
 from operator_core.db.guards.approval_conditions import STANDS, ApprovalConditions
-from operator_core.db.stores import approval_status, executions, leases, proposals
+from operator_core.db.stores import approval_status, claims, leases, proposals
 from operator_core.db.stores.executions import Lease
 from tests.support.history import drop_guards
 from tests.support.ledger import Ledger
@@ -49,14 +49,12 @@ WAITING = ("ix_action_proposals_validated", "ix_action_proposals_open (status=?)
 """Both hold nothing but what waits, in the order of the ids: SQLite takes either."""
 
 CALLS: dict[str, tuple[Callable[[sa.Connection], Any], str | tuple[str, ...]]] = {
-    "the next claim": (lambda c: executions.claim_next(c, {}, LEASE), WAITING),
+    "the next claim": (lambda c: claims.claim_next(c, {}, LEASE), WAITING),
     "the next claim of some names": (
-        lambda c: executions.claim_next(
-            c, {"action_name": ["name 7", "name 8"], "action_type": [ActionType.TOOL]}, LEASE
-        ),
+        lambda c: claims.claim_next(c, {"action_name": ["name 7", "name 8"], "action_type": [ActionType.TOOL]}, LEASE),
         WAITING,
     ),
-    "a claim that is repeated": (lambda c: executions.claimed(c, LEASE), "uq_action_records_worker"),
+    "a claim that is repeated": (lambda c: claims.claimed(c, LEASE, 1), "uq_action_records_worker"),
     "the recovery": (lambda c: leases.recover(c, 0.0, "ward"), "uq_action_records_worker"),
     "what is unsettled": (leases.unresolved, "ix_action_records_unsettled"),
     "what has expired": (proposals.expired, "ix_action_proposals_valid_until"),

@@ -94,13 +94,16 @@ class FaultyDB(ActionDB):
         self.failures = 0
 
     async def _run(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        return await self._faulty(unit, super()._run(unit, *args, **kwargs))
+        return await self._faulty(unit.__name__, super()._run(unit, *args, **kwargs))
 
     async def _run_claim(self, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        return await self._faulty(unit, super()._run_claim(unit, *args, **kwargs))
+        return await self._faulty(unit.__name__, super()._run_claim(unit, *args, **kwargs))
 
-    async def _faulty(self, unit: Any, call: Coroutine[Any, Any, Any]) -> Any:
-        if unit.__name__ != self._unit:
+    async def _finish(self, ending: Any) -> Any:
+        return await self._faulty("finish", super()._finish(ending))
+
+    async def _faulty(self, unit: str, call: Coroutine[Any, Any, Any]) -> Any:
+        if unit != self._unit:
             return await call
         if self._before > 0:
             self._before -= 1

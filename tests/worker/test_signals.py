@@ -326,7 +326,7 @@ async def test_a_stop_ends_in_time_where_the_database_never_answers(
     silent, asked = asyncio.Event(), asyncio.Event()
 
     class SilentDB(ActionDB):
-        async def claim_next(self, **_: Any) -> None:
+        async def claim_many(self, *_: Any, **__: Any) -> None:
             asked.set()
             while not silent.is_set():  # as a call that settles first, however often it is cancelled
                 try:

@@ -1,6 +1,7 @@
 """`Worker`: validates and claims proposals, and runs their actions, until it is stopped."""
 
 import asyncio
+import math
 import os
 import socket
 import time
@@ -96,6 +97,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None
         self._signalled = self._hurried = False
+        self._checked_at = -math.inf
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once the running actions have finished, or `shutdown_timeout` is over.
@@ -202,16 +204,17 @@ class Worker:
 
     async def _work(self) -> bool:
         """Check what was proposed, and claim what may run, up to the concurrency; return whether there was any."""
-        done = self._checker is not None and await self._persistently(self._checker.check_some)
-        while len(self._running) < self._concurrency and not self._stopping.is_set():
-            execution = await self._claim()
-            if execution is None:
-                break
-            task = asyncio.create_task(self._do(execution), name=f"record {execution.record.id}")
-            self._running[task] = execution.record.id
-            task.add_done_callback(self._has_ended)
+        done = await self._check() if self._must_check else False
+        while (free := self._concurrency - len(self._running)) and not self._stopping.is_set():
+            claimed = await self._claim(free)
+            for execution in claimed:
+                task = asyncio.create_task(self._do(execution), name=f"record {execution.record.id}")
+                self._running[task] = execution.record.id
+                task.add_done_callback(self._has_ended)
+            if len(claimed) < free and not await self._check():
+                return done or bool(claimed)
             done = True
-        return bool(done)
+        return done
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
@@ -231,16 +234,32 @@ class Worker:
                 if future not in self._running:
                     future.cancel()
 
-    async def _claim(self) -> Execution | None:
+    @property
+    def _must_check(self) -> bool:
+        """Whether to look at what is proposed although there is work: what does not fit must not wait for long."""
+        return time.monotonic() - self._checked_at >= self._poll_interval
+
+    async def _check(self) -> bool:
+        """Check some of what is proposed; return whether there was any."""
+        if self._checker is None or self._stopping.is_set():
+            return False
+        self._checked_at = time.monotonic()
+        return bool(await self._persistently(self._checker.check_some))
+
+    async def _claim(self, free: int) -> list[Execution]:
         """Claim under a key of its own, so that a claim whose answer was lost can be repeated."""
         key = uuid4().hex
 
-        async def claim() -> Execution | None:
-            return await self._db.claim_next(
-                worker=self.name, lease_seconds=self._lease, action_names=self._registry.names, idempotency_key=key
+        async def claim() -> list[Execution]:
+            return await self._db.claim_many(
+                free,
+                worker=self.name,
+                lease_seconds=self._lease,
+                action_names=self._registry.names,
+                idempotency_key=key,
             )
 
-        return await self._persistently(claim)
+        return await self._persistently(claim) or []
 
     # -- recovery and end ----------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from operator_core.actions.errors import DatabaseUnavailableError, EngineNotConfiguredError
 from operator_core.db.engine.aiosqlite_connection import OneHopConnection, WatchedConnection, connection_of
+from operator_core.db.engine.compiled import share_compiled
 from operator_core.db.engine.file_watch import FileView, FileWatch
 from operator_core.db.engine.sockets import remember_drivers
 from operator_core.db.engine.sqlite_settings import (
@@ -237,6 +238,7 @@ def sync_connector(engine: AsyncEngine) -> Callable[[sqlite3.Connection], sa.Con
         poolclass=sa.NullPool,
         hide_parameters=True,
     )
+    share_compiled(blocking)
 
     def connect(raw: sqlite3.Connection) -> sa.Connection:
         here.connection = raw

@@ -18,10 +18,13 @@ from operator_core.actions.errors import (
     InvalidArgumentError,
     NotOpenError,
     PolicyUnconfirmedError,
+    UnreadableRowError,
 )
 from operator_core.actions.kill_switch import KillSwitchStatus, Scope, Stop, StopReceipt
+from operator_core.actions.types import StoredRecord
 from operator_core.actions.validation import check_integer, check_name, check_seconds, check_text
 from operator_core.db.engine.capabilities import is_sqlite, mark_behind_pgbouncer
+from operator_core.db.engine.compiled import share_compiled
 from operator_core.db.engine.factory import (
     create_engine,
     owned_engine_options,
@@ -44,6 +47,7 @@ from operator_core.db.migrations.status import require_free_file
 from operator_core.db.modes import Unit
 from operator_core.db.repository.action_repository import ActionRepository
 from operator_core.db.repository.claim_pointers import ClaimPointers
+from operator_core.db.repository.ending_queue import EndingQueue
 from operator_core.db.repository.opening import prepare, upgrade_on
 from operator_core.db.repository.transaction import Transaction
 from operator_core.db.repository.unreadable_rows import OnUnreadable, UnreadableRows
@@ -52,6 +56,7 @@ from operator_core.db.stop.barrier import pass_barrier
 from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 from operator_core.db.stores import kill_switch
+from operator_core.db.stores.ending_batches import Ending
 from operator_core.db.stores.executions import Claim
 from operator_core.db.transactions.block import TransactionBlock
 from operator_core.db.transactions.in_flight import InFlight
@@ -65,7 +70,7 @@ _OPEN_CANCEL_SECONDS = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
-C = TypeVar("C", bound=Claim | None)
+C = TypeVar("C", Claim, list[Claim])
 
 
 class ActionDB(WaitMixin):
@@ -114,6 +119,7 @@ class ActionDB(WaitMixin):
         self._migrate = migrate
         self._lock_timeout = check_seconds(lock_timeout, "lock_timeout")
         self._transactions: TransactionRunner | None = None
+        self._ends: EndingQueue | None = None
         self._unreadable = UnreadableRows(on_unreadable)
         self._claim_pointers = ClaimPointers()
 
@@ -175,9 +181,12 @@ class ActionDB(WaitMixin):
                 await close_pool(engine)
             raise
         ours = self._host_engine is None
+        if ours:
+            share_compiled(engine.sync_engine)
         self._transactions = TransactionRunner(
             engine, self._url, self._lock_timeout, autocommit=autocommit, owns_engine=ours
         )
+        self._ends = EndingQueue(self._transactions)
         self._notifier = Notifier(engine, home)
 
     async def migrate(self) -> None:
@@ -205,19 +214,20 @@ class ActionDB(WaitMixin):
         Raises:
             OpenedElsewhereError: It was opened in another event loop, which must close it.
         """
-        home, own, bell = self._home, self._transactions, self._notifier
-        if home is None or own is None or bell is None:
+        home, own, bell, ends = self._home, self._transactions, self._notifier, self._ends
+        if home is None or own is None or bell is None or ends is None:
             return
         if not home.is_gone:
             home.require()
-        self._home = self._transactions = self._notifier = None
+        self._home = self._transactions = self._notifier = self._ends = None
         if not home.is_gone:
-            await shielded(self._close(bell, own))
+            await shielded(self._close(bell, ends, own))
         elif self._host_engine is None:
             own.forget()
 
-    async def _close(self, bell: Notifier, own: TransactionRunner) -> None:
+    async def _close(self, bell: Notifier, ends: EndingQueue, own: TransactionRunner) -> None:
         await bell.close()
+        await ends.drain()
         if self._host_engine is None:
             await own.dispose()
 
@@ -239,8 +249,13 @@ class ActionDB(WaitMixin):
     def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         return self._require_open().run(unit, *args, **kwargs)
 
+    async def _finish(self, ending: Ending) -> StoredRecord | UnreadableRowError:
+        self._require_open()
+        assert self._ends is not None  # noqa: S101 - what is open has one
+        return await self._ends.finish(ending)
+
     def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, C]:
-        return self._require_open().run_or_undo(self._fail_abandoned_claim, unit, *args, **kwargs)
+        return self._require_open().run_or_undo(self._fail_abandoned_claims, unit, *args, **kwargs)
 
     def _require_open(self) -> TransactionRunner:
         if self._transactions is None or self._home is None:

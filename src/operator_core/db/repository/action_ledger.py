@@ -6,9 +6,10 @@ from operator_core.db.repository.history import HistoryMixin
 from operator_core.db.repository.kill_switch import KillSwitchMixin
 from operator_core.db.repository.proposals import ProposalMixin
 from operator_core.db.repository.records import RecordMixin
+from operator_core.db.repository.recovery import RecoveryMixin
 
 
-class ActionLedger(ProposalMixin, RecordMixin, ClaimMixin, ApprovalMixin, KillSwitchMixin, HistoryMixin):
+class ActionLedger(ProposalMixin, RecordMixin, ClaimMixin, RecoveryMixin, ApprovalMixin, KillSwitchMixin, HistoryMixin):
     """The base of `ActionDB` and `ActionRepository`, for code that accepts either.
 
     In addition to what it documents, every method raises `DatabaseUnavailableError` or a subclass if the database

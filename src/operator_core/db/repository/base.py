@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from operator_core.actions.errors import DigestMismatchError
+from operator_core.actions.errors import DigestMismatchError, UnreadableRowError
 from operator_core.actions.lifecycle import ActionOutcome
+from operator_core.actions.types import StoredRecord
 from operator_core.db.engine.home import Home
 from operator_core.db.modes import Unit
 from operator_core.db.repository.unreadable_rows import UnreadableRows
 from operator_core.db.stores import endings
+from operator_core.db.stores.ending_batches import Ending
 from operator_core.db.stores.executions import Claim
 from operator_core.db.stores.reading import Found
 
@@ -37,6 +39,10 @@ class RepositoryBase(ABC):
     @abstractmethod
     def _run(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """Return the coroutine that runs `unit` in a transaction of the mode that it declares."""
+
+    async def _finish(self, ending: Ending) -> StoredRecord | UnreadableRowError:
+        """Record the end of an execution."""
+        return await self._run(endings.finish, *ending)
 
     async def _run_many(self, unit: Unit[P, Found[T]], *args: P.args, **kwargs: P.kwargs) -> list[T]:
         """Run a `unit` that reads many rows; return the readable ones and report the others."""

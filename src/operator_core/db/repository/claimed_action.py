@@ -23,6 +23,7 @@ class ClaimedAction:
         self.lease_lost: LeaseLostError | None = None
         # One class in several files: a repository shares its private members with its executions.
         self._run, self._notify = repository._run, repository._notify  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        self._finish = repository._finish  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._joined, self._home = repository._joins_transaction, repository._home  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._renewed = started_at  # by this machine's monotonic clock, taken before the database renewed the lease
         self._stopped = asyncio.Event()

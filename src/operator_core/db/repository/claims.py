@@ -8,29 +8,28 @@ from typing import Any, ParamSpec, TypeVar
 
 from operator_core.actions.errors import (
     ActionError,
-    ConstraintError,
     DigestMismatchError,
     InvalidArgumentError,
     RetryTransactionError,
     TransitionNotAllowedError,
     UnreadableRowError,
 )
-from operator_core.actions.lifecycle import Resolution
-from operator_core.actions.types import ActionType, StoredProposal, StoredRecord
+from operator_core.actions.types import ActionType, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name, check_seconds, check_text
-from operator_core.db.guards.codes import NOT_APPROVED
 from operator_core.db.modes import Unit
 from operator_core.db.repository.arguments import by_, limit_
 from operator_core.db.repository.base import RepositoryBase
+from operator_core.db.repository.claim_attempt import ClaimAttempt
 from operator_core.db.repository.claim_pointers import ClaimPointers
 from operator_core.db.repository.execution import Execution
-from operator_core.db.stores import cancellation, executions, kill_switch, leases, proposals, records
-from operator_core.db.stores.executions import Claim, Lease, Search
-from operator_core.db.stores.reading import Found, require_readable
+from operator_core.db.stores import cancellation, claims, executions, kill_switch, proposals
+from operator_core.db.stores.claims import MAX_CLAIMS, Filters
+from operator_core.db.stores.executions import Claim, Lease
+from operator_core.db.stores.reading import require_readable
 from operator_core.logs import get_logger
 
 P = ParamSpec("P")
-C = TypeVar("C", bound=Claim | None)
+C = TypeVar("C", Claim, list[Claim])
 
 log = get_logger("operator_core")
 
@@ -68,61 +67,116 @@ class ClaimMixin(RepositoryBase):
         Raises:
             IsolationLevelError: A host's transaction is not READ COMMITTED.
         """
-        held, filters = _lease(worker, lease_seconds, idempotency_key), _filters(action_names, action_types, ticket_id)
+        held = _lease(worker, lease_seconds, idempotency_key)
+        claimed = await self._search(_filters(action_names, action_types, ticket_id), held, 1)
+        return claimed[0] if claimed else None
+
+    async def claim_many(
+        self,
+        limit: int,
+        *,
+        worker: str,
+        lease_seconds: float = 60.0,
+        action_names: Sequence[str] | None = None,
+        action_types: Sequence[ActionType] | None = None,
+        ticket_id: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> list[Execution]:
+        """Start and return up to `limit` proposals, oldest first, in one statement if no guard refuses any of them.
+
+        Each is claimed as by `claim_next`, under a lease and a fence of its own. It may return fewer than there are:
+        none is returned only if there is none.
+
+        Args:
+            limit: How many at most; no call claims more than 1,000.
+            worker: As in `claim_next`, like all the others.
+            lease_seconds: Seconds for which each lease holds without a heartbeat.
+            action_names: Match any of these names.
+            action_types: Match any of these types.
+            ticket_id: Match this ticket.
+            idempotency_key: A repeated call with the same key and limit returns what the earlier one claimed and what
+                still runs of it. If the caller is cancelled while claiming, all are recorded as failed; none has
+                started.
+
+        Raises:
+            IsolationLevelError: A host's transaction is not READ COMMITTED.
+        """
+        wanted = check_integer(limit, "limit")
+        if wanted < 1:
+            raise InvalidArgumentError(path="limit", reason=f"is {wanted}; 1 or more")
+        held = _lease(worker, lease_seconds, idempotency_key)
+        if wanted > 1 and held.key is not None:
+            check_name(f"{held.key}/{MAX_CLAIMS}", "idempotency_key")
+        filters = _filters(action_names, action_types, ticket_id)
+        return await self._search(filters, held, min(wanted, MAX_CLAIMS))
+
+    async def _search(self, filters: Filters, held: Lease, limit: int) -> list[Execution]:
+        """Claim the oldest, up to `limit` of them in one statement.
+
+        What an earlier call has claimed under the key is looked for only where the key is taken, or nothing else is
+        left.
+        """
         begun = time.monotonic()
-        if known := await self._find_claimed(held):
-            return known
-        try:
-            found = await self._claim_next(filters, held)
-        except RetryTransactionError:
-            if known := await self._find_claimed(held):  # by a concurrent call
-                return known
-            raise
-        if found is not None:
-            return self._to_execution(found, begun)
-        if known := await self._find_claimed(held):  # by a concurrent call, which held all candidates
-            return known
-        if await self._run(proposals.expired):
-            await self._run(kill_switch.sweep_all)
+        attempt = ClaimAttempt(filters, limit, self._claim_pointers, self._unreadable_rows())
+        while True:
+            claim = claims.claim_next if attempt.limit == 1 else claims.claim_many
+            try:
+                found = await self._run_claim(claim, filters, held, attempt.next_search())
+            except (RetryTransactionError, UnreadableRowError) as error:
+                claimed = await self._after_refusal(error, attempt, filters, held)
+                if claimed is not None:
+                    return claimed
+                continue
+            if found:
+                attempt.note(found[0])
+                if approved := await self._all_approved(found, held.worker):
+                    return [self._to_execution(one, begun) for one in approved]
+            elif not attempt.may_go_on():
+                return await self._find_claimed(held, limit) or await self._find_nothing()
+
+    async def _after_refusal(
+        self,
+        error: RetryTransactionError | UnreadableRowError,
+        attempt: ClaimAttempt,
+        filters: Filters,
+        held: Lease,
+    ) -> list[Execution] | None:
+        """Return what is claimed all the same; None if another attempt may claim more than this one.
+
+        One refusal refuses all that a statement claims: then one is claimed at a time, which finds out why.
+        """
+        if attempt.learns_from(error):
+            return None
+        if isinstance(error, RetryTransactionError):
+            if earlier := await self._find_claimed(held, attempt.limit):  # by a call whose answer was lost
+                return earlier
+            if attempt.limit == 1:
+                raise error
+        elif attempt.limit == 1:
+            one = await self._claim_readable(error, filters, held)
+            if one is not None:
+                return [self._to_execution(one, -math.inf)]
+            return None if attempt.has_registered else []  # another worker has claimed the rest
+        attempt.limit = 1
         return None
 
-    async def _claim_next(self, filters: executions.Filters, held: Lease) -> Claim | None:
-        """Claim the oldest, and look for approvals only where the guard has just refused one for the lack of them.
+    async def _find_nothing(self) -> list[Execution]:
+        """Return nothing, and cancel what can never be claimed."""
+        if await self._run(proposals.expired):
+            await self._run(kill_switch.sweep_all)
+        return []
 
-        The guard looks at each start in any case, and what is validated seldom lacks approvals.
-        """
-        passing, pointers = self._unreadable_rows(), self._claim_pointers
-        looks = pointers.looks_for_approvals(filters)
-        while True:
-            known, after = len(passing.proposals), pointers.after(filters)
+    async def _all_approved(self, found: list[Claim], worker: str) -> list[Claim]:
+        """Return the claims of what was approved; the records of all others are closed as failed."""
+        approved: list[Claim] = []
+        for claim in found:
             try:
-                search = Search(passing.proposals, after, approved=looks)
-                found = await self._run_claim(executions.claim_next, filters, held, search)
-                if found is not None:
-                    pointers.note(filters, after, found)
-                    return await self._require_approved(found, held.worker)
-                if after is None:
-                    return None
-                pointers.forget(filters)
-                continue  # with what the pointer has passed over
-            except RetryTransactionError as error:
-                if looks or error.code != NOT_APPROVED:
-                    raise
-                pointers.note_unapproved(filters)
-                looks = True
-                continue  # and pass over it
+                approved.append(await self._require_approved(claim, worker))
             except DigestMismatchError as error:
                 log.error("%s", error, extra={"proposal_id": error.proposal_id})  # noqa: TRY400 - it says it all
-                continue  # with the next: this one has failed
-            except UnreadableRowError as error:
-                if one := await self._claim_readable(error, filters, held):
-                    return one
-            if len(passing.proposals) == known:
-                return None  # another worker has claimed the rest
+        return approved
 
-    async def _claim_readable(
-        self, error: UnreadableRowError, filters: executions.Filters, held: Lease
-    ) -> Claim | None:
+    async def _claim_readable(self, error: UnreadableRowError, filters: Filters, held: Lease) -> Claim | None:
         """Register the proposal that could not be read; if nobody knows which it is, claim one by one."""
         await self._fail_unreadable_claim(error, held)
         if error.id is None:
@@ -130,9 +184,9 @@ class ClaimMixin(RepositoryBase):
         self._unreadable_rows().add(error)
         return None
 
-    async def _claim_one_by_one(self, filters: executions.Filters, held: Lease) -> Claim | None:
+    async def _claim_one_by_one(self, filters: Filters, held: Lease) -> Claim | None:
         """Claim by id, oldest first: register each unreadable proposal, and return the first readable claim."""
-        for number in await self._run(executions.waiting, filters, self._unreadable_rows().proposals):
+        for number in await self._run(claims.waiting, filters, self._unreadable_rows().proposals):
             try:
                 return await self._claim_one(number, held)
             except UnreadableRowError as error:
@@ -155,10 +209,18 @@ class ClaimMixin(RepositoryBase):
     def _to_execution(self, claim: Claim, begun: float) -> Execution:
         return Execution(self, claim, started_at=begun)
 
-    async def _find_claimed(self, held: Lease) -> Execution | None:
-        """Return the earlier claim of this key, if any; its age is unknown."""
-        found = None if held.key is None else await self._run(executions.claimed, held)
-        return None if found is None else self._to_execution(found, -math.inf)
+    async def _find_claimed(self, held: Lease, limit: int) -> list[Execution]:
+        """Return the earlier claims under a key that still run; their age is unknown.
+
+        Raises:
+            UnreadableRowError: There are some, but none that can be read.
+        """
+        if held.key is None:
+            return []
+        found = await self._run(claims.claimed, held, limit)
+        if found.unreadable and not found.items:
+            raise found.unreadable[0]
+        return [self._to_execution(claim, -math.inf) for claim in found.items]
 
     async def claim(self, proposal_id: int, *, worker: str, lease_seconds: float = 60.0) -> Execution:
         """Start one validated proposal under a lease of `lease_seconds`.
@@ -173,82 +235,14 @@ class ClaimMixin(RepositoryBase):
         return self._to_execution(await self._claim_one(number, held), begun)
 
     def _run_claim(self, unit: Unit[P, C], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, C]:
-        """Run a unit that claims; with its own transactions, `ActionDB` undoes the claim of a cancelled caller."""
+        """Run a unit that claims; with its own transactions, `ActionDB` undoes the claims of a cancelled caller."""
         return self._run(unit, *args, **kwargs)
 
-    async def _fail_abandoned_claim(self, claim: Claim | None) -> None:
-        """Record an abandoned claim as failed: the action never started."""
-        if claim is not None:
+    async def _fail_abandoned_claims(self, abandoned: Claim | list[Claim]) -> None:
+        """Record abandoned claims as failed: their actions never started."""
+        for claim in abandoned if isinstance(abandoned, list) else [abandoned]:
             with suppress(ActionError):  # then its lease expires
                 await self._to_execution(claim, -math.inf).fail("it never began: the claim was cancelled")
-
-    async def recover_expired_leases(self, *, grace_period: float = 0.0, by: str = "system") -> list[StoredRecord]:
-        """Fail the executions whose lease expired more than `grace_period` seconds ago, and return their records.
-
-        Their outcome is unknown, and nothing reruns by itself: a person investigates and calls `resolve_unknown`.
-        Executions without a lease are left alone. The call also cancels pending proposals that have expired or that a
-        stop left. Unreadable records are recovered with the others and reported (see `on_unreadable`); records that the
-        database refuses to close are only reported.
-        """
-        seconds, lost = check_seconds(grace_period, "grace_period"), list[StoredRecord]()
-        try:
-            while found := await self._recover(seconds, by_(by)):
-                lost += found.items
-        except ConstraintError:
-            lost += await self._recover_one_by_one(seconds, by_(by))
-        await self._run(kill_switch.sweep_all)
-        if lost:
-            self._notify()
-        return lost
-
-    async def _recover(self, grace: float, by: str, record_id: int | None = None) -> Found[StoredRecord] | None:
-        found = await self._run(leases.recover, grace, by, record_id)
-        self._unreadable_rows().readable(found)
-        return found if found.items or found.unreadable else None
-
-    async def _recover_one_by_one(self, grace: float, by: str) -> list[StoredRecord]:
-        """Recover by id, so that a record that the database refuses to close does not hold up the others."""
-        recovered: list[StoredRecord] = []
-        last = 0
-        while ids := await self._run(leases.expired_ids, grace, last):
-            last = ids[-1]
-            for number in ids:
-                try:
-                    found = await self._recover(grace, by, number)
-                except ConstraintError as error:
-                    self._unreadable_rows().add(await self._diagnose_unclosed(number, error))
-                else:
-                    recovered += found.items if found else []
-        return recovered
-
-    async def _diagnose_unclosed(self, record_id: int, refused: ConstraintError) -> UnreadableRowError:
-        try:
-            await self._run(records.get, record_id)
-        except UnreadableRowError as error:
-            return error
-        return UnreadableRowError("action_records", record_id, None, f"it was lost, and cannot be closed: {refused}")
-
-    async def list_unresolved(self) -> list[StoredRecord]:
-        """Return the records whose outcome is unknown and unresolved, oldest first.
-
-        Unreadable records are skipped and reported: see `on_unreadable`.
-        """
-        return await self._run_many(leases.unresolved)
-
-    async def resolve_unknown(self, record_id: int, *, resolution: Resolution, by: str, reason: str) -> StoredRecord:
-        """Record, once, what a person found out about an execution whose outcome is unknown.
-
-        The outcome stays unknown; the record gains the resolution, and the history an event. To try again, propose the
-        action with `retry_of`.
-
-        Raises:
-            RecordNotFoundError: There is no such record.
-            AlreadyResolvedError: The outcome is known, or it was resolved before.
-            UnreadableRowError: The resolution is stored, but something else in the record cannot be read.
-        """
-        number, found = check_integer(record_id, "record_id"), check_member(resolution, "resolution", Resolution)
-        values = (number, found, by_(by), check_text(reason, "reason"))
-        return require_readable(await self._run(leases.resolve, *values))
 
     async def request_cancel(self, proposal_id: int, *, by: str, reason: str) -> StoredProposal:
         """Cancel a pending proposal at once; ask an executing one to stop, which its execution answers.

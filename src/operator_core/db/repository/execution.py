@@ -20,7 +20,8 @@ from operator_core.actions.types import StoredRecord
 from operator_core.db.repository.arguments import ending_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.repository.claimed_action import ClaimedAction
-from operator_core.db.stores import endings, leases
+from operator_core.db.stores import leases
+from operator_core.db.stores.ending_batches import Ending
 from operator_core.db.stores.executions import Claim
 from operator_core.db.stores.reading import require_readable
 from operator_core.db.transactions.shield import SETTLE_TIMEOUT_SECONDS, Limit, in_time, shielded
@@ -122,7 +123,7 @@ class Execution(ClaimedAction):
         outcome, ending = self._decided
         self._ending = True
         try:
-            record = await self._run(endings.finish, self._id, outcome, *ending, self.worker)
+            record = await self._finish(Ending(self._id, outcome, *ending, self.worker))
         except TransitionNotAllowedError as refused:
             record = await self._ended_before(outcome, ending, refused)
         finally:

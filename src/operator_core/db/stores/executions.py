@@ -1,37 +1,26 @@
-"""Claims and starts: a step of the proposal and its record together, in one statement if the engine can."""
+"""Starts: a step of the proposal and its record together, in one statement if the engine can."""
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from operator_core.actions.errors import (
-    ActionError,
-    IsolationLevelError,
-    RetryTransactionError,
-    UnreadableRowError,
-)
+from operator_core.actions.errors import UnreadableRowError
 from operator_core.actions.lifecycle import ActionOutcome, ActionStatus
 from operator_core.actions.types import StoredProposal, StoredRecord
 from operator_core.db.engine.capabilities import supports_writable_cte
 from operator_core.db.errors import cannot_decode
-from operator_core.db.functions import not_among, now, now_plus
-from operator_core.db.guards.approval_conditions import must_be_passed_over
-from operator_core.db.guards.codes import ISOLATION_REFUSED, LATCH_UNREADABLE, MESSAGES, UNREADABLE
-from operator_core.db.guards.conditions import KillSwitchConditions
+from operator_core.db.functions import now, now_plus
 from operator_core.db.modes import TransactionMode, unit
 from operator_core.db.schema import proposals
 from operator_core.db.schema import records as table
-from operator_core.db.stores import endings, reading
+from operator_core.db.stores import endings
 from operator_core.db.stores.approved_digest import approved_digest
 from operator_core.db.stores.mapping import to_proposal, to_record
 from operator_core.db.stores.transitions import (
     deferring_diagnosis,
     diagnose_transition,
-    latch_unreadable,
     transition_to,
     unreadable,
 )
@@ -49,20 +38,9 @@ class Lease:
     seconds: float
     key: str | None
 
-
-@dataclass(frozen=True)
-class Search:
-    """What a claim leaves out of those that match its filters.
-
-    Attributes:
-        passed_over: The ids of the unreadable proposals.
-        after_id: Only what has a higher id; None for all.
-        approved: Whether it passes over what is short of approvals; if not, the guard may refuse the oldest.
-    """
-
-    passed_over: Collection[int] = ()
-    after_id: int | None = None
-    approved: bool = True
+    def key_of(self, place: int) -> str | None:
+        """Return the key of one claim of several: the first has the place 1."""
+        return None if self.key is None else f"{self.key}/{place}"
 
 
 class Claim(NamedTuple):
@@ -79,7 +57,10 @@ class Claim(NamedTuple):
     in_front: int = 0
 
 
-def _new_record(source: sa.FromClause) -> sa.Insert:
+_KEY = sa.bindparam("claim_key", type_=sa.Text())
+
+
+def _new_record(source: sa.FromClause, key: sa.ColumnElement[Any] = _KEY) -> sa.Insert:
     worker = sa.bindparam("worker", type_=sa.Text())
     seconds: sa.BindParameter[float | None] = sa.bindparam("lease_seconds", type_=sa.Float())
     values: dict[str, sa.ColumnElement[Any]] = {
@@ -89,7 +70,7 @@ def _new_record(source: sa.FromClause) -> sa.Insert:
         "lease_seconds": seconds,
         "last_seen_at": sa.case((worker.is_not(None), now())),
         "lease_expires_at": now_plus(seconds),
-        "claim_key": sa.bindparam("claim_key", type_=sa.Text()),
+        "claim_key": key,
     }
     return sa.insert(table).from_select(list(values), sa.select(*values.values()).select_from(source))
 
@@ -107,98 +88,83 @@ def _in_front(proposal_id: str) -> sa.ColumnElement[int]:
     ).label("in_front")
 
 
-def _opening(picked: sa.ColumnElement[bool]) -> tuple[sa.Executable, sa.Executable]:
-    """Return the start of what `picked` selects, without and with the record that it opens."""
+class Opening(NamedTuple):
+    """A statement that starts proposals, and for engines that can, one that opens their records too."""
+
+    start: sa.Executable
+    both: sa.Executable
+
+
+def opening_one(picked: sa.ColumnElement[bool]) -> Opening:
+    """Return the start of the one proposal that `picked` selects."""
+    return _opening(picked, _KEY, "started.id")
+
+
+def opening_some(picked: sa.ColumnElement[bool]) -> Opening:
+    """Return the start of all proposals that `picked` selects, each under a key of its own."""
+    place = sa.func.row_number().over(order_by=sa.literal_column("started.id"))
+    return _opening(picked, _KEY + "/" + sa.cast(place, sa.Text()), "(SELECT min(first.id) FROM started AS first)")
+
+
+def _opening(picked: sa.ColumnElement[bool], key: sa.ColumnElement[Any], first: str) -> Opening:
     start = transition_to(ActionStatus.EXECUTING).where(picked).returning(*proposals.columns)
     started = start.cte("started")
-    opened = _new_record(started).returning(*table.columns).cte("opened")
-    columns = (*started.columns, *opened.columns, approved_digest("started.id"), _in_front("started.id"))
-    both = sa.select(*columns).select_from(started.join(opened, sa.true()))
-    return start.returning(approved_digest("action_proposals.id"), _in_front("action_proposals.id")), both
+    opened = _new_record(started, key).returning(*table.columns).cte("opened")
+    columns = (*started.columns, *opened.columns, approved_digest("started.id"), _in_front(first))
+    both = sa.select(*columns).select_from(started.join(opened, opened.c.proposal_id == started.c.id))
+    start = start.returning(approved_digest("action_proposals.id"), _in_front("action_proposals.id"))
+    return Opening(start, both)
 
 
-_OPENING_ONE = _opening(_OF_ONE)
+_OPENING_ONE = opening_one(_OF_ONE)
 
 
-def _candidates(filters: frozenset[str], *, passing_over: bool, behind: bool = False) -> sa.Select[Any]:
-    """Return the query for what may start, oldest first: not stopped, stale, expired or short of approvals."""
-    waiting = proposals.alias("waiting")
-    is_unblocked = sa.text(f"NOT {KillSwitchConditions('waiting').start_blocked}")
-    found = (
-        sa.select(waiting.c.id)
-        .where(
-            sa.text("waiting.status = 'validated'"),
-            sa.or_(waiting.c.valid_until.is_(None), waiting.c.valid_until > now()),
-            is_unblocked,
-            ~must_be_passed_over("waiting", sa.bindparam("approved", type_=sa.Boolean())),
-            *(_filter(waiting, name) for name in sorted(filters)),
-        )
-        .order_by(waiting.c.id)
-    )
-    if behind:
-        found = found.where(waiting.c.id > sa.bindparam("after_id", type_=sa.BigInteger()))
-    return found.where(not_among(waiting.c.id, "passed_over")) if passing_over else found
+def to_claim(row: sa.Row[Any]) -> Claim:
+    """Return the claim of a row: a proposal, its record, the approved digest, and what was in front.
 
-
-@cache
-def _opening_next(filters: frozenset[str], *, passing_over: bool, behind: bool) -> tuple[sa.Executable, sa.Executable]:
-    oldest = _candidates(filters, passing_over=passing_over, behind=behind).limit(sa.literal_column("1"))
-    return _opening(proposals.c.id == oldest.with_for_update(skip_locked=True).scalar_subquery())
-
-
-@cache
-def _waiting_now(filters: frozenset[str]) -> sa.Select[Any]:
-    return _candidates(filters, passing_over=True).limit(_AT_ONCE)
-
-
-_AT_ONCE = 50  # that are claimed one by one to find the unreadable ones
-
-
-def _filter(waiting: sa.FromClause, name: str) -> sa.ColumnElement[bool]:
-    column = waiting.c[name]
-    if name == "ticket_id":
-        return column == sa.bindparam(f"of_{name}")
-    return column.in_(sa.bindparam(f"of_{name}", expanding=True))
-
-
-def _to_claim(row: sa.Row[Any]) -> Claim:
+    Raises:
+        UnreadableRowError: A column holds an invalid value.
+    """
     return Claim(to_proposal(row[:_WIDTH]), to_record(row[_WIDTH:-2]), *row[-2:])
 
 
-def _open(
-    connection: sa.Connection, statements: tuple[sa.Executable, sa.Executable], values: Mapping[str, Any]
-) -> Claim | None:
-    start, both = statements
+def open_all(
+    connection: sa.Connection, opening: Opening, values: Mapping[str, Any], keys: Sequence[str | None]
+) -> list[Claim]:
+    """Start what an opening selects, and return the claims, oldest first; `keys` are theirs, in this order."""
     if supports_writable_cte(connection):
-        row = connection.execute(both, values).one_or_none()
-        return None if row is None else _to_claim(row)
-    row = connection.execute(start, values).one_or_none()
-    if row is None:
-        return None
-    proposal = to_proposal(row[:_WIDTH])
-    given = {"proposal_id": proposal.id, **{name: values[name] for name in _HELD}}
-    return Claim(proposal, to_record(connection.execute(_NEW_RECORD, given).one()), *row[_WIDTH:])
+        rows = connection.execute(opening.both, values)
+        return sorted(map(to_claim, rows), key=lambda claim: claim.proposal.id)
+    started = [(to_proposal(row[:_WIDTH]), *row[_WIDTH:]) for row in connection.execute(opening.start, values)]
+    started.sort(key=lambda found: found[0].id)
+    claims: list[Claim] = []
+    for (proposal, approved, in_front), key in zip(started, keys, strict=False):
+        given = {"worker": values["worker"], "lease_seconds": values["lease_seconds"], "claim_key": key}
+        record = to_record(connection.execute(_NEW_RECORD, {"proposal_id": proposal.id, **given}).one())
+        claims.append(Claim(proposal, record, approved, in_front))
+    return claims
 
 
-def _values(by: str, lease: Lease | None) -> dict[str, Any]:
+def start_values(by: str, lease: Lease | None) -> dict[str, Any]:
+    """Return the bound values of a start."""
     held = (None, None, None) if lease is None else (lease.worker, lease.seconds, lease.key)
     return {"step_by": by, "step_reason": None, **dict(zip(_HELD, held, strict=True))}
 
 
 def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease | None) -> Claim:
-    values = {"proposal_id": proposal_id, **_values(by, lease)}
+    values = {"proposal_id": proposal_id, **start_values(by, lease)}
     try:
         with deferring_diagnosis(
             lambda after, code: diagnose_transition(after, proposal_id, ActionStatus.EXECUTING, code)
         ):
-            found = _open(connection, _OPENING_ONE, values)
+            found = open_all(connection, _OPENING_ONE, values, (values["claim_key"],))
     except Exception as error:
         if not cannot_decode(error):
             raise
         raise unreadable(connection, proposal_id) from error
-    if found is None:
+    if not found:
         raise diagnose_transition(connection, proposal_id, ActionStatus.EXECUTING)
-    return found
+    return found[0]
 
 
 @unit(TransactionMode.MULTI_WRITE)
@@ -211,92 +177,6 @@ def start(connection: sa.Connection, proposal_id: int, by: str) -> Claim:
 def claim(connection: sa.Connection, proposal_id: int, lease: Lease) -> Claim:
     """Take a validated proposal to `executing` and open its record, under a lease."""
     return _open_one(connection, proposal_id, lease.worker, lease)
-
-
-Filters = Mapping[str, Sequence[str] | int]
-"""The filters of a claim: names, types and a ticket."""
-
-
-@unit(TransactionMode.MULTI_WRITE)
-def claim_next(
-    connection: sa.Connection,
-    filters: Filters,
-    lease: Lease,
-    search: Search = Search(),
-) -> Claim | None:
-    """Claim and return the oldest validated proposal that matches and may start, or None.
-
-    Args:
-        connection: The connection whose transaction claims it.
-        filters: What it must match.
-        lease: The worker, and for how long.
-        search: What it leaves out.
-
-    Raises:
-        GuardRefusal: The oldest is short of approvals.
-        UnreadableRowError: The oldest cannot be read; claiming each by its id finds out which one it is.
-    """
-    given: dict[str, Any] = {f"of_{name}": value for name, value in filters.items()}
-    given["approved"] = search.approved
-    if search.passed_over:
-        given["passed_over"] = json.dumps([*search.passed_over])
-    if search.after_id is not None:
-        given["after_id"] = search.after_id
-    statements = _opening_next(
-        frozenset(filters), passing_over=bool(search.passed_over), behind=search.after_id is not None
-    )
-    try:
-        with deferring_diagnosis(_explain_next):
-            return _open(connection, statements, {**_values(lease.worker, lease), **given})
-    except Exception as error:
-        if not cannot_decode(error):
-            raise
-        raise _one_of_those_waiting() from error
-
-
-def _one_of_those_waiting() -> UnreadableRowError:
-    return UnreadableRowError(table=proposals.name, id=None, column=None, detail=MESSAGES[UNREADABLE])
-
-
-@unit(TransactionMode.READ)
-def waiting(connection: sa.Connection, filters: Filters, passed_over: Collection[int]) -> Sequence[int]:
-    """Return the first ids of what `claim_next` chooses from, oldest first, including locked ones."""
-    given = {f"of_{name}": value for name, value in filters.items()}
-    given |= {"approved": True, "passed_over": json.dumps([*passed_over])}
-    return connection.scalars(_waiting_now(frozenset(filters)), given).all()
-
-
-def _explain_next(connection: sa.Connection, code: str) -> ActionError:
-    if code == UNREADABLE:
-        return _one_of_those_waiting()
-    if code == ISOLATION_REFUSED:
-        return IsolationLevelError(proposal_id=None)
-    if code == LATCH_UNREADABLE:
-        return latch_unreadable(connection)
-    # A stop or the expiry has come since the statement began, or the key is taken: try again.
-    return RetryTransactionError(code=code)
-
-
-_CLAIMED = (
-    sa.select(*proposals.columns, *table.columns, approved_digest("action_proposals.id"), sa.literal_column("0"))
-    .join_from(proposals, table)
-    .where(
-        sa.text("action_records.outcome IS NULL"),
-        table.c.claim_key == sa.bindparam("claim_key"),
-        table.c.worker == sa.bindparam("worker"),
-    )
-)
-
-
-@unit(TransactionMode.READ)
-def claimed(connection: sa.Connection, lease: Lease) -> Claim | None:
-    """Return the claim under a lease's key if it still runs: its answer was lost.
-
-    Raises:
-        UnreadableRowError: It cannot be read.
-    """
-    values = {"claim_key": lease.key, "worker": lease.worker}
-    return reading.one(connection, _CLAIMED, values, table.c.id, _to_claim)
 
 
 @unit(TransactionMode.MULTI_WRITE)

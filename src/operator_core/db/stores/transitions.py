@@ -71,18 +71,30 @@ def diagnose_unexplained(code: str) -> ActionError:
 
 def transition_to(target: ActionStatus) -> sa.Update:
     """Return the step to a state, for rows that the caller selects; `step_by` and `step_reason` are bound."""
+    return sa.update(proposals).where(sa.text(transition_from(target))).values(step_values(target, now()))
+
+
+def transition_from(target: ActionStatus) -> str:
+    """Return the condition that a proposal is in a state from which a step leads to another."""
     # In the text: a list of parameters would be expanded again for every call.
-    leaves = " OR ".join(f"action_proposals.status = '{source}'" for source in source_states(target))
-    return sa.update(proposals).where(sa.text(f"({leaves})")).values(step_values(target, now()))
+    return "({})".format(" OR ".join(f"action_proposals.status = '{source}'" for source in source_states(target)))
 
 
-def step_values(target: ActionStatus, at: sa.ColumnElement[datetime]) -> dict[str, sa.ColumnElement[Any]]:
-    """Return the values that a step to a state sets; `step_by` and `step_reason` are bound."""
+_STEP_BY, _STEP_REASON = (sa.bindparam(name, type_=sa.Text()) for name in ("step_by", "step_reason"))
+
+
+def step_values(
+    target: ActionStatus,
+    at: sa.ColumnElement[datetime],
+    by: sa.ColumnElement[Any] = _STEP_BY,
+    reason: sa.ColumnElement[Any] = _STEP_REASON,
+) -> dict[str, sa.ColumnElement[Any]]:
+    """Return the values that a step to a state sets; by default `step_by` and `step_reason` are bound."""
     return {
         "status": sa.literal_column(f"'{target}'", proposals.c.status.type),
         "status_at": at,
-        "status_by": sa.bindparam("step_by", type_=sa.Text()),
-        "status_reason": sa.bindparam("step_reason", type_=sa.Text()),
+        "status_by": by,
+        "status_reason": reason,
         f"{target}_at": at,
     }
 

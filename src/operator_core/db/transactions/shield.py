@@ -50,7 +50,7 @@ async def shielded(work: Coroutine[Any, Any, T], limit: Limit | None = None) -> 
     try:
         await end
     except asyncio.CancelledError:
-        await _wind_up(task, limit)
+        await outlast(task, limit)
         raise
     return task.result()
 
@@ -62,14 +62,14 @@ async def in_time(work: Awaitable[T], limit: Limit) -> T:
         TimeoutError: It was aborted.
     """
     task = asyncio.ensure_future(work)
-    if await _wind_up(task, limit):
+    if await outlast(task, limit):
         raise asyncio.CancelledError
     if not task.done() or task.cancelled():
         raise TimeoutError
     return task.result()
 
 
-async def _wind_up(task: "asyncio.Future[Any]", limit: Limit | None) -> bool:
+async def outlast(task: "asyncio.Future[Any]", limit: Limit | None) -> bool:
     """Wait for a task, and abort it at its limit; return whether the caller was cancelled meanwhile."""
     cancelled = await _done_within(task, None if limit is None else limit.patience())
     if limit is not None and not task.done():
