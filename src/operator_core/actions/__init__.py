@@ -32,6 +32,7 @@ from operator_core.actions.types import (
     ActionRecord,
     ActionType,
     EventKind,
+    ExecutionResult,
     StoredProposal,
     StoredRecord,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "Decision",
     "Discrepancy",
     "EventKind",
+    "ExecutionResult",
     "FourEyes",
     "KillSwitchEvent",
     "KillSwitchStatus",

@@ -17,6 +17,11 @@ from operator_core.actions.kill_switch import EVERYTHING
 from operator_core.actions.types import StoredProposal
 
 
+def asks_nobody(policy: ApprovalPolicy) -> bool:
+    """Return whether a policy lets everything pass that it covers."""
+    return not any(rule.approvals for rule in policy.rules)
+
+
 def covering_policy(policies: Iterable[ApprovalPolicy], action_name: str) -> ApprovalPolicy | None:
     """Return the policy that covers an action: the one of its name, else the one for everything."""
     by_scope = {policy.scope: policy for policy in policies}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -235,6 +236,23 @@ class ActionRecord(FrozenModel):
     success: bool | None = None
     error_message: Text | None = None
     result_data: Result = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """How one execution ended, for a call that finishes many.
+
+    Attributes:
+        record_id: The id of its record.
+        success: Whether it succeeded.
+        error_message: What went wrong.
+        result_data: What came of it: a JSON object.
+    """
+
+    record_id: int
+    success: bool
+    error_message: str | None = None
+    result_data: dict[str, Any] | None = None
 
 
 class StoredRecord(ActionRecord):

@@ -69,10 +69,19 @@ def _json_rows_on_sqlite(element: json_rows, compiler: SQLCompiler, **kw: Any) -
     return f"(SELECT value, key AS position FROM json_each({compiler.process(element.clauses, **kw)}))"
 
 
+def among(column: sa.ColumnElement[int], parameter: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an id is in a JSON array: one parameter, however many ids it holds."""
+    return column.in_(_listed(parameter))
+
+
 def not_among(column: sa.ColumnElement[int], parameter: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an id is not in a JSON array: one parameter, however many ids it holds."""
+    """Return the opposite of `among`."""
+    return column.not_in(_listed(parameter))
+
+
+def _listed(parameter: str) -> sa.Select[Any]:
     listed = json_rows(sa.bindparam(parameter, type_=sa.Text())).table_valued("value", "position", name=parameter)
-    return column.not_in(sa.select(sa.cast(sa.cast(listed.c.value, sa.Text()), sa.BigInteger())))
+    return sa.select(sa.cast(sa.cast(listed.c.value, sa.Text()), sa.BigInteger()))
 
 
 class json_item(FunctionElement[Any]):  # noqa: N801 - the same

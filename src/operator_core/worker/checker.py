@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from operator_core.actions import (
     ActionError,
@@ -12,7 +13,7 @@ from operator_core.actions import (
     StoredProposal,
     UnreadableRowError,
 )
-from operator_core.actions.approval_evaluation import covering_policy
+from operator_core.actions.approval_evaluation import asks_nobody, covering_policy
 from operator_core.actions.approvals import ApprovalPolicy, Decision
 from operator_core.db import ActionDB, ActionRepository
 from operator_core.logs import get_logger
@@ -21,7 +22,7 @@ from operator_core.worker.report import WorkerReport
 
 log = get_logger("operator_core.worker")
 
-BATCH = 20
+BATCH = 100
 """How many proposals are checked in one transaction."""
 
 RECHECK_SECONDS = 60.0
@@ -82,19 +83,67 @@ class ProposalChecker:
         async with self._db.transaction() as tx:
             proposals = await tx.lock_proposed(self._registry.names, limit=BATCH, after_id=self._checked)
             policies = await self._policies(tx) if proposals else []
+            problems = {one.id: self._registry[one.action_name].problems(one.parameters) for one in proposals}
+            fitting = [one for one in proposals if problems[one.id] is None]
+            together = await self._validate_together(tx, fitting, policies)
             for proposal in proposals:
-                problems = self._registry[proposal.action_name].problems(proposal.parameters)
-                try:
-                    status = await self._decide(tx, proposal, problems, policies)
-                except RetryTransactionError:
-                    raise
-                except ActionError as error:  # another caller was first, or no guard permits it
-                    log.debug("proposal %s is left alone: %s", proposal.id, error)
-                    status = ActionStatus.PROPOSED
-                outcomes.append((proposal, status, problems))
+                status = ActionStatus.VALIDATED
+                if proposal.id not in together:
+                    status = await self._decide_alone(tx, proposal, problems[proposal.id], policies)
+                outcomes.append((proposal, status, problems[proposal.id]))
         if proposals:
             self._checked, self._checked_at = proposals[-1].id, time.monotonic()
         return outcomes
+
+    async def _validate_together(
+        self, tx: ActionRepository, fitting: Sequence[StoredProposal], policies: list[ApprovalPolicy]
+    ) -> set[int]:
+        """Validate all that needs nobody, and return their ids; none if one of them was refused."""
+        unasked: list[StoredProposal] = []
+        own: list[StoredProposal] = []
+        for proposal in fitting:
+            policy = covering_policy(policies, proposal.action_name)
+            if policy is not None and asks_nobody(policy):
+                unasked.append(proposal)
+            elif policy is None and self._registry[proposal.action_name].auto_approve:
+                own.append(proposal)
+        validated: set[int] = set()
+        for act, batch in ((self._approve_own, own), (self._validate_unasked, unasked)):
+            try:
+                await act(tx, batch)
+            except RetryTransactionError:
+                raise
+            except ActionError as error:
+                log.debug("proposals are checked one by one: %s", error)
+            else:
+                validated |= {one.id for one in batch}
+        return validated
+
+    async def _approve_own(self, tx: ActionRepository, own: Sequence[StoredProposal]) -> None:
+        if self._may_approve and own:
+            try:
+                await tx.approve_many(own, by=self._worker, kind=ApproverKind.SYSTEM, reason=_OWN_REASON)
+            except DatabaseAccessError:  # its login may not decide: without a policy, its step is enough
+                self._may_approve = False
+            else:
+                return
+        if own:
+            await tx.validate_many([one.id for one in own], by=self._worker, reason=_OWN_REASON)
+
+    async def _validate_unasked(self, tx: ActionRepository, unasked: Sequence[StoredProposal]) -> None:
+        if unasked:
+            await tx.validate_many([one.id for one in unasked], by=self._worker, reason=_POLICY_REASON)
+
+    async def _decide_alone(
+        self, tx: ActionRepository, proposal: StoredProposal, problems: str | None, policies: list[ApprovalPolicy]
+    ) -> ActionStatus:
+        try:
+            return await self._decide(tx, proposal, problems, policies)
+        except RetryTransactionError:
+            raise
+        except ActionError as error:  # another caller was first, or no guard permits it
+            log.debug("proposal %s is left alone: %s", proposal.id, error)
+            return ActionStatus.PROPOSED
 
     @staticmethod
     async def _policies(tx: ActionRepository) -> list[ApprovalPolicy]:
@@ -112,7 +161,7 @@ class ProposalChecker:
             reason = f"the parameters do not fit: {problems}"
             return await self._step(tx, proposal, ActionStatus.CANCELLED, reason)
         policy = covering_policy(policies, proposal.action_name)
-        if policy is not None and not any(rule.approvals for rule in policy.rules):
+        if policy is not None and asks_nobody(policy):
             return await self._step(tx, proposal, ActionStatus.VALIDATED, _POLICY_REASON)
         if not self._registry[proposal.action_name].auto_approve or not await self._would_count(tx, proposal, policy):
             return ActionStatus.PROPOSED

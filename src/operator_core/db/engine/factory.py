@@ -1,10 +1,9 @@
 """Engines, and the settings that the guarantees depend on."""
 
 from typing import Any
-from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Dialect, Engine
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,6 +11,7 @@ from operator_core.actions.errors import DatabaseUrlError, MissingDriverError
 from operator_core.db.engine import postgresql, sqlite
 from operator_core.db.engine.capabilities import is_sqlite
 from operator_core.db.engine.drivers import driver_named
+from operator_core.db.engine.once import EngineMarks
 from operator_core.db.engine.sqlite import BEGIN_OPTION
 from operator_core.db.engine.url_options import is_pgbouncer_url
 from operator_core.db.engine.urls import display_url, sqlite_path
@@ -71,7 +71,7 @@ def configure_engine(engine: AsyncEngine, *, lock_timeout: float = 10.0) -> Asyn
     return engine
 
 
-_configured: WeakSet[Dialect] = WeakSet()  # a dialect outlives `dispose` and is shared by all options of an engine
+_configured = EngineMarks()
 
 
 def require_configured(connection: sa.Connection) -> None:
@@ -84,9 +84,9 @@ def require_configured(connection: sa.Connection) -> None:
     """
     if is_sqlite(connection):
         sqlite.require_configured(connection)
-    elif connection.dialect not in _configured:
+    elif connection not in _configured:
         postgresql.require_session_settings(connection)
-        _configured.add(connection.dialect)
+        _configured.add(connection)
 
 
 def owned_engine_options(url: URL) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from operator_core.actions.approvals import (
     check_policy_scope,
     check_rules,
 )
-from operator_core.actions.errors import DatabaseError, ProposalNotFoundError
+from operator_core.actions.errors import ConstraintError, DatabaseError, ProposalNotFoundError
 from operator_core.actions.kill_switch import Scope
 from operator_core.actions.types import StoredProposal, check_digest
 from operator_core.actions.validation import (
@@ -28,9 +28,10 @@ from operator_core.actions.validation import (
     check_object,
     check_why,
 )
-from operator_core.db.repository.arguments import limit_, reason_
+from operator_core.db.repository.arguments import limit_, reason_, require_distinct
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import approval_status, approvals, policies, proposals, scope_values
+from operator_core.db.stores import approval_batches, approval_status, approvals, policies, proposals, scope_values
+from operator_core.db.stores.approval_batches import Shown
 from operator_core.db.stores.approvals import NewDecision
 from operator_core.logs import get_logger
 
@@ -100,6 +101,46 @@ class ApprovalMixin(RepositoryBase):
         approval = await self._run(approvals.approve, number, decision)
         self._notify()
         return approval
+
+    async def approve_many(
+        self,
+        proposals_: Sequence[StoredProposal | int],
+        *,
+        by: str,
+        kind: ApproverKind | str = ApproverKind.HUMAN,
+        role: str | None = None,
+        reason: str | None = None,
+        expires_in: float | None = None,
+    ) -> list[Approval]:
+        """Approve all proposals or none, as `approve` does, and return the approvals in the same order.
+
+        Args:
+            proposals_: The proposals that were shown, which makes sure that this is what is approved; or their ids, and
+                then what the ledger holds is approved.
+            by: As in `approve`, like all the others.
+            kind: `human`, `agent` or `system`.
+            role: The capacity in which they approve.
+            reason: The reason, if there is more to say.
+            expires_in: Seconds after which the approvals stop counting.
+
+        Raises:
+            ProposalNotFoundError, ApprovalRefusedError, SelfApprovalError, DigestMismatchError, KillSwitchEngagedError,
+                ProposalExpiredError: As in `approve`, for the first one that is refused; nothing was recorded.
+            InvalidArgumentError: A proposal is named twice.
+        """
+        shown = _shown(proposals_)
+        decision = _decision(by, kind, role, reason_(reason), None)
+        if expires_in is not None:
+            decision = replace(decision, lasting=check_approval_seconds(expires_in, "expires_in"))
+        approved = await self._approve_all(shown, decision)
+        self._notify()
+        return approved
+
+    async def _approve_all(self, shown: Sequence[Shown], decision: NewDecision) -> list[Approval]:
+        if all(one.digest for one in shown):
+            with suppress(ConstraintError):  # one of them was refused, and a call for each says which one, and why
+                return await self._run(approval_batches.approve_together, shown, decision)
+        return await self._run(approval_batches.approve_each, shown, decision)
 
     async def reject(
         self,
@@ -226,6 +267,15 @@ class ApprovalMixin(RepositoryBase):
         older = await self._run(approval_status.older_connections)
         if older:
             log.warning(_OLDER_PROGRAMS, policy.scope, older)
+
+
+def _shown(given: Sequence[StoredProposal | int]) -> list[Shown]:
+    shown = [
+        Shown(one.id, one.digest) if isinstance(one, StoredProposal) else Shown(check_integer(one, "proposals"), None)
+        for one in given
+    ]
+    require_distinct([one.proposal_id for one in shown], "proposals")
+    return shown
 
 
 def _decision(

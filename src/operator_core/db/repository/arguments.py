@@ -1,5 +1,6 @@
 """Checks of call arguments, made before anything runs; an error names the argument."""
 
+from collections.abc import Sequence
 from typing import Any, TypedDict, cast
 
 from operator_core.actions.errors import InvalidArgumentError
@@ -60,6 +61,19 @@ def filters_(
         "action_type": None if action_type is None else check_member(action_type, "action_type", ActionType),
         "proposed_by": None if proposed_by is None else check_text(proposed_by, "proposed_by"),
     }
+
+
+def require_distinct(ids: Sequence[int], path: str) -> None:
+    """Require that no id is given twice.
+
+    Raises:
+        InvalidArgumentError: One is.
+    """
+    seen: set[int] = set()
+    for number in ids:
+        if number in seen:
+            raise InvalidArgumentError(path=path, reason=f"name {number} twice")
+        seen.add(number)
 
 
 def flag_(value: bool, path: str) -> bool:  # noqa: FBT001 - it is the value itself

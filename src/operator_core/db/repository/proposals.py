@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Unpack
 
-from operator_core.actions.errors import InvalidArgumentError, UnreadableRowError
+from operator_core.actions.errors import ConstraintError, InvalidArgumentError, UnreadableRowError
 from operator_core.actions.lifecycle import ActionStatus
 from operator_core.actions.types import ActionProposal, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name
-from operator_core.db.repository.arguments import ProposalFilters, by_, filters_, limit_, reason_
+from operator_core.db.repository.arguments import ProposalFilters, by_, filters_, limit_, reason_, require_distinct
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import approved_digest, proposals, transitions
 from operator_core.db.stores.mapping import require_type
@@ -54,6 +54,25 @@ class ProposalMixin(RepositoryBase):
         stored = await self._run(proposals.insert_many, given)
         self._notify()
         return stored
+
+    async def validate_many(
+        self, proposal_ids: Sequence[int], *, by: str = "system", reason: str | None = None
+    ) -> None:
+        """Take all proposals to `validated` or none, as `update_proposal_status` does.
+
+        Raises:
+            ProposalNotFoundError, TransitionNotAllowedError, NotApprovedError: As in `update_proposal_status`, for the
+                first one that is refused; no step was taken.
+            InvalidArgumentError: A proposal is named twice.
+        """
+        ids = [check_integer(number, "proposal_ids") for number in proposal_ids]
+        require_distinct(ids, "proposal_ids")
+        step = (ids, by_(by), reason_(reason))
+        try:
+            await self._run(transitions.validate_together, *step)
+        except ConstraintError:  # one of them was refused, and a step for each says which one, and why
+            await self._run(transitions.validate_each, *step)
+        self._notify()
 
     async def get_proposal(self, proposal_id: int) -> StoredProposal | None:
         """Return a proposal, or None if there is none with this id.

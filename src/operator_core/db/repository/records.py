@@ -1,12 +1,15 @@
 """The calls about running actions: open and close records, start and finish executions."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from operator_core.actions.types import ActionRecord, StoredRecord
+from operator_core.actions.errors import ConstraintError
+from operator_core.actions.types import ActionRecord, ExecutionResult, StoredRecord
 from operator_core.actions.validation import check_integer
-from operator_core.db.repository.arguments import by_, ending_, outcome_
+from operator_core.db.repository.arguments import by_, ending_, outcome_, require_distinct
 from operator_core.db.repository.base import RepositoryBase
-from operator_core.db.stores import endings, executions, records
+from operator_core.db.stores import ending_batches, endings, executions, records
+from operator_core.db.stores.ending_batches import Ending
 from operator_core.db.stores.reading import require_readable
 
 
@@ -96,3 +99,25 @@ class RecordMixin(RepositoryBase):
         record = await self._run(endings.finish, number, outcome, *ending, by_(by))
         self._notify()
         return require_readable(record)
+
+    async def finish_many(self, results: Sequence[ExecutionResult], *, by: str = "system") -> list[StoredRecord]:
+        """Finish all executions or none, as `finish_execution` does, and return the records in the same order.
+
+        Raises:
+            RecordNotFoundError, TransitionNotAllowedError, ValueNotStorableError, UnreadableRowError: As in
+                `finish_execution`, for the first one that is refused.
+            InvalidArgumentError: A record is named twice.
+        """
+        name = by_(by)
+        ends: list[Ending] = []
+        for result in results:
+            outcome = outcome_(result.success)
+            number = check_integer(result.record_id, "record_id")
+            ends.append(Ending(number, outcome, *ending_(outcome, result.error_message, result.result_data), name))
+        require_distinct([end.record_id for end in ends], "results")
+        try:
+            finished = await self._run(ending_batches.finish_all, ends)
+        except ConstraintError:  # one of them was refused, and a call for each says which one, and why
+            finished = await self._run(ending_batches.finish_each, ends)
+        self._notify()
+        return [require_readable(record) for record in finished]

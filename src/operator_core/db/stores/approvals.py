@@ -100,18 +100,23 @@ _FUNCTIONS = {
 }
 
 
-_DECIDES = (
+CANNOT_DECIDE = (
     "this role may not decide about proposals ({}): connect as operator_core_approver, or as another role that may "
     "execute operator_core_approve, _reject and _revoke"
 )
 
 
+def decision_values(new: NewDecision) -> dict[str, Any]:
+    """Return the bound values that the functions for approvers have in common."""
+    values = {f"new_{name}": getattr(new, name) for name in ("by", "role", "reason")}
+    return {**values, "new_kind": new.kind.value, "lasting": new.lasting}
+
+
 def _call(
     connection: sa.Connection, of_id: int, kind: Decision, new: NewDecision, replaced_by: int | None = None
 ) -> int:
-    values = {f"new_{name}": getattr(new, name) for name in ("by", "role", "reason", "digest")}
-    values |= {"of_id": of_id, "new_kind": new.kind.value, "lasting": new.lasting, "new_replaced_by": replaced_by}
-    with naming_missing_right(connection.engine.url, _DECIDES.format(kind.value)):
+    values = {**decision_values(new), "new_digest": new.digest, "of_id": of_id, "new_replaced_by": replaced_by}
+    with naming_missing_right(connection.engine.url, CANNOT_DECIDE.format(kind.value)):
         return int(connection.scalar(_FUNCTIONS[kind], values) or 0)
 
 

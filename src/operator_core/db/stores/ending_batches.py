@@ -19,7 +19,12 @@ from operator_core.db.stores import endings
 from operator_core.db.stores.mapping import to_record
 from operator_core.db.stores.reading import require_readable
 from operator_core.db.stores.records import status_for_outcome
-from operator_core.db.stores.transitions import deferring_diagnosis, diagnose_unexplained, step_values, transition_from
+from operator_core.db.stores.transitions import (
+    refused_together,
+    refusing_together,
+    step_values,
+    transition_from,
+)
 
 
 class Ending(NamedTuple):
@@ -37,7 +42,7 @@ class Ending(NamedTuple):
         return status_for_outcome(self.outcome)
 
 
-_TYPES = (
+_TYPES: tuple[sa.types.TypeEngine[Any], ...] = (
     sa.BigInteger(),
     records.c.outcome.type,
     records.c.error_message.type,
@@ -91,7 +96,7 @@ def finish_alike(connection: sa.Connection, ends: Sequence[Ending]) -> dict[int,
     if not supports_writable_cte(connection):
         return {end.record_id: require_readable(endings.finish(connection, *end)) for end in ends}
     values = {"ends": json.dumps([_as_row(end) for end in ends], ensure_ascii=False)}
-    with deferring_diagnosis(lambda _, code: diagnose_unexplained(code)):
+    with refusing_together():
         rows = connection.execute(_FINISHING[ends[0].target], values).all()
     return {record.id: record for record in map(to_record, rows)}
 
@@ -103,18 +108,27 @@ def _as_row(end: Ending) -> list[Any]:
 
 @unit(TransactionMode.TRANSACTION)
 def finish_all(connection: sa.Connection, ends: Sequence[Ending]) -> list[StoredRecord | UnreadableRowError]:
-    """Close records in the given order, all or none.
+    """Close records, all or none; return them in the order of the ends.
 
     Raises:
-        GuardRefusal, RecordNotFoundError, TransitionNotAllowedError: One of them was refused.
+        GuardRefusal: One of them was refused; `finish_each` says which one, and why.
     """
-    closed: dict[int, StoredRecord | UnreadableRowError] = {}
+    closed: dict[int, StoredRecord] = {}
     for alike in by_target(ends).values():
         closed |= finish_alike(connection, alike)
-        for end in alike:
-            if end.record_id not in closed:
-                closed[end.record_id] = endings.finish(connection, *end)
+    if len(closed) < len(ends):
+        raise refused_together("00000")
     return [closed[end.record_id] for end in ends]
+
+
+@unit(TransactionMode.TRANSACTION)
+def finish_each(connection: sa.Connection, ends: Sequence[Ending]) -> list[StoredRecord | UnreadableRowError]:
+    """Close records, one after the other.
+
+    Raises:
+        GuardRefusal, RecordNotFoundError, TransitionNotAllowedError: One of them was refused; none is closed.
+    """
+    return [endings.finish(connection, *end) for end in ends]
 
 
 def by_target(ends: Sequence[Ending]) -> Mapping[ActionStatus, list[Ending]]:

@@ -4,8 +4,9 @@ Write first, diagnose after: the UPDATE names the states that it may leave, so t
 others learn the reason.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ from operator_core.actions.lifecycle import INITIAL, ActionStatus, source_states
 from operator_core.actions.types import StoredProposal
 from operator_core.db.engine.urls import display_url
 from operator_core.db.errors import GuardRefusal, error_code, guard_code
-from operator_core.db.functions import now
+from operator_core.db.functions import among, now
 from operator_core.db.guards.codes import (
     EXPIRED,
     ISOLATION_REFUSED,
@@ -61,6 +62,20 @@ def deferring_diagnosis(explain: Callable[[sa.Connection, str], ActionError]) ->
         if code is None:
             raise
         raise GuardRefusal(lambda connection: explain(connection, code)) from error
+
+
+def refusing_together() -> AbstractContextManager[None]:
+    """Translate the refusal of one row into that of the whole statement, which only single calls explain."""
+    return deferring_diagnosis(lambda _, code: _refused_together(code))
+
+
+def refused_together(code: str) -> GuardRefusal:
+    """Return the refusal of a statement for many rows, after which the caller tries each alone."""
+    return GuardRefusal(lambda _: _refused_together(code))
+
+
+def _refused_together(code: str) -> ConstraintError:
+    return ConstraintError(code=code, detail="one of several was refused")
 
 
 def diagnose_unexplained(code: str) -> ActionError:
@@ -125,6 +140,34 @@ def transition(
     if taken is None:
         raise diagnose_transition(connection, proposal_id, wanted)
     return taken
+
+
+_VALIDATE_ALL = transition_to(ActionStatus.VALIDATED).where(among(proposals.c.id, "ids")).returning(proposals.c.id)
+
+
+@unit(TransactionMode.TRANSACTION)
+def validate_together(connection: sa.Connection, proposal_ids: Sequence[int], by: str, reason: str | None) -> None:
+    """Validate proposals, all or none of them, in one statement.
+
+    Raises:
+        GuardRefusal: One of them was refused; `validate_each` says which one, and why.
+    """
+    values = {"ids": json.dumps([*proposal_ids]), "step_by": by, "step_reason": reason}
+    with refusing_together():
+        validated = connection.scalars(_VALIDATE_ALL, values).all()
+    if len(validated) < len(proposal_ids):
+        raise refused_together("00000")
+
+
+@unit(TransactionMode.TRANSACTION)
+def validate_each(connection: sa.Connection, proposal_ids: Sequence[int], by: str, reason: str | None) -> None:
+    """Validate proposals, one after the other.
+
+    Raises:
+        GuardRefusal, ProposalNotFoundError, TransitionNotAllowedError: One of them was refused; no step was taken.
+    """
+    for proposal_id in proposal_ids:
+        transition(connection, proposal_id, ActionStatus.VALIDATED, by, reason)
 
 
 _STATUS = sa.select(*(proposals.c[name] for name in ("id", *STATUS_COLUMNS, "valid_until"))).where(_BY_ID)

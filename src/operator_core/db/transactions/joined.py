@@ -3,10 +3,9 @@
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, ParamSpec, TypeVar
-from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 from operator_core.actions.errors import ConnectionLostError, EngineNotConfiguredError, RetryTransactionError
 from operator_core.db.engine.capabilities import check_version, error_aborts_transaction, require_same_file
 from operator_core.db.engine.factory import require_configured
+from operator_core.db.engine.once import EngineMarks
 from operator_core.db.engine.urls import display_url
 from operator_core.db.errors import GuardRefusal, error_code, translating_errors
 from operator_core.db.migrations.status import require_compatible
@@ -23,7 +23,7 @@ from operator_core.db.transactions.turns import alone_in, alone_on, flush, namin
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_checked: WeakSet[Dialect] = WeakSet()  # a dialect belongs to one engine, whatever its options
+_checked = EngineMarks()
 
 
 async def run_in_session(
@@ -116,10 +116,10 @@ def _savepoint(connection: sa.Connection) -> Generator[None]:
 
 
 def _check_once(connection: sa.Connection) -> None:
-    if connection.dialect not in _checked:
+    if connection not in _checked:
         check_version(connection)
         require_compatible(connection, connection.engine.url)
-        _checked.add(connection.dialect)
+        _checked.add(connection)
 
 
 def _require_transaction(connection: sa.Connection) -> None:

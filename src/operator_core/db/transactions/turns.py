@@ -146,7 +146,7 @@ _BUSY = {
 # -- the connection ----------------------------------------------------------------------------------------------------
 
 _under_way: dict[int, Call] = {}  # by the id of the driver's connection, which lives as long as the call
-_watched: WeakSet[Dialect] = WeakSet()  # a dialect belongs to one engine, whatever its options
+_watched: WeakSet[Dialect] = WeakSet()  # all options of an engine share one, and the engines of ours do too
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_under_way.clear)
