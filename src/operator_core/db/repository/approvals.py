@@ -31,7 +31,6 @@ from operator_core.actions.validation import (
 from operator_core.db.repository.arguments import limit_, reason_, require_distinct
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.stores import approval_batches, approval_status, approvals, policies, proposals, scope_values
-from operator_core.db.stores.approval_batches import Shown
 from operator_core.db.stores.approvals import NewDecision
 from operator_core.logs import get_logger
 
@@ -115,8 +114,8 @@ class ApprovalMixin(RepositoryBase):
         """Approve all proposals or none, as `approve` does, and return the approvals in the same order.
 
         Args:
-            proposals_: The proposals that were shown, which makes sure that this is what is approved; or their ids, and
-                then what the ledger holds is approved.
+            proposals_: The proposals as they were shown, or their ids: then what the ledger holds is approved. Should a
+                proposal ever differ from what was shown, it does not start.
             by: As in `approve`, like all the others.
             kind: `human`, `agent` or `system`.
             role: The capacity in which they approve.
@@ -124,23 +123,26 @@ class ApprovalMixin(RepositoryBase):
             expires_in: Seconds after which the approvals stop counting.
 
         Raises:
-            ProposalNotFoundError, ApprovalRefusedError, SelfApprovalError, DigestMismatchError, KillSwitchEngagedError,
+            ProposalNotFoundError, ApprovalRefusedError, SelfApprovalError, KillSwitchEngagedError,
                 ProposalExpiredError: As in `approve`, for the first one that is refused; nothing was recorded.
             InvalidArgumentError: A proposal is named twice.
         """
-        shown = _shown(proposals_)
+        given = list(proposals_)
+        ids = [one.id if isinstance(one, StoredProposal) else check_integer(one, "proposals") for one in given]
+        require_distinct(ids, "proposals")
         decision = _decision(by, kind, role, reason_(reason), None)
         if expires_in is not None:
             decision = replace(decision, lasting=check_approval_seconds(expires_in, "expires_in"))
-        approved = await self._approve_all(shown, decision)
+        approved = await self._approve_all(given, decision)
         self._notify()
         return approved
 
-    async def _approve_all(self, shown: Sequence[Shown], decision: NewDecision) -> list[Approval]:
-        if all(one.digest for one in shown):
+    async def _approve_all(self, given: Sequence[StoredProposal | int], decision: NewDecision) -> list[Approval]:
+        shown = [one for one in given if isinstance(one, StoredProposal)]
+        if shown and len(shown) == len(given):
             with suppress(ConstraintError):  # one of them was refused, and a call for each says which one, and why
                 return await self._run(approval_batches.approve_together, shown, decision)
-        return await self._run(approval_batches.approve_each, shown, decision)
+        return await self._run(approval_batches.approve_each, given, decision)
 
     async def reject(
         self,
@@ -267,15 +269,6 @@ class ApprovalMixin(RepositoryBase):
         older = await self._run(approval_status.older_connections)
         if older:
             log.warning(_OLDER_PROGRAMS, policy.scope, older)
-
-
-def _shown(given: Sequence[StoredProposal | int]) -> list[Shown]:
-    shown = [
-        Shown(one.id, one.digest) if isinstance(one, StoredProposal) else Shown(check_integer(one, "proposals"), None)
-        for one in given
-    ]
-    require_distinct([one.proposal_id for one in shown], "proposals")
-    return shown
 
 
 def _decision(

@@ -1,12 +1,13 @@
 """Decisions about proposals: the writes, each with the diagnosis of its refusal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from operator_core.actions.approval_evaluation import covering_policy, revocations_of
-from operator_core.actions.approvals import Approval, ApproverKind, Decision
+from operator_core.actions.approvals import Approval, ApprovalPolicy, ApproverKind, Decision
 from operator_core.actions.errors import (
     ActionError,
     ApprovalNotFoundError,
@@ -60,29 +61,48 @@ _BIG, _TEXT, _DOUBLE = sa.BigInteger(), sa.Text(), sa.Double[float]()
 _PROPOSAL_ID = sa.bindparam("proposal_id", type_=_BIG)
 _BY_ID = proposals.c.id == _PROPOSAL_ID
 _GIVEN = ("decision", "by", "kind", "role", "reason", "digest", "revokes", "replaced_by")
-_INSERT = (
-    sa.insert(approvals)
-    .values(
-        proposal_id=_PROPOSAL_ID,
-        status=sa.func.coalesce(
-            sa.select(proposals.c.status).where(_BY_ID).scalar_subquery(), sa.literal_column("'proposed'")
-        ),
-        at=now(),
-        expires_at=now_plus(sa.bindparam("lasting", type_=_DOUBLE)),
-        generation=sa.literal_column(COUNTER),
-        **{name: sa.bindparam(f"new_{name}", type_=approvals.c[name].type) for name in _GIVEN},
-    )
-    .returning(approvals.c.id)
+_INSERT = sa.insert(approvals).values(
+    proposal_id=_PROPOSAL_ID,
+    status=sa.func.coalesce(
+        sa.select(proposals.c.status).where(_BY_ID).scalar_subquery(), sa.literal_column("'proposed'")
+    ),
+    at=now(),
+    expires_at=now_plus(sa.bindparam("lasting", type_=_DOUBLE)),
+    generation=sa.literal_column(COUNTER),
+    **{name: sa.bindparam(f"new_{name}", type_=approvals.c[name].type) for name in _GIVEN},
 )
+_INSERT_ONE = _INSERT.returning(approvals.c.id)
 _VALIDATE = transition_to(ActionStatus.VALIDATED).where(_BY_ID, ~lacks_approval("action_proposals"))
 _CANCEL = transition_to(ActionStatus.CANCELLED).where(_BY_ID, sa.text(f"({status_in(PENDING)})"))
 
 
 def _insert(connection: sa.Connection, proposal_id: int, kind: Decision, new: NewDecision, **values: int | None) -> int:
+    return int(connection.scalar(_INSERT_ONE, _row(proposal_id, kind, new, **values)) or 0)
+
+
+def _row(proposal_id: int, kind: Decision, new: NewDecision, **values: int | None) -> dict[str, Any]:
     given: dict[str, Any] = {"decision": kind, "by": new.by, "kind": new.kind, "role": new.role, "reason": new.reason}
     given |= {"digest": new.digest, "revokes": None, "replaced_by": None, **values}
     bound = {f"new_{name}": value for name, value in given.items()}
-    return int(connection.scalar(_INSERT, {"proposal_id": proposal_id, "lasting": new.lasting, **bound}) or 0)
+    return {"proposal_id": proposal_id, "lasting": new.lasting, **bound}
+
+
+def insert_and_validate(connection: sa.Connection, shown: Sequence[StoredProposal], decision: NewDecision) -> None:
+    """Record approvals of proposals as they were shown, and validate what then has all that it needs.
+
+    For an engine without functions for approvers: it sends one statement with many rows, and another one.
+
+    Raises:
+        GuardRefusal: One of them was refused.
+    """
+    in_force = approval_status.policies(connection)
+    rows: list[dict[str, Any]] = []
+    for proposal in shown:
+        lasting = _lasting(in_force, proposal, decision)
+        rows.append(_row(proposal.id, Decision.APPROVED, replace(decision, digest=proposal.digest, lasting=lasting)))
+    step = {"step_by": decision.by, "step_reason": decision.reason}
+    connection.execute(_INSERT, rows)
+    connection.execute(_VALIDATE, [{"proposal_id": proposal.id, **step} for proposal in shown])
 
 
 def _function(name: str, last: str | None = None, kind: sa.types.TypeEngine[Any] = _BIG) -> sa.Select[Any]:
@@ -152,19 +172,19 @@ def approve(connection: sa.Connection, proposal_id: int, decision: NewDecision) 
         GuardRefusal, ProposalNotFoundError, DigestMismatchError: Nothing was recorded.
     """
     proposal, new = _seen(connection, proposal_id, decision)
-    with deferring_diagnosis(lambda later, code: _diagnose(later, code, proposal_id, new.by)):
+    with deferring_diagnosis(lambda later, code: _diagnose(later, code, proposal.id, new.by)):
         if has_approver_functions(connection):
-            number = _call(connection, proposal_id, Decision.APPROVED, new)
+            number = _call(connection, proposal.id, Decision.APPROVED, new)
         else:
-            new = replace(new, lasting=_lasting(connection, proposal, new))
-            number = _insert(connection, proposal_id, Decision.APPROVED, new)
-            connection.execute(_VALIDATE, {"proposal_id": proposal_id, "step_by": new.by, "step_reason": new.reason})
+            new = replace(new, lasting=_lasting(approval_status.policies(connection), proposal, new))
+            number = _insert(connection, proposal.id, Decision.APPROVED, new)
+            connection.execute(_VALIDATE, {"proposal_id": proposal.id, "step_by": new.by, "step_reason": new.reason})
     return _get(connection, number)
 
 
-def _lasting(connection: sa.Connection, proposal: StoredProposal, new: NewDecision) -> float | None:
+def _lasting(in_force: Sequence[ApprovalPolicy], proposal: StoredProposal, new: NewDecision) -> float | None:
     """Return for how long an approval can count: no longer than the rules for its role allow."""
-    policy = covering_policy(approval_status.policies(connection), proposal.action_name)
+    policy = covering_policy(in_force, proposal.action_name)
     rules = [] if policy is None else [rule for rule in policy.rules if rule.role in (None, new.role)]
     limits = [rule.expires_in for rule in rules if rule.expires_in is not None]
     longest = max(limits) if limits and len(limits) == len(rules) else None
