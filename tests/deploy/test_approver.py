@@ -71,6 +71,17 @@ async def test_the_approver_revokes_and_rejects(owner, app, approver, deployed):
         await app.start_execution(made.id)
 
 
+async def test_the_approver_approves_many_and_the_application_none(owner, app, approver):
+    await ask(owner)
+    made = [await stored(app), await stored(app)]
+
+    with pytest.raises(DatabaseAccessError, match="may not decide"):
+        await app.approve_many(made, by="anna")
+    await approver.approve_many(made, by="anna")
+
+    assert [(await app.get_proposal(one.id)).status for one in made] == [ActionStatus.VALIDATED] * 2
+
+
 async def test_the_guards_hold_for_the_approver(owner, app, approver):
     await ask(owner)
     made, stopped = await stored(app, proposed_by="anna"), await stored(app, ticket_id=7)

@@ -11,6 +11,7 @@ from operator_core.actions import (
     ActionRecord,
     ActionStatus,
     DatabaseAccessError,
+    ExecutionResult,
     LeaseLostError,
     Resolution,
 )
@@ -153,7 +154,15 @@ async def proposed(db: ActionDB, _plain: object) -> object:
     return await db.lock_proposed(["drain_store"])
 
 
+async def done_at_once(db: ActionDB, _plain: object) -> object:
+    made = [(await stored(db)).id for _ in range(2)]
+    await db.validate_many(made)
+    claimed = await db.claim_many(2, worker="w1")
+    return await db.finish_many([ExecutionResult(record_id=one.record.id, success=True) for one in claimed])
+
+
 CALLS: dict[str, Call] = {
+    "validate_many claim_many finish_many": done_at_once,
     "create_proposal create_proposals lock_proposed": proposed,
     "update_proposal_status start_execution finish_execution": lambda db, _: finished(db),
     "claim": lambda db, _: claimed(db),
@@ -173,7 +182,7 @@ CALLS: dict[str, Call] = {
     "get_proposal get_record get_records_for_proposal get_events list_proposals count_proposals iter_proposals "
     "iter_events kill_switch_status wait_for approval_status": read,
 }
-OF_OTHERS = {"approve", "reject", "revoke", "supersede", "set_approval_policy"}
+OF_OTHERS = {"approve", "approve_many", "reject", "revoke", "supersede", "set_approval_policy"}
 """What test_approver.py shows to be refused."""
 BEFORE_AND_AFTER = {"open", "close", "migrate"}
 

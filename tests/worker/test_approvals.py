@@ -290,7 +290,8 @@ async def test_a_worker_is_not_kept_busy_by_what_waits(
     monkeypatch.setattr(checker, "RECHECK_SECONDS", PATIENCE)
     async with WatchedDB(ledger.target) as db, at_work(Worker(db, asking, lease_seconds=PATIENCE)):
         await db.rests()
-        await db.units_of(1)  # the first recovery is over
+        while not db.units["sweep_all"]:  # the first recovery is not over yet
+            await asyncio.sleep(0.01)
         idle = await db.units_of(20)
         await db.create_proposals([proposal() for _ in range(50)])
         await db.units_of(1)

@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ from operator_core.actions import (
 )
 from operator_core.actions.validation import check_exact_name, check_integer, check_seconds
 from operator_core.db import ActionDB, Execution
+from operator_core.db.engine.notifier import Hint
 from operator_core.logs import get_logger
 from operator_core.worker.checker import ProposalChecker
 from operator_core.worker.containment import contained_exits
@@ -28,6 +29,7 @@ from operator_core.worker.signals import hearing_signals
 log = get_logger("operator_core.worker")
 
 _RECOVERIES_PER_LEASE = 2
+_CHECK_SECONDS = 1.0  # between two checks of what is proposed while all hands are busy
 _LOOK_SECONDS = 0.1  # between two checks whether all work has ended
 _CANCEL_TIMEOUT_SECONDS = 1.0  # seconds that a handler has to end once it is cancelled
 _FLUSH_TIMEOUT_SECONDS = 30.0  # seconds, for a database that is slow to record an outcome
@@ -56,7 +58,8 @@ class Worker:
         concurrency: How many actions run at the same time.
         name: A name that is unique among all workers; by default made of host, process and a random part.
         lease_seconds: Seconds for which an action counts as running without a heartbeat.
-        poll_interval: Seconds between two polls when there is nothing to do.
+        poll_interval: Seconds between two polls when there is nothing to do; by default five where notifications end
+            the wait, and one where there are none.
         shutdown_timeout: Seconds that running actions have to finish after `stop`.
         validate: Whether it checks what is proposed: it cancels what does not fit the model, and approves what is
             registered with `auto_approve=True`. Pass False if another program does both.
@@ -70,7 +73,7 @@ class Worker:
         concurrency: int = 1,
         name: str | None = None,
         lease_seconds: float = 60.0,
-        poll_interval: float = 1.0,
+        poll_interval: float | None = None,
         shutdown_timeout: float = 30.0,
         validate: bool = True,
     ) -> None:
@@ -88,7 +91,8 @@ class Worker:
         self.report = WorkerReport()
         self._db, self._registry, self._concurrency = db, registry, concurrency
         self._checker = ProposalChecker(db, registry, self.report, self.name) if validate else None
-        self._lease, self._poll_interval = float(lease_seconds), check_seconds(poll_interval, "poll_interval")
+        self._lease = float(lease_seconds)
+        self._poll_interval = None if poll_interval is None else check_seconds(poll_interval, "poll_interval")
         self._shutdown_timeout = check_seconds(shutdown_timeout, "shutdown_timeout")
         self._stopping = asyncio.Event()
         self._persistently = RetryWhileUnavailable(self.name, self._stopping)
@@ -222,7 +226,7 @@ class Worker:
             self._error = self._error or task.exception()  # an error that no worker can repair: `run` raises it
             self.stop()
 
-    async def _pause(self, hint: Callable[[float], Awaitable[None]]) -> None:
+    async def _pause(self, hint: Hint) -> None:
         """Wait for something to do: a free slot, a notification, the next poll, or the end."""
         waiting = [asyncio.ensure_future(self._stopping.wait()), *self._running]
         if len(self._running) < self._concurrency:
@@ -237,7 +241,8 @@ class Worker:
     @property
     def _must_check(self) -> bool:
         """Whether to look at what is proposed although there is work: what does not fit must not wait for long."""
-        return time.monotonic() - self._checked_at >= self._poll_interval
+        interval = _CHECK_SECONDS if self._poll_interval is None else self._poll_interval
+        return time.monotonic() - self._checked_at >= interval
 
     async def _check(self) -> bool:
         """Check some of what is proposed; return whether there was any."""

@@ -126,10 +126,6 @@ class NotifyingDriver(Driver, ABC):
     async def listen(self, connection: Any, channels: Iterable[str], notified: _Callback, broken: _Callback) -> None:
         """Listen on channels of the server; call `broken` if the connection ends."""
 
-    @abstractmethod
-    async def notify(self, connection: Any, channel: str) -> None:
-        """Notify the listeners of a channel."""
-
 
 def _as_options(settings: Mapping[str, str]) -> str:
     escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
@@ -171,9 +167,6 @@ class _Asyncpg(NotifyingDriver):
         connection.add_termination_listener(broken)
         for channel in channels:
             await connection.add_listener(channel, notified)
-
-    async def notify(self, connection: Any, channel: str) -> None:
-        await connection.execute(f"NOTIFY {channel}")
 
 
 async def _connect_in_turn(

@@ -1,58 +1,85 @@
-"""The notifier: wakes the tasks that wait for a change in the ledger, on a connection outside the pool."""
+"""The notifier: wakes the tasks that wait for a change in the ledger, here and in other processes."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from operator_core.db.engine.capabilities import behind_pgbouncer
-from operator_core.db.engine.dedicated import dedicated_engine
+from operator_core.db.engine.capabilities import behind_pgbouncer, is_sqlite
 from operator_core.db.engine.drivers import NotifyingDriver, driver_named
 from operator_core.db.engine.home import Home
-from operator_core.db.engine.sockets import abort_connection
-
-STOP_CHANNEL, STEP_CHANNEL = "operator_core", "operator_core_steps"
-"""PostgreSQL's channels: its guard announces a changed latch on the first, clients announce steps on the second."""
+from operator_core.db.engine.listeners import FileListener, Listener, ServerListener
+from operator_core.db.engine.urls import sqlite_path
 
 RECONNECT_INTERVAL_SECONDS = 2.0
 NOTIFY_INTERVAL_SECONDS = 0.02
-CONNECT_TIMEOUT_SECONDS = 2.0
-"""How long to wait for a listener that is still connecting after its last waiter has left."""
+"""The least time between two notifications of a process: one is enough for many steps."""
+
+POLL_INTERVAL_SECONDS, RARE_POLL_INTERVAL_SECONDS = 1.0, 5.0
+"""How long a waiter waits by default where no notification can reach it, and where one ends the wait."""
+
+ANNOUNCE_TIMEOUT_SECONDS = 1.0
+
+CLOSE_TIMEOUT_SECONDS = 2.0
+"""How long closing waits for a listener that still connects, and for the last notification."""
+
+Hint = Callable[[float | None], Awaitable[None]]
+"""Waits some seconds, or less if something happens; None waits as long as is sensible."""
 
 
 class Notifier:
-    """A notifier for waiting tasks: in this process at once, elsewhere through PostgreSQL's LISTEN and NOTIFY.
+    """A notifier for waiting tasks: in this process at once, elsewhere through the database.
 
-    One connection, open only while a task waits, both listens and notifies (with asyncpg, but not behind PgBouncer). A
-    process with no waiters sends no notifications, and while the connection is down, changes in other processes are
-    noticed by polling. It notifies after the commit: a NOTIFY inside a transaction takes a server-wide lock until its
-    commit is on the disk and on the standbys, so that all commits would queue, and a stop behind them.
+    On PostgreSQL every process notifies the others after its commits, at most once in `NOTIFY_INTERVAL_SECONDS`, and a
+    process in which a task waits listens on a connection outside the pool (with asyncpg, but not behind PgBouncer). On
+    SQLite such a process looks at the file's counter of changes. A notification is a hint, and a lost one costs a poll.
+
+    It notifies after the commit: a NOTIFY inside a transaction takes a server-wide lock until its commit is on the disk
+    and on the standbys, so that all commits would queue, and a stop behind them.
+
+    Args:
+        engine: The engine of the ledger.
+        home: Where the ledger was opened.
+        announce: Sends a notification with the given text to the other processes.
     """
 
-    def __init__(self, engine: AsyncEngine, home: Home) -> None:
-        self._home = home
-        self._notifying: asyncio.Task[None] | None = None
-        driver = driver_named(engine.dialect.driver)
-        self._driver = driver if isinstance(driver, NotifyingDriver) and not behind_pgbouncer(engine) else None
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, home: Home, announce: Callable[[str], Awaitable[object]]) -> None:
+        self._home, self._announce = home, announce
+        self._id = uuid4().hex  # so that its own notifications wake nobody twice
         self._waiters: set[asyncio.Event] = set()
-        self._dedicated_engine: AsyncEngine | None = None
-        self._connection: AsyncConnection | None = None
-        self._pending: AsyncConnection | None = None
+        self._announces = not is_sqlite(engine) and not behind_pgbouncer(engine)
+        self._listener = self._new_listener(engine)
         self._connecting: asyncio.Task[None] | None = None
         self._last_attempt = -RECONNECT_INTERVAL_SECONDS
+        self._announcing: asyncio.Task[None] | None = None
+        self._must_announce = False
+        self._closing = asyncio.Event()
+
+    def _new_listener(self, engine: AsyncEngine) -> Listener | None:
+        driver = driver_named(engine.dialect.driver)
+        if isinstance(driver, NotifyingDriver) and self._announces:
+            return ServerListener(engine, driver, self._heard, self._wake_waiters)
+        if is_sqlite(engine) and sqlite_path(engine.url) is not None:
+            return FileListener(engine, self._wake_waiters)
+        return None
+
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+    async def subscribe(self) -> AsyncGenerator[Hint]:
         """Yield a function that waits some seconds, or less if there is a notification."""
         rung = asyncio.Event()
         self._waiters.add(rung)
 
-        async def wait(seconds: float) -> None:
+        async def wait(seconds: float | None) -> None:
             self._home.require()
             self._listen()
+            if seconds is None:
+                is_heard = self._listener is not None and self._listener.is_listening
+                seconds = RARE_POLL_INTERVAL_SECONDS if is_heard else POLL_INTERVAL_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):  # Python 3.11's `wait_for` can lose a cancellation
                     await rung.wait()
@@ -66,74 +93,73 @@ class Notifier:
             if not self._waiters:
                 await self._stop_listening()
 
-    def notify(self) -> None:
-        """Notify the waiters here and elsewhere, without waiting for delivery."""
-        self._wake_waiters()
-        idle = self._notifying is None or self._notifying.done()
-        if self._driver is not None and self._connection is not None and idle:
-            self._notifying = asyncio.create_task(self._notify_others(self._driver, self._connection))
-
-    @staticmethod
-    async def _notify_others(driver: NotifyingDriver, connection: AsyncConnection) -> None:
-        await asyncio.sleep(NOTIFY_INTERVAL_SECONDS)  # one for many steps
-        with suppress(Exception):  # it is a hint
-            await driver.notify((await connection.get_raw_connection()).driver_connection, STEP_CHANNEL)
-
-    def _wake_waiters(self, *_: object) -> None:
+    def _wake_waiters(self) -> None:
         for rung in self._waiters:
             rung.set()
 
+    def _heard(self, sender: str) -> None:
+        if sender != self._id:
+            self._wake_waiters()
+
     def _listen(self) -> None:
         """Start listening in the background, unless it is under way; a failure is retried after a while."""
-        waiting = self._connecting is not None and not self._connecting.done()
-        if self._driver is None or self._connection is not None or waiting:
+        listener = self._listener
+        is_under_way = self._connecting is not None and not self._connecting.done()
+        if listener is None or listener.is_listening or is_under_way:
             return
         if time.monotonic() - self._last_attempt >= RECONNECT_INTERVAL_SECONDS:
             self._last_attempt = time.monotonic()
-            self._connecting = asyncio.create_task(self._connect(self._driver))
+            self._connecting = asyncio.create_task(self._connect(listener))
 
-    async def _connect(self, driver: NotifyingDriver) -> None:
-        # Whatever is wrong with the listener, waiters continue without it.
-        with suppress(Exception):
-            await self._abort_connection()
-            self._dedicated_engine = self._dedicated_engine or dedicated_engine(self._engine)
-            self._pending = await self._dedicated_engine.connect()  # as long as it does not listen
-            connection = (await self._pending.get_raw_connection()).driver_connection
-            channels = (STOP_CHANNEL, STEP_CHANNEL)
-            await driver.listen(connection, channels, self._wake_waiters, self._broken)
-            self._connection, self._pending = self._pending, None
+    async def _connect(self, listener: Listener) -> None:
+        with suppress(Exception):  # whatever is wrong with the listener, waiters go on without it
+            await listener.start()
             self._wake_waiters()  # for what has happened meanwhile
-
-    def _broken(self, *_: object) -> None:
-        self._pending, self._connection = self._connection or self._pending, None
-
-    async def _abort_connection(self) -> None:
-        self._broken()
-        dead, self._pending = self._pending, None
-        with suppress(Exception):  # it is broken, whatever else is wrong with it
-            if dead is not None:
-                abort_connection((await dead.get_raw_connection()).driver_connection)  # the server may not answer
-                await dead.invalidate()
-                await dead.close()
 
     async def _stop_listening(self) -> None:
         """Stop listening, until the next waiter comes."""
-        busy = {task for task in (self._connecting, self._notifying) if task is not None}
-        self._connecting = self._notifying = None
-        await self._abort_connection()
-        if busy:
-            # A driver that is cancelled while it connects leaves its socket open.
-            _, still_busy = await asyncio.wait(busy, timeout=CONNECT_TIMEOUT_SECONDS)
-            for task in still_busy:
-                task.cancel()
-            await asyncio.wait(busy, timeout=CONNECT_TIMEOUT_SECONDS)
-            await self._abort_connection()
-        own, self._dedicated_engine = self._dedicated_engine, None
+        connecting, self._connecting = self._connecting, None
         self._last_attempt = -RECONNECT_INTERVAL_SECONDS
-        if own is not None:
-            await own.dispose()
+        if self._listener is not None:
+            await self._listener.stop()
+            await _ended(connecting)  # a driver that is cancelled while it connects leaves its socket open
+            await self._listener.stop()
+
+    # -- notifying -----------------------------------------------------------------------------------------------------
+
+    def notify(self) -> None:
+        """Notify the waiters here and elsewhere, without waiting for delivery."""
+        self._wake_waiters()
+        if self._announces:
+            self._must_announce = True
+            if self._announcing is None or self._announcing.done():
+                self._announcing = asyncio.create_task(self._announce_all())
+
+    async def _announce_all(self) -> None:
+        """Notify at once, and again after the interval if there was something more."""
+        while self._must_announce:
+            self._must_announce = False
+            with suppress(Exception):  # it is a hint
+                async with asyncio.timeout(ANNOUNCE_TIMEOUT_SECONDS):  # a silent server must not keep a connection
+                    await self._announce(self._id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTIFY_INTERVAL_SECONDS):
+                    await self._closing.wait()
 
     async def close(self) -> None:
-        """Stop listening for good."""
-        self._driver = None
+        """Send the last notification, and stop listening for good."""
+        self._closing.set()
+        await _ended(self._announcing)
+        self._announces = False
         await self._stop_listening()
+        self._listener = None
+
+
+async def _ended(task: "asyncio.Task[None] | None") -> None:
+    """Wait for the end of a task for a while, then cancel it."""
+    if task is None or task.done():
+        return
+    await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_SECONDS)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_SECONDS)

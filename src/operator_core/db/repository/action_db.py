@@ -56,6 +56,7 @@ from operator_core.db.stop.barrier import pass_barrier
 from operator_core.db.stop.command import StopCommand
 from operator_core.db.stop.engage import engage
 from operator_core.db.stores import kill_switch
+from operator_core.db.stores.announcement import announce
 from operator_core.db.stores.ending_batches import Ending
 from operator_core.db.stores.executions import Claim
 from operator_core.db.transactions.block import TransactionBlock
@@ -187,7 +188,8 @@ class ActionDB(WaitMixin):
             engine, self._url, self._lock_timeout, autocommit=autocommit, owns_engine=ours
         )
         self._ends = EndingQueue(self._transactions)
-        self._notifier = Notifier(engine, home)
+        own = self._transactions
+        self._notifier = Notifier(engine, home, lambda sender: own.run(announce, sender))
 
     async def migrate(self) -> None:
         """Upgrade the schema to the revision of this version; on PostgreSQL, run this as a step of a deploy.
@@ -219,7 +221,7 @@ class ActionDB(WaitMixin):
             return
         if not home.is_gone:
             home.require()
-        self._home = self._transactions = self._notifier = self._ends = None
+        self._home = self._transactions = self._notifier = self._ends = self._status_watch = None
         if not home.is_gone:
             await shielded(self._close(bell, ends, own))
         elif self._host_engine is None:

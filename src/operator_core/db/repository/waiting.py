@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 from operator_core.actions.approvals import Approval
@@ -12,9 +12,10 @@ from operator_core.actions.kill_switch import KillSwitchEvent
 from operator_core.actions.lifecycle import TERMINAL, ActionStatus, states_possibly_visited
 from operator_core.actions.types import StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_seconds
-from operator_core.db.engine.notifier import Notifier
+from operator_core.db.engine.notifier import Hint, Notifier
 from operator_core.db.repository.action_ledger import ActionLedger
-from operator_core.db.stores import approval_status, kill_switch_status
+from operator_core.db.repository.status_watch import StatusWatch
+from operator_core.db.stores import approval_status, kill_switch_status, proposals
 
 LOOK_TIMEOUT_SECONDS = 1.0
 """How long the last read of `wait_for` may take beyond its timeout, in case a server does not answer."""
@@ -50,6 +51,7 @@ class WaitMixin(ActionLedger):
     """The calls that only `ActionDB` has: inside a host's transaction a call cannot wait."""
 
     _notifier: Notifier | None = None
+    _status_watch: StatusWatch | None = None
 
     def _notify(self) -> None:
         if self._notifier is not None:
@@ -116,7 +118,8 @@ class WaitMixin(ActionLedger):
             proposal_id: The id of the proposal.
             until: `finished`, or the state to wait for.
             timeout: Seconds, plus at most one for the last read; None waits without a limit.
-            poll_interval: Seconds between two reads; on PostgreSQL with asyncpg, a notification ends the wait early.
+            poll_interval: Seconds between two reads, which are shared by all tasks that wait; a notification ends the
+                wait early.
 
         Raises:
             ProposalNotFoundError: There is no such proposal.
@@ -128,24 +131,28 @@ class WaitMixin(ActionLedger):
         pause = check_seconds(poll_interval, "poll_interval")
         deadline = None if timeout is None else time.monotonic() + check_seconds(timeout, "timeout")
         proposal: StoredProposal | None = None
-        async with self.notifications() as hint:
-            while True:
-                try:
-                    proposal = await self._get_before(number, deadline)
-                except TimeoutError as error:
-                    if proposal is None:
-                        raise DatabaseUnavailableError(url=repr(self), detail="no answer in time") from error
-                    raise WaitTimeoutError(
-                        proposal_id=number, current=proposal.status, seconds=timeout or 0.0
-                    ) from error
+        while True:
+            try:
+                proposal = await self._get_before(number, deadline)
+            except TimeoutError as error:
                 if proposal is None:
-                    raise ProposalNotFoundError(proposal_id=number)
-                if proposal.status in TERMINAL or (wanted and wanted in states_possibly_visited(proposal.status)):
-                    return proposal
-                left = pause if deadline is None else min(pause, max(0.0, deadline - time.monotonic()))
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
-                await hint(left)
+                    raise DatabaseUnavailableError(url=repr(self), detail="no answer in time") from error
+                raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0) from error
+            if proposal is None:
+                raise ProposalNotFoundError(proposal_id=number)
+            if proposal.status in TERMINAL or (wanted and wanted in states_possibly_visited(proposal.status)):
+                return proposal
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise WaitTimeoutError(proposal_id=number, current=proposal.status, seconds=timeout or 0.0)
+            with suppress(TimeoutError):  # and look once more
+                async with asyncio.timeout(left):
+                    await self._watch().changed(number, proposal.status, pause)
+
+    def _watch(self) -> StatusWatch:
+        if self._status_watch is None:
+            self._status_watch = StatusWatch(lambda ids: self._run(proposals.statuses, ids), self.notifications)
+        return self._status_watch
 
     async def _get_before(self, proposal_id: int, deadline: float | None) -> StoredProposal | None:
         seconds = None if deadline is None else max(deadline - time.monotonic(), LOOK_TIMEOUT_SECONDS)
@@ -153,10 +160,11 @@ class WaitMixin(ActionLedger):
             return await self.get_proposal(proposal_id)
 
     @asynccontextmanager
-    async def notifications(self) -> AsyncGenerator[Callable[[float], Awaitable[None]]]:
+    async def notifications(self) -> AsyncGenerator[Hint]:
         """Yield a function that waits some seconds, or less if something happens in the ledger.
 
-        A notification is only a hint: without asyncpg, or while the listening connection is down, the function simply
+        With None it waits five seconds where a notification ends the wait, and one where none can come. A notification
+        is only a hint: with psycopg, behind PgBouncer, or while the listening connection is down, the function simply
         waits.
         """
         if self._notifier is None or self._home is None:

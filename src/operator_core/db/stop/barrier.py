@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from operator_core.db.engine.notifier import STOP_CHANNEL
+from operator_core.db.engine.listeners import STOP_CHANNEL
 from operator_core.db.engine.postgresql import require_triggers
 from operator_core.db.errors import error_code
 from operator_core.db.guards.plpgsql import START_LOCK

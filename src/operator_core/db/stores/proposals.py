@@ -17,7 +17,7 @@ from operator_core.actions.errors import (
 )
 from operator_core.actions.lifecycle import PENDING, TERMINAL, ActionStatus
 from operator_core.actions.types import ActionProposal, StoredProposal
-from operator_core.db.functions import json_item, json_rows, not_among, now
+from operator_core.db.functions import among, json_item, json_rows, not_among, now
 from operator_core.db.guards.codes import LATCH_UNREADABLE, MESSAGES, NOT_RETRYABLE, UNREADABLE
 from operator_core.db.guards.conditions import COUNTER, KillSwitchConditions
 from operator_core.db.modes import TransactionMode, unit
@@ -155,6 +155,16 @@ def get(connection: sa.Connection, proposal_id: int) -> StoredProposal | None:
         UnreadableRowError: It cannot be read.
     """
     return reading.one(connection, _SELECT_ONE, {"proposal_id": proposal_id}, proposals.c.id, to_proposal)
+
+
+_STATUSES = sa.select(proposals.c.id, sa.cast(proposals.c.status, sa.Text())).where(among(proposals.c.id, "ids"))
+
+
+@unit(TransactionMode.READ)
+def statuses(connection: sa.Connection, proposal_ids: Sequence[int]) -> dict[int, str]:
+    """Return the states of some proposals by their ids; what is not there is missing."""
+    rows = connection.execute(_STATUSES, {"ids": json.dumps([*proposal_ids])})
+    return {number: status for number, status in rows}  # noqa: C416 - a Row is no pair to `dict`
 
 
 Filters = Mapping[str, Any]
