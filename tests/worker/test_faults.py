@@ -14,7 +14,7 @@ from tests.support.ledger import Ledger
 from tests.support.workbench import Diary, FaultyDB, at_work, found, ready, registry_of, worked
 
 TIMES = 3
-UNITS = ("claimed", "claim_next", "finish")
+UNITS = ("claim_next", "finish")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, nullcontext, suppress
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -102,6 +103,7 @@ class Worker:
         self._error: BaseException | None = None
         self._signalled = self._hurried = False
         self._checked_at = -math.inf
+        self._turn = asyncio.Lock()  # of the loop and of the recovery, which then share a connection
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once the running actions have finished, or `shutdown_timeout` is over.
@@ -198,7 +200,9 @@ class Worker:
             while not self._stopping.is_set():
                 if recovering.done():
                     recovering.result()  # it ends only with an error, which must not be hidden
-                if not await self._work():
+                async with self._turn:
+                    busy = await self._work()
+                if not busy:
                     await self._pause(hint)
 
     async def _serve_until_idle(self) -> None:
@@ -208,16 +212,21 @@ class Worker:
 
     async def _work(self) -> bool:
         """Check what was proposed, and claim what may run, up to the concurrency; return whether there was any."""
-        done = await self._check() if self._must_check else False
-        while (free := self._concurrency - len(self._running)) and not self._stopping.is_set():
-            claimed = await self._claim(free)
-            for execution in claimed:
-                task = asyncio.create_task(self._do(execution), name=f"record {execution.record.id}")
-                self._running[task] = execution.record.id
-                task.add_done_callback(self._has_ended)
-            if len(claimed) < free and not await self._check():
-                return done or bool(claimed)
-            done = True
+        done = False
+        while not self._stopping.is_set():
+            nothing_left = False
+            if free := self._concurrency - len(self._running):
+                claimed = await self._claim(free)
+                for execution in claimed:
+                    task = asyncio.create_task(self._do(execution), name=f"record {execution.record.id}")
+                    self._running[task] = execution.record.id
+                    task.add_done_callback(self._has_ended)
+                done = done or bool(claimed)
+                nothing_left = len(claimed) < free
+            if (nothing_left or self._must_check) and await self._check():
+                done = True
+            elif nothing_left or len(self._running) == self._concurrency:  # else a hand has become free meanwhile
+                break
         return done
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
@@ -240,7 +249,7 @@ class Worker:
 
     @property
     def _must_check(self) -> bool:
-        """Whether to look at what is proposed although there is work: what does not fit must not wait for long."""
+        """Whether to look at what is proposed although all hands are busy: what does not fit must not wait for long."""
         interval = _CHECK_SECONDS if self._poll_interval is None else self._poll_interval
         return time.monotonic() - self._checked_at >= interval
 
@@ -253,7 +262,7 @@ class Worker:
 
     async def _claim(self, free: int) -> list[Execution]:
         """Claim under a key of its own, so that a claim whose answer was lost can be repeated."""
-        key = uuid4().hex
+        key, attempts = uuid4().hex, count(1)
 
         async def claim() -> list[Execution]:
             return await self._db.claim_many(
@@ -262,6 +271,7 @@ class Worker:
                 lease_seconds=self._lease,
                 action_names=self._registry.names,
                 idempotency_key=key,
+                first_attempt=next(attempts) == 1,
             )
 
         return await self._persistently(claim) or []
@@ -281,7 +291,9 @@ class Worker:
 
     async def _recovery_loop(self) -> None:
         while True:
-            for record in await self._persistently(self._recover) or ():
+            async with self._turn:
+                lost = await self._persistently(self._recover) or []
+            for record in lost:
                 self.report.recovered += 1
                 extra = {"worker": self.name, "proposal_id": record.proposal_id, "record_id": record.id}
                 log.error("worker %s was lost with record %s", record.worker, record.id, extra=extra)

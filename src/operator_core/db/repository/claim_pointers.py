@@ -8,6 +8,9 @@ from operator_core.db.stores.executions import Claim
 POINTER_SECONDS = 1.0
 """How long claims leave out what was in front; then one looks from the beginning again."""
 
+SWEEP_INTERVAL_SECONDS = 10.0
+"""How often claims that find nothing look for what has expired; a recovery does so each time."""
+
 _MANY = 32
 """How many validated proposals in front are worth remembering."""
 
@@ -22,6 +25,7 @@ class ClaimPointers:
     def __init__(self) -> None:
         self._places: dict[Hashable, tuple[int, float]] = {}
         self._unapproved: dict[Hashable, float] = {}
+        self._sweep_at = 0.0
 
     def after(self, filters: Mapping[str, Sequence[str] | int]) -> int | None:
         """Return the id behind which to look; None to look at all."""
@@ -40,6 +44,14 @@ class ClaimPointers:
         """Remember where a claim that looked at all found its proposal, if much was in front of it."""
         if after is None and claim.in_front >= _MANY:
             self._places[_key(filters)] = (claim.proposal.id - 1, time.monotonic() + POINTER_SECONDS)
+
+    def may_sweep(self) -> bool:
+        """Return whether to look for what has expired: claims pass over it, so that once in a while is enough."""
+        at = time.monotonic()
+        if at < self._sweep_at:
+            return False
+        self._sweep_at = at + SWEEP_INTERVAL_SECONDS
+        return True
 
     def forget(self, filters: Mapping[str, Sequence[str] | int]) -> None:
         """Look at all again: nothing is left behind the place."""

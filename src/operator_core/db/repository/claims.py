@@ -17,7 +17,7 @@ from operator_core.actions.errors import (
 from operator_core.actions.types import ActionType, StoredProposal
 from operator_core.actions.validation import check_integer, check_member, check_name, check_seconds, check_text
 from operator_core.db.modes import Unit
-from operator_core.db.repository.arguments import by_, limit_
+from operator_core.db.repository.arguments import by_, flag_, limit_
 from operator_core.db.repository.base import RepositoryBase
 from operator_core.db.repository.claim_attempt import ClaimAttempt
 from operator_core.db.repository.claim_pointers import ClaimPointers
@@ -81,6 +81,7 @@ class ClaimMixin(RepositoryBase):
         action_types: Sequence[ActionType] | None = None,
         ticket_id: int | None = None,
         idempotency_key: str | None = None,
+        first_attempt: bool = False,
     ) -> list[Execution]:
         """Start and return up to `limit` proposals, oldest first, in one statement if no guard refuses any of them.
 
@@ -97,6 +98,7 @@ class ClaimMixin(RepositoryBase):
             idempotency_key: A repeated call with the same key and limit returns what the earlier one claimed and what
                 still runs of it. If the caller is cancelled while claiming, all are recorded as failed; none has
                 started.
+            first_attempt: Whether no earlier call can have used the key, so that nothing need be looked for under it.
 
         Raises:
             IsolationLevelError: A host's transaction is not READ COMMITTED.
@@ -108,9 +110,12 @@ class ClaimMixin(RepositoryBase):
         if wanted > 1 and held.key is not None:
             check_name(f"{held.key}/{MAX_CLAIMS}", "idempotency_key")
         filters = _filters(action_names, action_types, ticket_id)
-        return await self._search(filters, held, min(wanted, MAX_CLAIMS))
+        new = flag_(first_attempt, "first_attempt")
+        return await self._search(filters, held, min(wanted, MAX_CLAIMS), may_be_repeated=not new)
 
-    async def _search(self, filters: Filters, held: Lease, limit: int) -> list[Execution]:
+    async def _search(
+        self, filters: Filters, held: Lease, limit: int, *, may_be_repeated: bool = True
+    ) -> list[Execution]:
         """Claim the oldest, up to `limit` of them in one statement.
 
         What an earlier call has claimed under the key is looked for only where the key is taken, or nothing else is
@@ -132,7 +137,8 @@ class ClaimMixin(RepositoryBase):
                 if approved := await self._all_approved(found, held.worker):
                     return [self._to_execution(one, begun) for one in approved]
             elif not attempt.may_go_on():
-                return await self._find_claimed(held, limit) or await self._find_nothing()
+                earlier = await self._find_claimed(held, limit) if may_be_repeated else []
+                return earlier or await self._find_nothing()
 
     async def _after_refusal(
         self,
@@ -161,9 +167,11 @@ class ClaimMixin(RepositoryBase):
         return None
 
     async def _find_nothing(self) -> list[Execution]:
-        """Return nothing, and cancel what can never be claimed."""
-        if await self._run(proposals.expired):
-            await self._run(kill_switch.sweep_all)
+        """Return nothing, and now and then cancel what can never be claimed."""
+        if self._claim_pointers.may_sweep():
+            expired = await self._run(proposals.expired)
+            if expired:
+                await self._run(kill_switch.sweep_all)
         return []
 
     async def _all_approved(self, found: list[Claim], worker: str) -> list[Claim]:

@@ -62,8 +62,9 @@ class StatusWatch:
             async with self._notifications() as hint:
                 while True:
                     await hint(min((waiter.interval for waiter in self._waiters), default=0.0))
-                    found = await self._look([*{waiter.proposal_id for waiter in self._waiters}])
-                    for waiter in self._waiters:
+                    asked = [*self._waiters]  # more may come while it looks
+                    found = await self._look([*{waiter.proposal_id for waiter in asked}])
+                    for waiter in asked:
                         if found.get(waiter.proposal_id) != waiter.known and not waiter.changed.done():
                             waiter.changed.set_result(None)
         except Exception as error:  # noqa: BLE001 - it is the waiters'
