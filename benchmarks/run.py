@@ -18,7 +18,7 @@ from harness import Figure, Spread, report
 from plot import draw
 
 FOLDER = Path(__file__).parent
-PROGRAMS = ("calls", "joined", "at_once", "bulk", "scale", "imports", "claims", "churn")
+PROGRAMS = ("jobs", "calls", "joined", "at_once", "bulk", "scale", "imports", "claims", "churn")
 RESULT = FOLDER.parent / "build" / "bench.json"
 
 

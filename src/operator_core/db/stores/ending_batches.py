@@ -60,19 +60,17 @@ _SUCCEEDED = sa.cast(_ENDS.c.outcome, sa.Text()) == sa.literal_column(f"'{Action
 
 
 def _finishing(target: ActionStatus) -> sa.Executable:
-    closed = (
-        sa.update(records)
-        .where(records.c.id == _ENDS.c.record_id, records.c.completed_at.is_(None))
-        .values(
-            completed_at=now(),
-            success=_SUCCEEDED,
-            outcome=_ENDS.c.outcome,
-            error_message=_ENDS.c.error_message,
-            result_data=_ENDS.c.result_data,
-            stop_generation=sa.literal_column(requested_stop("action_records.proposal_id")),
-        )
-        .returning(*records.columns, _ENDS.c.by.label("ended_by"))
-    ).cte("closed")
+    closing = sa.update(records).where(records.c.id == _ENDS.c.record_id, records.c.completed_at.is_(None))
+    closing = closing.values(
+        completed_at=now(),
+        success=_SUCCEEDED,
+        outcome=_ENDS.c.outcome,
+        error_message=_ENDS.c.error_message,
+        result_data=_ENDS.c.result_data,
+        stop_generation=sa.literal_column(requested_stop("action_records.proposal_id")),
+    )
+    returned: list[sa.ColumnElement[Any]] = [*records.columns, _ENDS.c.by.label("ended_by")]
+    closed = closing.returning(*returned).cte("closed")
     moved = (
         sa.update(proposals)
         .where(sa.text(transition_from(target)), proposals.c.id == closed.c.proposal_id)

@@ -152,7 +152,7 @@ def start_values(by: str, lease: Lease | None) -> dict[str, Any]:
 
 
 def _open_one(connection: sa.Connection, proposal_id: int, by: str, lease: Lease | None) -> Claim:
-    values = {"proposal_id": proposal_id, **start_values(by, lease)}
+    values: dict[str, Any] = {"proposal_id": proposal_id, **start_values(by, lease)}
     try:
         with deferring_diagnosis(
             lambda after, code: diagnose_transition(after, proposal_id, ActionStatus.EXECUTING, code)
