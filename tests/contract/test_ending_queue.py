@@ -129,6 +129,23 @@ async def test_while_the_database_is_away_each_caller_is_told(db: ActionDB, monk
     assert await outcomes(db, executions) == [ActionOutcome.SUCCEEDED] * 3
 
 
+async def test_an_error_that_nobody_has_foreseen_reaches_every_caller(
+    db: ActionDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executions = await claimed(db, 3)
+    assert db._transactions is not None
+
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db._transactions, "run", broken)
+        ended = await asyncio.gather(*(execution.complete() for execution in executions), return_exceptions=True)
+
+    assert {type(end) for end in ended} == {ZeroDivisionError}
+    await asyncio.gather(*(execution.flush_outcome() for execution in executions))
+
+
 async def test_what_comes_meanwhile_is_recorded_next(
     db: ActionDB, units: Units, monkeypatch: pytest.MonkeyPatch
 ) -> None:

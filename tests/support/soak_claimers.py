@@ -1,4 +1,4 @@
-"""Processes that race the kill switch with `claim_next`, next to those of `stop_workers`."""
+"""Processes that race the kill switch with claims of one and of several, next to those of `stop_workers`."""
 
 import asyncio
 import os
@@ -6,25 +6,30 @@ from collections import Counter
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from operator_core.db import ActionDB
+from operator_core.db import ActionDB, Execution
 from tests.support import stop_workers
 from tests.support.ledger import Ledger
 from tests.support.stop_race import Crew
 from tests.support.stop_workers import Worker
 
 
-async def _claim_one(worker: Worker, db: ActionDB) -> None:
-    execution = await db.claim_next(worker=f"claimer {worker.seed}", lease_seconds=600.0)
-    if execution is None:
+async def _claim_some(worker: Worker, db: ActionDB) -> None:
+    wanted, name = worker.dice.choice((1, 1, 4)), f"claimer {worker.seed}"
+    claimed = await db.claim_many(wanted, worker=name, lease_seconds=600.0)
+    if not claimed:
         await asyncio.sleep(0.005)
         return
-    worker.counts["starts"] += 1
+    worker.counts["starts"] += len(claimed)
+    await asyncio.gather(*(_carry_out(worker, execution) for execution in claimed))
+
+
+async def _carry_out(worker: Worker, execution: Execution) -> None:
     async with execution:
         await asyncio.sleep(worker.dice.random() * 0.005)
 
 
 def claimer(worker: Worker) -> None:
-    asyncio.run(stop_workers._repeat(worker, _claim_one))
+    asyncio.run(stop_workers._repeat(worker, _claim_some))
 
 
 def run(role: str, ledger: Ledger, seed: int, ending: Event, told: Any) -> None:

@@ -55,6 +55,10 @@ class EndingQueue:
                 batch, self._waiting = self._waiting[:MAX_ENDS], self._waiting[MAX_ENDS:]
                 try:
                     await self._record(batch)
+                except Exception as error:  # noqa: BLE001 - it is the callers'
+                    for _, recorded in batch:
+                        if not recorded.done():
+                            recorded.set_exception(error)
                 finally:
                     for _, recorded in batch:  # of a loop that is being closed
                         recorded.cancel()
