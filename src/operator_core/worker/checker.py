@@ -98,7 +98,7 @@ class ProposalChecker:
     async def _validate_together(
         self, tx: ActionRepository, fitting: Sequence[StoredProposal], policies: list[ApprovalPolicy]
     ) -> set[int]:
-        """Validate all that needs nobody, and return their ids; none if one of them was refused."""
+        """Validate what needs nobody, and return the ids; where one was refused, its whole batch is left out."""
         unasked: list[StoredProposal] = []
         own: list[StoredProposal] = []
         for proposal in fitting:

@@ -206,9 +206,12 @@ class Worker:
                     await self._pause(hint)
 
     async def _serve_until_idle(self) -> None:
-        while not self._stopping.is_set() and (await self._work() or self._running):
-            if self._running:
-                await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
+        while not self._stopping.is_set():
+            if await self._work():
+                continue
+            if not self._running:
+                return
+            await asyncio.wait(set(self._running), return_when=asyncio.FIRST_COMPLETED)
 
     async def _work(self) -> bool:
         """Check what was proposed, and claim what may run, up to the concurrency; return whether there was any."""
