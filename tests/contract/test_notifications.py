@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from operator_core.db.engine import notifier
 from tests.support.factories import proposal, stored
 from tests.support.ledger import DRIVER, Ledger
 from tests.support.patience import PATIENCE
+from tests.support.plain_sql import step
 
 WAITERS = 200
 HEARS = pytest.mark.skipif(DRIVER != "asyncpg", reason=f"{DRIVER} does not listen: there, polling is all")
@@ -35,6 +37,12 @@ class CountingDB(ActionDB):
 
         self._transactions.run = counted  # type: ignore[method-assign, assignment]
         return self
+
+
+async def both_wait(db: ActionDB) -> None:
+    """Wait until two tasks wait for proposals."""
+    while db._status_watch is None or len(db._status_watch._waiters) < 2:
+        await asyncio.sleep(0.01)
 
 
 @HEARS
@@ -105,10 +113,25 @@ async def test_all_who_wait_share_a_look(ledger: Ledger) -> None:
     assert {one.status for one in found} == {ActionStatus.CANCELLED}
 
 
+async def test_one_who_is_impatient_does_not_wait_for_one_who_is_not(db: ActionDB, ledger: Ledger) -> None:
+    patient, impatient = await stored(db), await stored(db)
+    waits = [asyncio.create_task(db.wait_for(patient.id, poll_interval=2 * PATIENCE))]
+    await asyncio.sleep(0.05)
+    waits.append(asyncio.create_task(db.wait_for(impatient.id, poll_interval=0.02)))
+    await asyncio.sleep(0.05)
+    with closing(ledger.connect()) as plain:  # which notifies nobody
+        plain.execute(step(impatient.id, ActionStatus.CANCELLED))
+
+    async with asyncio.timeout(PATIENCE):
+        assert (await waits[1]).status is ActionStatus.CANCELLED
+    waits[0].cancel()
+    await asyncio.wait(waits)
+
+
 async def test_one_who_is_gone_does_not_disturb_the_others(db: ActionDB) -> None:
     first, second = await stored(db), await stored(db)
     waits = [asyncio.create_task(db.wait_for(one.id, poll_interval=0.02)) for one in (first, second)]
-    await asyncio.sleep(0.05)
+    await both_wait(db)
 
     waits[0].cancel()
     await asyncio.wait({waits[0]})
@@ -123,7 +146,7 @@ async def test_what_is_pruned_meanwhile_is_said_to_who_waits_for_it(
     made, other = await stored(db), await stored(db)
     get = db.get_proposal
     waits = [asyncio.create_task(db.wait_for(one.id, poll_interval=0.02)) for one in (made, other)]
-    await asyncio.sleep(0.05)
+    await both_wait(db)
 
     async def gone(number: int) -> Any:
         return None if number == made.id else await get(number)

@@ -33,6 +33,7 @@ class StatusWatch:
         self._look, self._notifications = look, notifications
         self._waiters: set[_Waiter] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._came = asyncio.Event()
 
     async def changed(self, proposal_id: int, known: ActionStatus, interval: float) -> None:
         """Wait until a proposal is not in the known state any more; `interval` bounds the seconds between two looks.
@@ -41,6 +42,8 @@ class StatusWatch:
             ActionError: The database cannot be read, as for any call.
         """
         waiter = _Waiter(proposal_id, known, interval, asyncio.get_running_loop().create_future())
+        if interval < min((other.interval for other in self._waiters), default=0.0):
+            self._came.set()
         self._waiters.add(waiter)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_again_and_again(), name="waiting for proposals")
@@ -57,11 +60,26 @@ class StatusWatch:
             looking.cancel()
             await asyncio.wait({looking})
 
+    async def _pause(self, hint: Hint) -> None:
+        """Wait until the most impatient waiter wants a look, also if it comes only now."""
+        self._came.clear()
+        waits = [
+            asyncio.ensure_future(hint(min((waiter.interval for waiter in self._waiters), default=0.0))),
+            asyncio.ensure_future(self._came.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if waits[0].done():
+            waits[0].result()  # raises what the ledger raises once it is closed
+
     async def _look_again_and_again(self) -> None:
         try:
             async with self._notifications() as hint:
                 while True:
-                    await hint(min((waiter.interval for waiter in self._waiters), default=0.0))
+                    await self._pause(hint)
                     asked = [*self._waiters]  # more may come while it looks
                     found = await self._look([*{waiter.proposal_id for waiter in asked}])
                     for waiter in asked:
