@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from operator_core.db import ActionDB, upgrade
+from operator_core.db.engine.notifier import Notifier
 from operator_core.db.stop import bounded_connection
 from tests.support.environment import isolate, keep_files_in_memory
 from tests.support.ledger import DRIVER, Ledger
@@ -99,6 +100,12 @@ def plain(ledger: Ledger) -> Iterator[sqlite3.Connection | psycopg.Connection]:
     """A client that speaks plain SQL to the ledger of `db`: on SQLite with foreign keys off."""
     with closing(ledger.connect()) as connection:
         yield connection
+
+
+@pytest.fixture
+def no_announcements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent to other processes after a step, for tests that count what a call sends or holds."""
+    monkeypatch.setattr(Notifier, "notify", Notifier._wake_waiters)
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ async def test_opening_and_closing_twice_is_harmless(ledger: Ledger) -> None:
         assert await db.list_proposals() == [made]
 
 
+@pytest.mark.usefixtures("no_announcements")
 async def test_what_a_transaction_gave_is_of_no_use_after_its_block(db: ActionDB) -> None:
     async with db.transaction() as tx:
         made = await tx.create_proposal(proposal())

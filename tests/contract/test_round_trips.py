@@ -12,7 +12,6 @@ from sqlalchemy.engine import make_url
 
 from operator_core.actions import ActionStatus
 from operator_core.db import ActionDB
-from operator_core.db.engine.notifier import Notifier
 from tests.support.factories import proposal, stored
 from tests.support.ledger import Ledger
 
@@ -137,9 +136,9 @@ async def _counting_proxy(ledger: Ledger, counter: Counter) -> AsyncIterator[sa.
 
 
 @pytest.mark.parametrize("name", CALLS)
+@pytest.mark.usefixtures("no_announcements")
 async def test_a_call_is_one_trip(ledger: Ledger, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = CALLS[name]
-    monkeypatch.setattr(Notifier, "notify", Notifier._wake_waiters)  # test_notifications.py counts what is sent
     async with counted(ledger, monkeypatch) as (db, counter):
         await (await prepare(db))()  # statements are prepared once on each connection
         call = await prepare(db)

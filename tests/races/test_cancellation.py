@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_A_UNIT = {"open", "close", "migrate", "notifications"}  # test_opening.py
 
 
+pytestmark = pytest.mark.usefixtures("no_announcements")
+
+
 @pytest.fixture(autouse=True)
 def _no_collector() -> Iterator[None]:
     """Keep the garbage collector from clearing up what a cancelled call forgot."""

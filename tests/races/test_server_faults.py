@@ -55,6 +55,9 @@ async def test_a_user_without_grants_is_an_error_of_access(postgres: PrivatePost
         await created(postgres.url(str(database), user=name, password=name))
 
 
+pytestmark = pytest.mark.usefixtures("no_announcements")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[PrivatePostgres]:
     """A server that a test may crash."""

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 from uuid import uuid4
 
-from operator_core.actions import ActionRecord, ActionStatus, ApprovalRule, Resolution, Scope
+from operator_core.actions import ActionRecord, ActionStatus, ApprovalRule, ExecutionResult, Resolution, Scope
 from operator_core.db import ActionDB
 from tests.support.factories import proposal, running, stored
 from tests.support.ledger import Ledger
@@ -108,6 +108,11 @@ async def _failing(claiming: Awaitable[Any]) -> None:
             raise RuntimeError
 
 
+async def _failing_all(claiming: Awaitable[Any]) -> None:
+    for execution in await claiming:
+        await execution.fail("nothing of it was done")
+
+
 async def _record_of(db: ActionDB) -> int:
     return (await running(db)).proposal_id
 
@@ -162,6 +167,12 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "update_record": (_record, lambda db, number: db.update_record(number, success=True)),
     "start_execution": (_in(ActionStatus.VALIDATED), lambda db, number: db.start_execution(number)),
     "finish_execution": (_record, lambda db, number: db.finish_execution(number, success=False, error_message="no")),
+    "finish_many": (
+        _record,
+        lambda db, number: db.finish_many([ExecutionResult(record_id=number, success=True)]),
+    ),
+    "validate_many": (_in(ActionStatus.PROPOSED), lambda db, number: db.validate_many([number])),
+    "approve_many": (_in(ActionStatus.PROPOSED), lambda db, number: db.approve_many([number], by="ann")),
     "get_events": (_in(ActionStatus.PROPOSED), lambda db, number: db.get_events(number)),
     "engage_kill_switch": (_pending, _engage),
     "release_kill_switch": (
@@ -174,6 +185,7 @@ CALLS: dict[str, tuple[Arrange, Act]] = {
     "watch_kill_switch": (_stopped, _watch),
     "transaction": (_nothing, _whole_life),
     "claim_next": (_claimable, lambda db, name: _failing(db.claim_next(worker="w", action_names=[str(name)]))),
+    "claim_many": (_claimable, lambda db, name: _failing_all(db.claim_many(2, worker="w", action_names=[str(name)]))),
     "claim": (_in(ActionStatus.VALIDATED), lambda db, number: _failing(db.claim(number, worker="w"))),
     "recover_expired_leases": (_lost, lambda db, _: db.recover_expired_leases()),
     "list_unresolved": (_unknown, lambda db, _: db.list_unresolved()),
