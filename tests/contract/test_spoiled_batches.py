@@ -30,6 +30,18 @@ async def test_one_that_cannot_be_read_does_not_keep_the_others_from_being_claim
     assert await db.get_records_for_proposal(made[0]) == []
 
 
+async def test_a_repeated_call_finds_also_what_was_claimed_alone(db: ActionDB, ledger: Ledger) -> None:
+    made = await ready(db, 4)
+    unreadable = "reason = CAST(x'80' AS TEXT)" if ledger.is_sqlite else "parameters = '[1]'"
+    tamper(ledger, f"UPDATE action_proposals SET {unreadable} WHERE id = {made[0]}")
+
+    first = await db.claim_many(3, worker="w1", idempotency_key="k")  # refused as a whole, so that one is claimed
+    again = await db.claim_many(3, worker="w1", idempotency_key="k")
+
+    assert [[one.record.id for one in executions] for executions in (first, again)] == [[first[0].record.id]] * 2
+    assert first[0].proposal.id == made[1]
+
+
 async def test_what_is_not_what_was_approved_is_not_returned(db: ActionDB, ledger: Ledger) -> None:
     made = [(await db.create_proposal(proposal())).id for _ in range(3)]
     for number in made:

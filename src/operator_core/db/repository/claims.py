@@ -110,11 +110,11 @@ class ClaimMixin(RepositoryBase):
         if wanted > 1 and held.key is not None:
             check_name(f"{held.key}/{MAX_CLAIMS}", "idempotency_key")
         filters = _filters(action_names, action_types, ticket_id)
-        new = flag_(first_attempt, "first_attempt")
-        return await self._search(filters, held, min(wanted, MAX_CLAIMS), may_be_repeated=not new)
+        first = flag_(first_attempt, "first_attempt")
+        return await self._search(filters, held, min(wanted, MAX_CLAIMS), first_attempt=first)
 
     async def _search(
-        self, filters: Filters, held: Lease, limit: int, *, may_be_repeated: bool = True
+        self, filters: Filters, held: Lease, limit: int, *, first_attempt: bool = False
     ) -> list[Execution]:
         """Claim the oldest, up to `limit` of them in one statement.
 
@@ -122,13 +122,13 @@ class ClaimMixin(RepositoryBase):
         left.
         """
         begun = time.monotonic()
-        attempt = ClaimAttempt(filters, limit, self._claim_pointers, self._unreadable_rows())
+        attempt = ClaimAttempt(filters, held, limit, self._claim_pointers, self._unreadable_rows())
         while True:
             claim = claims.claim_next if attempt.limit == 1 else claims.claim_many
             try:
-                found = await self._run_claim(claim, filters, held, attempt.next_search())
+                found = await self._run_claim(claim, filters, attempt.lease, attempt.next_search())
             except (RetryTransactionError, UnreadableRowError) as error:
-                claimed = await self._after_refusal(error, attempt, filters, held)
+                claimed = await self._after_refusal(error, attempt)
                 if claimed is not None:
                     return claimed
                 continue
@@ -137,15 +137,11 @@ class ClaimMixin(RepositoryBase):
                 if approved := await self._all_approved(found, held.worker):
                     return [self._to_execution(one, begun) for one in approved]
             elif not attempt.may_go_on():
-                earlier = await self._find_claimed(held, limit) if may_be_repeated else []
+                earlier = [] if first_attempt else await self._find_claimed(held, limit)
                 return earlier or await self._find_nothing()
 
     async def _after_refusal(
-        self,
-        error: RetryTransactionError | UnreadableRowError,
-        attempt: ClaimAttempt,
-        filters: Filters,
-        held: Lease,
+        self, error: RetryTransactionError | UnreadableRowError, attempt: ClaimAttempt
     ) -> list[Execution] | None:
         """Return what is claimed all the same; None if another attempt may claim more than this one.
 
@@ -153,18 +149,17 @@ class ClaimMixin(RepositoryBase):
         """
         if attempt.learns_from(error):
             return None
-        if isinstance(error, RetryTransactionError):
-            if earlier := await self._find_claimed(held, attempt.limit):  # by a call whose answer was lost
+        if isinstance(error, RetryTransactionError) or attempt.limit > 1:
+            if earlier := await self._find_claimed(attempt.held, attempt.wanted):  # by a call whose answer was lost
                 return earlier
             if attempt.limit == 1:
                 raise error
-        elif attempt.limit == 1:
-            one = await self._claim_readable(error, filters, held)
-            if one is not None:
-                return [self._to_execution(one, -math.inf)]
-            return None if attempt.has_registered else []  # another worker has claimed the rest
-        attempt.limit = 1
-        return None
+            attempt.limit = 1
+            return None
+        one = await self._claim_readable(error, attempt.filters, attempt.lease)
+        if one is not None:
+            return [self._to_execution(one, -math.inf)]
+        return None if attempt.has_registered else []  # another worker has claimed the rest
 
     async def _find_nothing(self) -> list[Execution]:
         """Return nothing, and now and then cancel what can never be claimed."""

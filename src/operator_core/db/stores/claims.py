@@ -148,7 +148,7 @@ def claim_many(connection: sa.Connection, filters: Filters, lease: Lease, search
 
 
 def _keys(lease: Lease, limit: int) -> list[str | None]:
-    return [lease.key] if limit == 1 else [lease.key_of(place) for place in range(1, limit + 1)]
+    return [lease.key] if limit == 1 else [lease.of_place(place).key for place in range(1, limit + 1)]
 
 
 def _one_of_those_waiting() -> UnreadableRowError:

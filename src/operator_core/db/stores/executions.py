@@ -1,7 +1,7 @@
 """Starts: a step of the proposal and its record together, in one statement if the engine can."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -38,9 +38,9 @@ class Lease:
     seconds: float
     key: str | None
 
-    def key_of(self, place: int) -> str | None:
-        """Return the key of one claim of several: the first has the place 1."""
-        return None if self.key is None else f"{self.key}/{place}"
+    def of_place(self, place: int) -> "Lease":
+        """Return the lease of one claim of several, with a key of its own: the first has the place 1."""
+        return self if self.key is None else replace(self, key=f"{self.key}/{place}")
 
 
 class Claim(NamedTuple):
